@@ -1,0 +1,11 @@
+//! Images as the port sees them.
+
+/// An image that an engine holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The engine's ID (`sha256:…`): the configuration's digest under graph drivers, the manifest's under the
+    /// containerd image store.
+    pub id: String,
+    /// Digests by which registries know it (`name@sha256:…`).
+    pub repo_digests: Vec<String>,
+}

@@ -1,0 +1,17 @@
+//! plugward's port to a Docker Engine.
+
+pub mod container;
+mod error;
+pub mod event;
+pub mod image;
+pub mod info;
+pub mod log;
+pub mod port;
+
+pub use container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
+pub use error::{EngineError, ErrorKind, Operation};
+pub use event::{Event, EventKind};
+pub use image::Image;
+pub use info::EngineInfo;
+pub use log::{LogChannel, LogChunk, LogQuery};
+pub use port::{Created, Engine, Removed, Started, Stopped};

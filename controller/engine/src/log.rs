@@ -1,0 +1,32 @@
+//! A container's output.
+
+/// Which part of a container's output is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Only this many of the last lines; `None` is all that was kept.
+    pub tail: Option<u32>,
+    /// Include standard output.
+    pub stdout: bool,
+    /// Include standard error.
+    pub stderr: bool,
+}
+
+/// A piece of output, in the order of writing per channel. A piece is not a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Where it was written.
+    pub channel: LogChannel,
+    /// What was written.
+    pub bytes: Vec<u8>,
+}
+
+/// A standard stream of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogChannel {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
