@@ -1,1 +1,3 @@
 //! plugward
+
+pub mod atomic;
