@@ -1,0 +1,17 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # read by lib/engine.sh
+# The distribution's Docker Engine (20.10 on Debian 12) with its runc and crun, and gVisor from its Go module.
+
+ENGINE_BRIDGE=pwdeb0
+ENGINE_ADDRESS=172.28.0.1/24
+
+engine_prepare() {
+    local gvisor
+    need_packages "the engine $ENGINE" docker.io containerd runc crun iproute2 procps curl ca-certificates
+    need_go gVisor
+    gvisor=$(engine_gvisor)
+    cgroups_let_crun_run
+    # No directory of ours in it: the distribution's programs, as its users run them.
+    ENGINE_PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    ENGINE_RUNTIMES=$(printf '{ "crun": { "path": "%s" }, %s }' "$(PATH=$ENGINE_PATH command -v crun)" "$gvisor")
+}
