@@ -132,8 +132,6 @@ engine_end_leftovers() {
 
 engine_unmount() {
     local point
-    cut -d' ' -f5 /proc/self/mountinfo | grep -E "^($ENGINE_RUN|$ENGINE_DATA)/" | sort -r | while read -r point; do
-        umount -l "$point" || warn "$point stays mounted"
-    done
-    return 0
+    awk -v run="$ENGINE_RUN/" -v data="$ENGINE_DATA/" 'index($5, run) == 1 || index($5, data) == 1 { print $5 }' /proc/self/mountinfo \
+        | sort -r | while read -r point; do umount -l "$point" || warn "$point stays mounted"; done
 }
