@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A call to an engine that did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} {subject}: {message}")]
 pub struct EngineError {
     /// The call.
@@ -17,7 +17,7 @@ pub struct EngineError {
 }
 
 /// The calls, as they are named in messages and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each is the call of that name in the port")]
 pub enum Operation {
     Connect,
@@ -43,7 +43,7 @@ pub enum ErrorKind {
     TimedOut,
     /// The image is not on the engine.
     NoSuchImage,
-    /// The engine does not know the OCI runtime.
+    /// The engine does not know the OCI runtime, or its program is not there.
     UnknownRuntime,
     /// There is no such object.
     NotFound,

@@ -6,6 +6,15 @@ use jiff::Timestamp;
 
 use crate::container::ContainerId;
 
+/// The actions that are told of: those after which a list, an inspect or an image's inspect shows something else.
+/// Others (health checks, attachments, executed commands) can come many times a second and change nothing here.
+pub const ACTIONS: [&str; 16] = [
+    // of containers
+    "create", "start", "die", "oom", "pause", "unpause", "rename", "update", "destroy",
+    // of images
+    "pull", "load", "import", "tag", "untag", "delete", "prune",
+];
+
 /// Something that happened, by the engine's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -1,14 +1,17 @@
 //! plugward's port to a Docker Engine.
 
 pub mod container;
+pub mod docker;
 mod error;
 pub mod event;
 pub mod image;
 pub mod info;
+pub mod limits;
 pub mod log;
 pub mod port;
 
 pub use container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
+pub use docker::{Address, DockerEngine};
 pub use error::{EngineError, ErrorKind, Operation};
 pub use event::{Event, EventKind};
 pub use image::Image;
