@@ -4,6 +4,7 @@
 
 ENGINE_BRIDGE=pwcur0
 ENGINE_ADDRESS=172.29.0.1/24
+ENGINE_OPTION=
 
 engine_prepare() {
     local moby containerd shim runc gvisor

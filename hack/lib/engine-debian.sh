@@ -1,9 +1,11 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # read by lib/engine.sh
+# shellcheck disable=SC2034,SC2153 # shared with lib/engine.sh
 # The distribution's Docker Engine (20.10 on Debian 12) with its runc and crun, and gVisor from its Go module.
 
 ENGINE_BRIDGE=pwdeb0
 ENGINE_ADDRESS=172.28.0.1/24
+# An engine is known by its ID, and this one's would be kept in /etc, where the machine's own engine keeps the same.
+ENGINE_OPTION="\"deprecated-key-path\": \"$ENGINE_DATA/key.json\","
 
 engine_prepare() {
     local gvisor

@@ -4,6 +4,7 @@
 #
 # The sourcing script provides, by `engine_use NAME`, what differs (lib/engine-NAME.sh):
 #   ENGINE_BRIDGE, ENGINE_ADDRESS   the bridge, and the address of the host on it
+#   ENGINE_OPTION                   a line of its own in daemon.json, or nothing
 #   engine_prepare                  installs or builds what is missing, sets ENGINE_PATH and ENGINE_RUNTIMES (JSON)
 # shellcheck disable=SC2153
 
@@ -83,6 +84,7 @@ TOML
     # An own bridge: `none` would delete docker0, and with it the default network of the machine's engine.
     cat >"$ENGINE_RUN/daemon.json" <<JSON
 {
+  $ENGINE_OPTION
   "hosts": ["$ENGINE_HOST"],
   "data-root": "$ENGINE_DATA/docker",
   "exec-root": "$ENGINE_RUN/exec",

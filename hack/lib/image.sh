@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# Images that hold one static program and nothing else. They go into an engine as a tar file through its API: no registry, no base
+# image, no builder, and the same way on every engine.
+
+# image_put HOST REFERENCE PROGRAM: makes the image, unless the engine has it with the same content.
+image_put() {
+    local host=$1 reference=$2 program=$3 name archive digest
+    name=$(basename "$program")
+    archive=$(mktemp)
+    tar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=0755 -C "$(dirname "$program")" -cf "$archive" "$name"
+    # The digest of the tar file is the digest of the image's only layer.
+    digest=sha256:$(sha256sum "$archive" | cut -d' ' -f1)
+    if image_has_layer "$host" "$reference" "$digest"; then
+        say "$reference is in $host already."
+    else
+        step "Importing $reference into $host"
+        image_import "$host" "$reference" "$name" "$archive"
+        image_has_layer "$host" "$reference" "$digest" || die "$host took $reference, but does not have it"
+    fi
+    rm -f "$archive"
+}
+
+image_has_layer() {
+    api "$1" GET "/images/$2/json" 2>/dev/null | grep -q "$3"
+}
+
+image_import() {
+    local host=$1 repository=${2%:*} tag=${2##*:} name=$3 archive=$4 changes
+    changes=$(api_encode "ENTRYPOINT [\"/$name\"]")
+    api "$host" POST "/images/create?fromSrc=-&repo=$(api_encode "$repository")&tag=$tag&changes=$changes" \
+        -H 'Content-Type: application/x-tar' -T "$archive" >/dev/null
+}
+
+# image_rust_programs PACKAGE...: builds them static, in one go so that what they share is compiled once.
+image_rust_programs() {
+    local -a packages=()
+    local package host
+    need_c_compiler
+    need_rust
+    host=$(rust_host)
+    for package; do packages+=(--package "$package"); done
+    step "Building $* (static)"
+    (cd "$ROOT" && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$host" "${packages[@]}") >&2 \
+        || die 'the plugins do not build'
+    # shellcheck disable=SC2034 # read by the script that sources this
+    IMAGE_PROGRAMS=$TARGET/$host/release
+}
+
+# image_plugin_counter: builds it if need be, and prints the program.
+image_plugin_counter() {
+    local directory
+    directory=$(CGO_ENABLED=0 go_tool \
+        "github.com/hashicorp/go-secure-stdlib/plugincontainer/examples/container/plugin-counter@$PLUGIN_COUNTER_VERSION")
+    printf '%s\n' "$directory/plugin-counter"
+}
