@@ -1,1 +1,70 @@
-//! go-plugin
+//! HashiCorp's [go-plugin] protocol: run a plugin as a host does, or be one.
+//!
+//! A go-plugin plugin is a process that its host starts, and speaks to over gRPC on a Unix socket. This
+//! crate knows everything between the two but how the process is run: a subprocess, a container and an
+//! engine's log stream are all the same to it.
+//!
+//! # As a host
+//!
+//! 1. [`Launch`] says what the process must find in its environment: the [`Cookie`], the protocol versions
+//!    on offer, where its socket goes, and the certificate of our [`Identity`]. [`Application`] adds what
+//!    Vault and OpenBao plugins want.
+//! 2. [`LineReader`] finds the first line of its standard output, [`Handshake`] understands it, and
+//!    [`Handshake::check`] compares it with what was asked.
+//! 3. [`SocketAddress`] finds that socket from our side, and [`Plugin::connect`] speaks to it:
+//!    [health](Plugin::health), [standard output](Plugin::stdio), [shutdown](Plugin::shutdown), and any
+//!    gRPC service of its own through [`Plugin::channel`].
+//!
+//! `examples/run_plugin.rs` does all of this with a subprocess.
+//!
+//! # Guarantees
+//!
+//! - Nothing a plugin prints or sends makes this crate panic, wait without a limit or hold an unbounded
+//!   amount of memory, and an error about it says what to do.
+//! - A socket is only ever opened directly inside the shared directory, and never through a symbolic link.
+//! - With an identity, both sides are certain: the plugin accepts our certificate alone, and we its alone,
+//!   byte for byte. Private keys show up in no error, log or `Debug` text.
+//! - A [`Plugin`] is one connection. It is never re-made behind the caller's back: when it ends,
+//!   [`Plugin::closed`] says so at once.
+//!
+//! # What it touches
+//!
+//! Sockets, in the directory it is given. No process, no global state (in particular no process-wide TLS
+//! provider), no clock but for time limits. It is Linux only.
+//!
+//! Not in it: net/rpc plugins, the broker, and broker multiplexing.
+//!
+//! [go-plugin]: https://github.com/hashicorp/go-plugin
+
+mod application;
+mod call;
+mod channel;
+mod excerpt;
+mod handshake;
+mod identity;
+mod launch;
+mod line;
+mod pin;
+mod plugin;
+pub mod proto;
+mod socket;
+mod stdio;
+
+pub use application::Application;
+pub use call::{CallError, Lost};
+pub use channel::{Channel, MAX_MESSAGE_SIZE};
+pub use excerpt::Excerpt;
+pub use handshake::{Address, BrokerMultiplexing, Expected, Handshake, HandshakeError, Problem, Protocol};
+pub use identity::{Identity, IdentityError};
+pub use launch::{Cookie, CookieError, Launch};
+pub use line::{Fed, FirstLine, LINE_LIMIT, LineError, LineReader, ReadLineError, read_line};
+pub use plugin::{ConnectError, Health, Plugin};
+pub use socket::{AddressError, FileKind, SocketAddress, SocketError};
+pub use stdio::{Stdio, StdioChannel};
+
+/// Types of other crates that this one's interface is made of.
+pub mod external {
+    pub use hyper::{body::Bytes, http};
+    pub use rustls;
+    pub use tonic;
+}
