@@ -2,8 +2,17 @@
 # What every script under hack/ starts with.
 
 HACK_LIB=$(dirname "${BASH_SOURCE[0]}")
-for part in say repo versions need rust process api go-tools cgroups gvisor engine engine-default image; do
-    # shellcheck source=/dev/null
-    source "$HACK_LIB/$part.sh"
-done
-unset part
+source "$HACK_LIB/say.sh"
+source "$HACK_LIB/repo.sh"
+source "$HACK_LIB/versions.sh"
+source "$HACK_LIB/need.sh"
+source "$HACK_LIB/rust.sh"
+source "$HACK_LIB/process.sh"
+source "$HACK_LIB/api.sh"
+source "$HACK_LIB/go-tools.sh"
+source "$HACK_LIB/cgroups.sh"
+source "$HACK_LIB/gvisor.sh"
+source "$HACK_LIB/engine.sh"
+source "$HACK_LIB/engine-default.sh"
+source "$HACK_LIB/image.sh"
+source "$HACK_LIB/stages.sh"

@@ -1,5 +1,4 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # read by lib/engine.sh
 # A current Docker Engine (containerd image store) with containerd 2, runc and gVisor, all from their Go modules.
 
 ENGINE_BRIDGE=pwcur0

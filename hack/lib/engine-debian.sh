@@ -1,5 +1,4 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2153 # shared with lib/engine.sh
 # The distribution's Docker Engine (20.10 on Debian 12) with its runc and crun, and gVisor from its Go module.
 
 ENGINE_BRIDGE=pwdeb0

@@ -6,7 +6,6 @@
 #   ENGINE_BRIDGE, ENGINE_ADDRESS   the bridge, and the address of the host on it
 #   ENGINE_OPTION                   a line of its own in daemon.json, or nothing
 #   engine_prepare                  installs or builds what is missing, sets ENGINE_PATH and ENGINE_RUNTIMES (JSON)
-# shellcheck disable=SC2153
 
 ENGINES_RUN=/run/plugward-engines
 
@@ -16,8 +15,11 @@ engine_use() {
     ENGINE_RUN=$ENGINES_RUN/$ENGINE
     ENGINE_DATA=$CACHE/engines/$ENGINE
     ENGINE_HOST=unix://$ENGINE_RUN/docker.sock
-    # shellcheck source=/dev/null
-    source "$ROOT/hack/lib/engine-$ENGINE.sh"
+    case $ENGINE in
+    debian) source "$HACK_LIB/engine-debian.sh" ;;
+    current) source "$HACK_LIB/engine-current.sh" ;;
+    *) die "there is no engine $ENGINE" ;;
+    esac
 }
 
 # One `up` or `down` of an engine at a time. The engine's own processes must not inherit the lock: they close descriptor 9.

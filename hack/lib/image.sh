@@ -42,7 +42,6 @@ image_rust_programs() {
     step "Building $* (static)"
     (cd "$ROOT" && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$host" "${packages[@]}") >&2 \
         || die 'the plugins do not build'
-    # shellcheck disable=SC2034 # read by the script that sources this
     IMAGE_PROGRAMS=$TARGET/$host/release
 }
 

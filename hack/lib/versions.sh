@@ -1,5 +1,4 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # read by the scripts that source this
 # Every version that the scripts pin. What is built from a pin is built again when the pin changes.
 
 # The oldest Go that builds all of the modules below.

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# hack/lib/stage.sh STAGE: the stages of hack/test, one function each. Run by it, in a shell of its own.
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/all.sh"
+cd "$ROOT"
+
+# === what the code looks like ===
+
+stage_scripts() {
+    local -a scripts parts
+    need_command shellcheck shellcheck 'to check the scripts'
+    mapfile -t scripts < <(git ls-files hack .ci | xargs grep -l '^#!/usr/bin/env bash')
+    mapfile -t parts < <(git ls-files hack | xargs grep -l '^# shellcheck shell=bash')
+    printf '%s\n' "${scripts[@]}" "${parts[@]}"
+    shellcheck -x "${scripts[@]}"
+    # Of a part alone it cannot be known which variables are assigned and used elsewhere.
+    shellcheck -x -e SC2034,SC2153 "${parts[@]}"
+}
+
+stage_fmt() { cargo fmt --all --check; }
+
+stage_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+
+stage_docs() { RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked; }
+
+stage_schemas() { hack/generate --check; }
+
+# === what it depends on ===
+
+stage_deny() {
+    local directory
+    directory=$(cargo_deny)
+    PATH=$directory:$PATH
+    cargo deny --locked check bans licenses sources
+    # The advisory database is a git repository elsewhere: without the way to it, it is said, not passed over.
+    if cargo deny --locked fetch db; then
+        cargo deny --locked check advisories
+        echo 'Checked: bans, licenses, sources, advisories.'
+    else
+        echo 'Checked: bans, licenses, sources. NOT checked: advisories, because the advisory database cannot be reached from here.'
+    fi
+}
+
+# The one in PATH, else one of our own, built once into the cache. Prints its directory.
+cargo_deny() {
+    local root=$CACHE/cargo/cargo-deny-$CARGO_DENY_VERSION
+    if has cargo-deny; then dirname "$(command -v cargo-deny)" && return; fi
+    if [[ ! -x $root/bin/cargo-deny ]]; then
+        step "Building cargo-deny $CARGO_DENY_VERSION (kept in $root)"
+        # Into the target directory that everything else uses would be wrong: its lock file is another.
+        CARGO_TARGET_DIR='' cargo install --locked --debug --root "$root" "cargo-deny@$CARGO_DENY_VERSION" >&2
+    fi
+    printf '%s\n' "$root/bin"
+}
+
+# === what it does ===
+# Always the whole workspace with a filter, never one package: the features of dependencies, and so what is compiled, stay the same.
+
+stage_unit() {
+    cargo test --workspace --locked --no-fail-fast --lib --bins
+    cargo test --workspace --locked --no-fail-fast --doc
+}
+
+stage_engines() {
+    hack/engine debian up
+    hack/engine current up
+    hack/image --engine "$(engine_host debian)" --engine "$(engine_host current)" all
+}
+
+stage_quickstart() { env -u DOCKER_HOST hack/quickstart --exit; }
+
+engine_host() { (engine_use "$1" && printf '%s\n' "$ENGINE_HOST"); }
+
+[[ $(type -t "stage_${1:-}") == function ]] || wrong_usage 'the name of a stage is needed'
+"stage_$1"
