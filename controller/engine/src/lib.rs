@@ -9,6 +9,7 @@ pub mod info;
 pub mod limits;
 pub mod log;
 pub mod port;
+pub mod simulated;
 
 pub use container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
 pub use docker::{Address, DockerEngine};
