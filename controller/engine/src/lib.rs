@@ -8,8 +8,10 @@ pub mod image;
 pub mod info;
 pub mod limits;
 pub mod log;
+pub mod observed;
 pub mod port;
 pub mod simulated;
+pub mod watch;
 
 pub use container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
 pub use docker::{Address, DockerEngine};
@@ -18,4 +20,5 @@ pub use event::{Event, EventKind};
 pub use image::Image;
 pub use info::EngineInfo;
 pub use log::{LogChannel, LogChunk, LogQuery};
+pub use observed::{Observed, Observer};
 pub use port::{Created, Engine, Removed, Started, Stopped};
