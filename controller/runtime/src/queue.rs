@@ -179,8 +179,8 @@ impl<K: Key, R: Reason> Requests<K, R> {
 
     /// Ends the run of a key.
     pub(crate) fn finish(&self, taken: Taken<K, R>, next: Next) {
-        let first = self.shared.lock().finish(taken, next, Instant::now());
-        if first {
+        let sooner = self.shared.lock().finish(taken, next, Instant::now());
+        if sooner {
             self.shared.changed.notify_one();
         }
     }
@@ -232,11 +232,11 @@ impl<K: Key, R: Reason> fmt::Debug for Requests<K, R> {
 impl<K: Key, R: Reason> Shared<K, R> {
     fn add(&self, key: K, reason: R, at: Instant, priority: Priority) -> Added {
         let asked = (key.clone(), reason.clone());
-        let (added, first) = self.lock().add(key, reason, at, priority, Instant::now());
+        let (added, sooner) = self.lock().add(key, reason, at, priority, Instant::now());
         if added == Added::New {
             self.observer.queued(&asked.0, &asked.1, priority);
         }
-        if first {
+        if sooner {
             self.changed.notify_one();
         }
         added

@@ -67,22 +67,21 @@ impl Follow {
         let mut attempt = 0;
         loop {
             let mut listed = None;
-            let interruption = {
+            let connection = async {
                 let mut events = pin!(open());
-                loop {
-                    match AssertUnwindSafe(events.next()).catch_unwind().await {
-                        Ok(Some(Ok(event))) => {
-                            if matches!(event, WatchEvent::InitDone) {
-                                listed = Some(Instant::now());
-                            }
-                            apply(event);
-                        }
-                        // A stream that failed or panicked is not asked again.
-                        Ok(Some(Err(error))) => break Interruption::Failed(error),
-                        Ok(None) => break Interruption::Ended,
-                        Err(_) => break Interruption::Panicked,
+                while let Some(event) = events.next().await.transpose()? {
+                    if matches!(event, WatchEvent::InitDone) {
+                        listed = Some(Instant::now());
                     }
+                    apply(event);
                 }
+                Ok(())
+            };
+            // Nothing of a connection that panicked is used again: the next one begins with a listing.
+            let interruption = match AssertUnwindSafe(connection).catch_unwind().await {
+                Ok(Ok(())) => Interruption::Ended,
+                Ok(Err(error)) => Interruption::Failed(error),
+                Err(_) => Interruption::Panicked,
             };
             if listed.is_some_and(|at| at.elapsed() >= self.reset_after) {
                 attempt = 0;

@@ -31,7 +31,7 @@ pub(crate) struct Taken<K, R> {
     /// How many runs of this key have failed since the last one that did not.
     pub(crate) attempt: u32,
     pub(crate) due: Instant,
-    priority: Priority,
+    pub(super) priority: Priority,
 }
 
 /// What is to become of a key whose run has ended.
@@ -83,8 +83,8 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
         }
     }
 
-    /// Accepts a request. The second value says whether it is now the first of its line, so that whoever waits
-    /// for the first must look again.
+    /// Accepts a request. The second value says whether there is something to take sooner than before, so that
+    /// whoever waits must look again.
     pub(super) fn add(
         &mut self,
         key: K,
@@ -96,6 +96,7 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
         if self.closed {
             return (Added::Closed, false);
         }
+        let before = self.next_due();
         let waiting = Waiting { place: self.place(at, now), priority, reason };
         let (failures, phase, added) = match self.keys.remove(&key) {
             None => (0, Phase::Waiting(waiting), Added::New),
@@ -110,8 +111,8 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
                 }
             },
         };
-        let first = self.file(key, Entry { failures, phase });
-        (added, first)
+        self.file(key, Entry { failures, phase });
+        (added, self.is_sooner(before))
     }
 
     /// Takes the request whose turn it is, if one is due.
@@ -145,7 +146,9 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return false,
         };
-        self.file(key, Entry { failures, phase: Phase::Waiting(waiting) })
+        let before = self.next_due();
+        self.file(key, Entry { failures, phase: Phase::Waiting(waiting) });
+        self.is_sooner(before)
     }
 
     /// When the next request is due, past or future.
@@ -214,16 +217,17 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
         Place { due: at.max(now), sequence }
     }
 
-    /// Puts an entry back and, if it waits, into its line. Says whether it is the first there.
-    fn file(&mut self, key: K, entry: Entry<R>) -> bool {
-        let mut first = false;
+    /// Puts an entry back and, if it waits, into its line.
+    fn file(&mut self, key: K, entry: Entry<R>) {
         if let Phase::Waiting(Waiting { place, priority, .. }) = entry.phase {
-            let line = self.line(priority);
-            line.insert(place, key.clone());
-            first = line.first_key_value().is_some_and(|(front, _)| *front == place);
+            self.line(priority).insert(place, key.clone());
         }
         self.keys.insert(key, entry);
-        first
+    }
+
+    /// Whether the next request is due sooner than it was.
+    fn is_sooner(&self, before: Option<Instant>) -> bool {
+        self.next_due().is_some_and(|now| before.is_none_or(|before| now < before))
     }
 
     fn line(&mut self, priority: Priority) -> &mut BTreeMap<Place, K> {
