@@ -100,14 +100,12 @@ impl<T: Copy + Ord> Conditions<T> {
     /// As in Kubernetes, the transition time is kept while the status stays the same. Says whether anything but that
     /// time changed.
     pub fn set(&mut self, mut condition: Condition<T>) -> bool {
-        let index = match self.0.binary_search_by_key(&condition.condition_type, |c| c.condition_type) {
-            Ok(index) => index,
-            Err(index) => {
-                self.0.insert(index, condition);
-                return true;
-            }
+        let Some(known) = self.0.iter_mut().find(|known| known.condition_type == condition.condition_type)
+        else {
+            self.0.push(condition);
+            self.0.sort_by_key(|condition| condition.condition_type);
+            return true;
         };
-        let known = &mut self.0[index];
         if known.status == condition.status {
             condition.last_transition_time = known.last_transition_time;
         }
@@ -118,8 +116,7 @@ impl<T: Copy + Ord> Conditions<T> {
 
     /// The condition of this type.
     pub fn get(&self, condition_type: T) -> Option<&Condition<T>> {
-        let index = self.0.binary_search_by_key(&condition_type, |c| c.condition_type).ok()?;
-        self.0.get(index)
+        self.0.iter().find(|condition| condition.condition_type == condition_type)
     }
 
     /// Whether the condition of this type is known to hold.

@@ -73,12 +73,12 @@ impl Duration {
 
     /// This many milliseconds.
     pub const fn from_millis(millis: u32) -> Self {
-        Self { nanos: millis as i64 * MILLISECOND as i64 }
+        Self { nanos: millis as i64 * MILLISECOND.cast_signed() }
     }
 
     /// This many seconds.
     pub const fn from_secs(secs: u32) -> Self {
-        Self { nanos: secs as i64 * SECOND as i64 }
+        Self { nanos: secs as i64 * SECOND.cast_signed() }
     }
 
     /// The span as the standard library has it; a negative one is zero.

@@ -23,7 +23,7 @@ impl AbsolutePath {
 
 impl Text for AbsolutePath {
     const FORMAT: &'static str = "absolute-path";
-    const PATTERN: &'static str = r"^/[^\u0000]*$";
+    const PATTERN: &'static str = r"^/[^\x00]*$";
     const MAX_LENGTH: usize = 4095;
     const EXAMPLE: &'static str = "/etc/plugward/secrets/orders.env";
 

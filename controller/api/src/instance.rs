@@ -47,6 +47,7 @@ pub struct PluginInstanceSpec {
     /// The name of the `PluginRuntime` that says how its containers are run. Without a record of that name, `default`
     /// is a built-in one: `runsc` on the default engine, without limits.
     #[serde(default = "default_runtime")]
+    #[schemars(extend("examples" = ["gvisor"]))]
     pub runtime: Name,
 
     /// The command to run in the container, in place of the entrypoint of the image. Default: the image's own.

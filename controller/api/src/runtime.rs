@@ -36,9 +36,8 @@ text_type! {
     CgroupParent
 }
 
+// The `Default` of this type is the built-in runtime `default`.
 /// How the containers of plugins are run: on which engine, by which OCI runtime, within which limits.
-///
-/// Its `Default` is the built-in runtime `default`, which instances use that name no other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(inline)]
@@ -175,7 +174,7 @@ impl Default for LogOptions {
 
 impl Text for EngineHost {
     const FORMAT: &'static str = "engine-host";
-    const PATTERN: &'static str = r"^(unix:///[^\u0000]+|tcp://[^/\u0000]+:[0-9]{1,5}/?)$";
+    const PATTERN: &'static str = r"^(unix:///[^\x00]+|tcp://[^/\x00]+:[0-9]{1,5}/?)$";
     const MAX_LENGTH: usize = 1024;
     const EXAMPLE: &'static str = "unix:///run/user/1000/docker.sock";
 
@@ -279,7 +278,7 @@ impl Default for SeccompProfile {
 
 impl Text for SeccompProfile {
     const FORMAT: &'static str = "seccomp-profile";
-    const PATTERN: &'static str = r"^(default|unconfined|/[^\u0000]*)$";
+    const PATTERN: &'static str = r"^(default|unconfined|/[^\x00]*)$";
     const MAX_LENGTH: usize = 4095;
     const EXAMPLE: &'static str = "default";
 
@@ -294,6 +293,7 @@ impl Text for SeccompProfile {
 
 // === impl CgroupParent ===
 
+#[expect(clippy::derivable_impls, reason = "the macro that defines the type derives no default")]
 impl Default for CgroupParent {
     fn default() -> Self {
         Self(String::new())

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A string that `Debug` does not show.
@@ -62,7 +62,8 @@ impl JsonSchema for Redacted {
         "Redacted".into()
     }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        String::json_schema(generator)
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // The format of OpenAPI for texts that are not to be shown.
+        json_schema!({ "type": "string", "format": "password" })
     }
 }

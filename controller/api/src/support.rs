@@ -1,0 +1,113 @@
+//! What this version of plugward does not do yet.
+//!
+//! Manifests may say all that the schemas have. What has no effect yet is refused by the controller, never ignored;
+//! a written default asks for nothing, and is always accepted.
+
+use crate::{
+    PluginInstanceSpec, PluginRuntimeSpec,
+    image::PullPolicy,
+    instance::{Activation, Attach, BrokerMultiplexing, Hold, Multiplexing, Probe, Update},
+    runtime::Security,
+};
+
+/// A field whose value asks for what this version does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The field, as a path: `spec.standby`.
+    pub field: &'static str,
+    /// What is not supported: a sentence for the condition `Accepted`.
+    pub message: String,
+}
+
+/// What an instance asks for that this version does not do.
+pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
+    let probe = Probe::default();
+    let hold = Hold::default();
+    let attach = Attach::default();
+    let checks = [
+        (spec.image.pull_policy != PullPolicy::Never, "spec.image.pullPolicy", "images are not pulled"),
+        (!spec.env_from.is_empty(), "spec.envFrom", "environment variables are not read from files"),
+        (spec.mlock, "spec.mlock", "plugins cannot lock their memory"),
+        (spec.mounts.len() != 1, "spec.mounts", "an instance serves exactly one mount"),
+        (spec.multiplexing != Multiplexing::Auto, "spec.multiplexing", "multiplexing cannot be turned off"),
+        (
+            spec.activation.mode != Activation::default().mode,
+            "spec.activation.mode",
+            "containers are not started on demand",
+        ),
+        (
+            spec.activation.idle_timeout != Activation::default().idle_timeout,
+            "spec.activation.idleTimeout",
+            "idle containers are not stopped",
+        ),
+        (spec.standby != 0, "spec.standby", "there are no spare containers"),
+        (
+            spec.update.drain_timeout != Update::default().drain_timeout,
+            "spec.update.drainTimeout",
+            "requests are not drained",
+        ),
+        (spec.probe.period != probe.period, "spec.probe.period", "the probe cannot be tuned"),
+        (spec.probe.timeout != probe.timeout, "spec.probe.timeout", "the probe cannot be tuned"),
+        (
+            spec.probe.failure_threshold != probe.failure_threshold,
+            "spec.probe.failureThreshold",
+            "the probe cannot be tuned",
+        ),
+        (spec.hold.timeout != hold.timeout, "spec.hold.timeout", "requests are not held"),
+        (spec.hold.max_requests != hold.max_requests, "spec.hold.maxRequests", "requests are not held"),
+        (spec.hold.max_bytes != hold.max_bytes, "spec.hold.maxBytes", "requests are not held"),
+        (!spec.priming.is_empty(), "spec.priming", "calls are not replayed after a restart"),
+        (
+            spec.broker_multiplexing != BrokerMultiplexing::Auto,
+            "spec.brokerMultiplexing",
+            "go-plugin's broker is not served",
+        ),
+        (spec.attach != attach, "spec.attach", "hosts cannot attach"),
+    ];
+    collect(checks)
+}
+
+/// What a runtime asks for that this version does not do.
+pub fn unsupported_runtime(spec: &PluginRuntimeSpec) -> Vec<Unsupported> {
+    let security = Security::default();
+    let checks = [
+        (
+            spec.engine.socket_directory.is_some(),
+            "spec.engine.socketDirectory",
+            "the directory of plugin sockets cannot be chosen",
+        ),
+        (
+            spec.rootless,
+            "spec.rootless",
+            "rootless engines with a non-root container user are not prepared for",
+        ),
+        (!spec.cgroup_parent.is_empty(), "spec.cgroupParent", "the parent cgroup cannot be chosen"),
+        (
+            spec.security.read_only_root_filesystem != security.read_only_root_filesystem,
+            "spec.security.readOnlyRootFilesystem",
+            "root file systems are writable",
+        ),
+        (
+            spec.security.no_new_privileges != security.no_new_privileges,
+            "spec.security.noNewPrivileges",
+            "processes never gain privileges",
+        ),
+        (
+            spec.security.seccomp_profile != security.seccomp_profile,
+            "spec.security.seccompProfile",
+            "the engine's own profile is always used",
+        ),
+    ];
+    collect(checks)
+}
+
+fn collect<const N: usize>(checks: [(bool, &'static str, &str); N]) -> Vec<Unsupported> {
+    checks
+        .into_iter()
+        .filter(|(asked, ..)| *asked)
+        .map(|(_, field, limit)| Unsupported {
+            field,
+            message: format!("{field} is not supported yet: in this version {limit}"),
+        })
+        .collect()
+}
