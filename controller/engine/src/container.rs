@@ -88,7 +88,7 @@ pub struct Listed {
 }
 
 /// What a container does, without details. The names are the engine's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the engine's own words")]
 pub enum Phase {
     Created,

@@ -58,6 +58,22 @@ pub enum ErrorKind {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Connect,
+        Self::Info,
+        Self::InspectImage,
+        Self::Create,
+        Self::Start,
+        Self::Stop,
+        Self::Kill,
+        Self::Remove,
+        Self::List,
+        Self::Inspect,
+        Self::Logs,
+        Self::Events,
+    ];
+
     /// The name used in labels: lower case, with underscores.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,69 @@
+//! How a start becomes a container: the one place that knows what a plugin's container is made of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use go_plugin::{CookieError, Launch};
+use plugward_api::Name;
+use plugward_engine::ContainerSpec;
+use plugward_engine::container::{Bind, LogRotation, Resources};
+
+use crate::names::{ClusterId, PLUGIN_SIDE_DIRECTORY, SlotName, instance_selector, label};
+use crate::slot::Start;
+
+/// The container of a start, made from `image`. `certificate` is ours, as PEM.
+///
+/// # Errors
+/// When the declared cookie is one that no environment can hold.
+pub fn container_spec(
+    cluster: &ClusterId,
+    instance: &Name,
+    slot: &SlotName,
+    start: &Start,
+    image: &str,
+    certificate: String,
+) -> Result<ContainerSpec, CookieError> {
+    let recipe = &start.recipe.container;
+    let mut labels = start.recipe.labels.clone();
+    labels.extend(instance_selector(cluster, instance));
+    labels.insert(label::SLOT.to_owned(), slot.to_string());
+    labels.insert(label::SPEC_HASH.to_owned(), start.hash.to_string());
+    labels.insert(label::PID.to_owned(), std::process::id().to_string());
+    Ok(ContainerSpec {
+        image: image.to_owned(),
+        entrypoint: recipe.command.clone(),
+        args: recipe.args.clone(),
+        env: environment(start, certificate)?,
+        labels,
+        oci_runtime: recipe.oci_runtime.clone(),
+        network: recipe.network.clone().unwrap_or_else(|| "bridge".to_owned()),
+        resources: Resources {
+            nano_cpus: recipe.nano_cpus,
+            memory_bytes: recipe.memory_bytes,
+            pids: recipe.pids,
+        },
+        binds: vec![Bind { source: start.directory.clone(), target: PathBuf::from(PLUGIN_SIDE_DIRECTORY) }],
+        log: LogRotation { max_size_bytes: recipe.log.max_size_bytes, max_files: recipe.log.max_files },
+        groups: start.group.into_iter().collect(),
+        capabilities: Vec::new(),
+        no_new_privileges: true,
+        read_only_root: false,
+    })
+}
+
+/// What the plugin finds in its environment. The protocol's variables win over declared ones: each is there once.
+fn environment(start: &Start, certificate: String) -> Result<Vec<(String, String)>, CookieError> {
+    let recipe = &start.recipe.container;
+    let launch = Launch {
+        cookie: recipe.protocol.cookie()?,
+        protocol_versions: recipe.protocol.versions().to_vec(),
+        socket_directory: PLUGIN_SIDE_DIRECTORY.to_owned(),
+        socket_group: start.group,
+        client_certificate: Some(certificate),
+        multiplex_broker: false,
+    };
+    let mut variables: BTreeMap<String, String> = recipe.env.clone();
+    variables.extend(recipe.protocol.environment());
+    variables.extend(launch.environment());
+    Ok(variables.into_iter().collect())
+}

@@ -1,0 +1,458 @@
+//! The controller: sources, stores, queue, workers and engines, wired together.
+//!
+//! ```text
+//! manifests ─▶ source ─▶ records (store) ─┐
+//! engines ─▶ links ───────────────────────┼─▶ queue ─▶ workers ─▶ reconcile
+//! plugins ─▶ sessions ────────────────────┘
+//! ```
+//!
+//! Nothing here touches the process (arguments, signals, ports): that is [`crate::app`]'s, and the simulation
+//! drives the same controller with simulated engines and plugins.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use plugward_api::{InstanceCondition, Kind, Name, Record, RecordKey};
+use plugward_runtime::{Backoff, Options, Queue, Request, Requests, Summary, WatchEvent, Writer};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::desired::{self, Records};
+use crate::engines::{Connector, Engines, Host, Listener, WakeReason};
+use crate::execute::{Executor, Timings};
+use crate::metrics::Metrics;
+use crate::observe::Observer;
+use crate::plugin::Plugins;
+use crate::reason::Reason;
+use crate::reconcile::Reconciler;
+use crate::roll::Rolls;
+use crate::runtimes;
+use crate::session::Sessions;
+use crate::source::{Declared, DirectorySource, LastGood, LastGoodError, Reports};
+use crate::state::{Cluster, State, StateError};
+use crate::status::Book;
+
+/// What a controller is made of.
+pub struct Parts {
+    /// Its memory.
+    pub state: State,
+    /// Who it is.
+    pub cluster: Cluster,
+    /// Where manifests are.
+    pub source: crate::source::Settings,
+    /// How engines are reached.
+    pub connector: Arc<dyn Connector>,
+    /// How plugins are reached.
+    pub plugins: Arc<dyn Plugins>,
+    /// The time of day.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where the directories shared with plugins are made.
+    pub sockets: PathBuf,
+    /// The group of these directories, unless root's.
+    pub group: Option<u32>,
+    /// How it works.
+    pub tuning: Tuning,
+}
+
+/// How a controller works.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// Instances reconciled at once.
+    pub concurrency: NonZeroUsize,
+    /// How often each engine is listed when nothing happens.
+    pub resync: Duration,
+    /// The first and the longest delay after a failed reconcile.
+    pub retry: (Duration, Duration),
+    /// How long reconciles under way may take at a shutdown.
+    pub grace: Duration,
+}
+
+/// Why a controller cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// Its memory cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The last good manifests cannot be read.
+    #[error(transparent)]
+    LastGood(#[from] LastGoodError),
+    /// The delays make no sense.
+    #[error(transparent)]
+    Retry(#[from] plugward_runtime::InvalidBackoff),
+}
+
+/// A controller that is ready to run.
+pub struct Controller {
+    view: View,
+    source: DirectorySource,
+    writer: Writer<RecordKey, Declared>,
+    requests: Requests<Name, Reason>,
+    reconciler: Arc<Reconciler>,
+    sessions: Sessions,
+    rolls: Rolls,
+    news: Arc<Notify>,
+    options: Options,
+}
+
+/// The parts of a controller that others may look at. Clones are cheap.
+#[derive(Clone)]
+pub struct View {
+    /// What is declared.
+    pub records: Records,
+    /// How the manifests stand.
+    pub reports: Reports,
+    /// Statuses.
+    pub book: Book,
+    /// Engines.
+    pub engines: Engines,
+    /// What is remembered.
+    pub state: State,
+    /// What waits to be done.
+    pub queue: Queue<Name, Reason>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether everything was looked at once.
+    synced: Arc<AtomicBool>,
+    draining: Arc<AtomicBool>,
+}
+
+/// Turns news of engines into requests.
+struct Triggers {
+    queue: Queue<Name, Reason>,
+    records: Records,
+    news: Arc<Notify>,
+}
+
+impl Default for Tuning {
+    /// As the program works: 16 at once, a list every 30 s, retries from 100 ms to 30 s, 30 s at the end.
+    fn default() -> Self {
+        Self {
+            concurrency: const { NonZeroUsize::new(16).unwrap() },
+            resync: Duration::from_secs(30),
+            retry: (Duration::from_millis(100), Duration::from_secs(30)),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// Wires the parts.
+    ///
+    /// # Errors
+    /// When something that an earlier controller left cannot be read.
+    pub fn new(parts: Parts) -> Result<Self, ControllerError> {
+        let Parts { state, cluster, source, connector, plugins, clock, metrics, sockets, group, tuning } = parts;
+        let statuses = state.statuses()?;
+        let (writer, records) = plugward_runtime::store();
+        let (queue, requests) = plugward_runtime::queue(metrics.clone());
+        let news = Arc::new(Notify::new());
+        let triggers = Triggers { queue: queue.clone(), records: records.clone(), news: news.clone() };
+        let engines = Engines::new(
+            connector,
+            Arc::new(triggers),
+            cluster.id.clone(),
+            state.clone(),
+            clock,
+            tuning.resync,
+        )?;
+        let wake = {
+            let queue = queue.clone();
+            Arc::new(move |instance: &Name| {
+                queue.add(instance.clone(), Reason::Session);
+            })
+        };
+        let sessions = Sessions::new(plugins, clock, wake);
+        let book = Book::new(clock, metrics.clone(), statuses);
+        let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
+        let rolls = Rolls::default();
+        let draining = Arc::new(AtomicBool::new(false));
+        let reconciler = Reconciler {
+            records: records.clone(),
+            reports: source.reports(),
+            hash_key: cluster.hash_key,
+            draining: draining.clone(),
+            observer: Observer {
+                cluster: cluster.id.clone(),
+                state: state.clone(),
+                engines: engines.clone(),
+                sessions: sessions.clone(),
+                clock,
+            },
+            executor: Executor {
+                cluster: cluster.id,
+                state: state.clone(),
+                engines: engines.clone(),
+                sessions: sessions.clone(),
+                book: book.clone(),
+                clock,
+                sockets,
+                group,
+                timings: Timings::default(),
+            },
+            book: book.clone(),
+            rolls: rolls.clone(),
+            queue: queue.clone(),
+            clock,
+        };
+        let view = View {
+            records,
+            reports: source.reports(),
+            book,
+            engines,
+            state,
+            queue,
+            metrics,
+            synced: Arc::default(),
+            draining,
+        };
+        let options = Options {
+            concurrency: tuning.concurrency,
+            backoff: Backoff::new(tuning.retry.0, tuning.retry.1)?,
+            grace: tuning.grace,
+            seed: None,
+        };
+        Ok(Self {
+            view,
+            source,
+            writer,
+            requests,
+            reconciler: Arc::new(reconciler),
+            sessions,
+            rolls,
+            news,
+            options,
+        })
+    }
+
+    /// What others may look at.
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    /// Runs until `shutdown`. Plugins run on.
+    pub async fn run(self, shutdown: CancellationToken) -> Summary<Name> {
+        let Self { view, source, mut writer, requests, reconciler, sessions, rolls, news, options } = self;
+        let background = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let until_stopped = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let stopped = background.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    () = task => {}
+                }
+            });
+        };
+        until_stopped(Box::pin(view.book.clone().keep(view.state.clone())));
+        until_stopped(Box::pin(count_manifests(view.clone())));
+        until_stopped(Box::pin(runtimes::keep_statuses(view.clone(), news.clone())));
+        until_stopped(Box::pin(note_sync(view.clone())));
+
+        let (output, mut events) = mpsc::channel(1024);
+        let source_stop = CancellationToken::new();
+        tasks.spawn(source.run(output, source_stop.clone()));
+        let follow = {
+            let view = view.clone();
+            let news = news.clone();
+            async move {
+                while let Some(event) = events.recv().await {
+                    take_event(&view, &rolls, &mut writer, event).await;
+                    news.notify_one();
+                }
+            }
+        };
+        tasks.spawn(follow);
+        // A failed roll is still halted after our own restart.
+        halt_failed_rolls(&view, &reconciler.rolls);
+        view.engines.keep(&BTreeSet::new()).await;
+
+        let stores = view.records.clone();
+        let reconcile = move |request: Request<Name>| reconciler.clone().reconcile(request);
+        let ready = async move { stores.ready().await };
+        let summary = plugward_runtime::run(requests, options, ready, reconcile, shutdown.cancelled()).await;
+        source_stop.cancel();
+        sessions.end_all();
+        view.engines.close();
+        background.cancel();
+        tasks.close();
+        tasks.wait().await;
+        if let Err(error) = view.book.write(&view.state) {
+            tracing::warn!(error = crate::errors::chain(&error), "statuses cannot be stored");
+        }
+        // The writer is dropped only when the source ends, and that ends with us.
+        summary.unwrap_or(Summary { dropped: Vec::new(), aborted: Vec::new() })
+    }
+}
+
+/// Store first, trigger second.
+async fn take_event(
+    view: &View,
+    rolls: &Rolls,
+    writer: &mut Writer<RecordKey, Declared>,
+    event: WatchEvent<RecordKey, Declared>,
+) {
+    let first_list = matches!(event, WatchEvent::InitDone) && !view.records.is_ready();
+    let changed = writer.apply(event);
+    if changed.is_empty() && !first_list {
+        return;
+    }
+    let links_may_change = changed.iter().any(|key| key.kind == Kind::PluginRuntime)
+        || changed.iter().any(|key| view.records.get(key).is_some());
+    if links_may_change || first_list {
+        view.engines.keep(&desired::hosts(&view.records)).await;
+    }
+    for key in &changed {
+        match key.kind {
+            Kind::PluginInstance => {
+                if let Some(runtime) = instance_runtime(view, key) {
+                    view.metrics.instance_declared(&key.name);
+                    if !first_list {
+                        wake(view, rolls.edited(&runtime), Reason::Turn);
+                    }
+                }
+                if first_list {
+                    view.queue.add_background(key.name.clone(), Reason::Start);
+                } else {
+                    view.queue.add(key.name.clone(), Reason::Record);
+                }
+            }
+            Kind::PluginRuntime => {
+                if !first_list {
+                    wake(view, rolls.edited(&key.name), Reason::Turn);
+                    wake(view, desired::instances_of(&key.name, &view.records), Reason::Runtime);
+                }
+            }
+        }
+    }
+    if first_list {
+        // What is remembered and no longer declared is looked at too.
+        for instance in view.state.instances().into_iter().chain(view.book.instances()) {
+            view.queue.add_background(instance, Reason::Start);
+        }
+    }
+}
+
+fn instance_runtime(view: &View, key: &RecordKey) -> Option<Name> {
+    match view.records.get(key)?.record.as_ref() {
+        Record::Instance(instance) => Some(instance.spec.runtime.clone()),
+        Record::Runtime(_) => None,
+    }
+}
+
+fn wake(view: &View, instances: impl IntoIterator<Item = Name>, reason: Reason) {
+    for instance in instances {
+        view.queue.add(instance, reason);
+    }
+}
+
+/// Halts the rolls of runtimes whose last replacement had failed before our own restart.
+fn halt_failed_rolls(view: &View, rolls: &Rolls) {
+    for instance in view.state.instances() {
+        let failed = view.state.slots(&instance).values().any(|slot| {
+            slot.updating && slot.current.as_ref().is_some_and(|start| start.end.is_some())
+        });
+        let runtime = view
+            .book
+            .instance(&instance)
+            .and_then(|status| status.conditions.get(InstanceCondition::Progressing).cloned())
+            .filter(|_| failed)
+            .and_then(|_| instance_runtime(view, &RecordKey { kind: Kind::PluginInstance, name: instance.clone() }));
+        if let Some(runtime) = runtime {
+            rolls.halt(&runtime, &instance);
+        }
+    }
+}
+
+/// Keeps the metrics of manifests.
+async fn count_manifests(mut view: View) {
+    loop {
+        {
+            let report = view.reports.read();
+            let bad = report.bad_files().count();
+            let errors = report.files.values().map(|file| file.problems.len()).sum::<usize>()
+                + report.directories.values().filter(|directory| directory.problem.is_some()).count();
+            view.metrics.manifests(report.files.len() - bad, bad, errors);
+        }
+        if view.reports.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Notes when everything that was there at the start has been looked at once.
+async fn note_sync(view: View) {
+    const POLL: Duration = Duration::from_millis(20);
+    if view.records.ready().await.is_err() {
+        return;
+    }
+    loop {
+        let depth = view.queue.depth();
+        if depth.due + depth.running == 0 {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    view.synced.store(true, Ordering::Release);
+    tracing::info!(records = view.records.len(), "first sync is done");
+}
+
+// === impl View ===
+
+impl View {
+    /// Whether everything that was there at the start has been looked at once.
+    pub fn synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether some engine answers, or none is needed.
+    pub fn engines_answer(&self) -> bool {
+        self.engines.statuses().is_empty() || !self.engines.live().is_empty()
+    }
+
+    /// Stops all plugins as if their records were gone, and waits until nothing of them is left.
+    pub async fn drain(&self) {
+        const POLL: Duration = Duration::from_millis(50);
+        self.draining.store(true, Ordering::Release);
+        loop {
+            let left = self.state.instances();
+            if left.is_empty() {
+                return;
+            }
+            wake(self, left, Reason::Record);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+// === impl Triggers ===
+
+impl Listener for Triggers {
+    fn instance(&self, instance: &Name, reason: WakeReason) {
+        match reason {
+            WakeReason::Resync | WakeReason::EngineUp => {
+                self.queue.add_background(instance.clone(), Reason::Engine(reason))
+            }
+            WakeReason::Container | WakeReason::Image | WakeReason::EngineDown => {
+                self.queue.add(instance.clone(), Reason::Engine(reason))
+            }
+        };
+    }
+
+    fn engine(&self, host: &Host, reason: WakeReason) {
+        self.news.notify_one();
+        for instance in desired::instances_on(host, &self.records) {
+            self.queue.add_background(instance, Reason::Engine(reason));
+        }
+    }
+}
+

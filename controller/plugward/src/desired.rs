@@ -1,0 +1,173 @@
+//! What the records want of an instance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use plugward_api::{Kind, Name, PluginInstance, PluginRuntime, Record, RecordKey, support};
+use plugward_runtime::Store;
+
+use crate::engines::Host;
+use crate::recipe::{HashKey, Recipe, SpecHash};
+use crate::slot::Edit;
+use crate::source::{Declared, Reports};
+
+/// The declared records, as the reconciler reads them.
+pub type Records = Store<RecordKey, Declared>;
+
+/// What the records want of an instance.
+#[derive(Debug, Clone)]
+pub enum Desired {
+    /// There is no record: all of it goes.
+    Absent,
+    /// There is no record, and not every manifest directory was read yet: nothing is done.
+    Undecided,
+    /// The record cannot be acted on now: what it made of an earlier state of the records goes on.
+    Kept(Declaration, KeptBecause),
+    /// This.
+    Wanted(Declaration, Wanted),
+}
+
+/// An instance's record.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    /// The record.
+    pub instance: Arc<Declared>,
+    /// Its generation and its runtime's.
+    pub edit: Edit,
+}
+
+/// Why a record cannot be acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptBecause {
+    /// It, or its runtime, asks for what this version does not do. One sentence for each field.
+    NotSupported(Vec<String>),
+    /// The runtime it names is not declared.
+    RuntimeMissing(Name),
+}
+
+/// What a record that can be acted on wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What its containers are made from.
+    pub recipe: Arc<Recipe>,
+    /// The hash of that.
+    pub hash: SpecHash,
+    /// The engine to be on.
+    pub host: Host,
+    /// The mounts to serve.
+    pub mounts: Vec<Name>,
+}
+
+impl Desired {
+    /// What `records` want of `instance`. `reports` tells whether one that is not there is really undeclared.
+    pub fn of(instance: &Name, records: &Records, reports: &Reports, key: &HashKey) -> Self {
+        let record = RecordKey { kind: Kind::PluginInstance, name: instance.clone() };
+        let Some(declared) = records.get(&record) else {
+            return if reports.read().may_remove(&record) { Self::Absent } else { Self::Undecided };
+        };
+        let Record::Instance(PluginInstance { spec, .. }) = declared.record.as_ref() else {
+            return Self::Undecided;
+        };
+        let mut edit = Edit { instance: declared.generation, runtime: 0 };
+        let Some((runtime, generation)) = runtime(&spec.runtime, records) else {
+            let declaration = Declaration { instance: declared.clone(), edit };
+            return Self::Kept(declaration, KeptBecause::RuntimeMissing(spec.runtime.clone()));
+        };
+        edit.runtime = generation;
+        let declaration = Declaration { instance: declared.clone(), edit };
+        let mut refused: Vec<String> =
+            support::unsupported(spec).iter().map(|found| format!("{}: {}", found.field, found.message)).collect();
+        refused.extend(
+            support::unsupported_runtime(&runtime.spec)
+                .iter()
+                .map(|found| format!("runtime {}, {}: {}", spec.runtime, found.field, found.message)),
+        );
+        if !refused.is_empty() {
+            return Self::Kept(declaration, KeptBecause::NotSupported(refused));
+        }
+        let recipe = Recipe::of(spec, &runtime.spec);
+        let wanted = Wanted {
+            hash: recipe.container.hash(key),
+            recipe: Arc::new(recipe),
+            host: host_of(&runtime),
+            mounts: spec.mounts.iter().map(|mount| mount.name.clone()).collect(),
+        };
+        Self::Wanted(declaration, wanted)
+    }
+
+    /// The record, where there is one.
+    pub const fn declaration(&self) -> Option<&Declaration> {
+        match self {
+            Self::Absent | Self::Undecided => None,
+            Self::Kept(declaration, _) | Self::Wanted(declaration, _) => Some(declaration),
+        }
+    }
+}
+
+impl Declaration {
+    /// The instance.
+    ///
+    /// # Panics
+    /// Never: a declaration is made of an instance's record only.
+    pub fn record(&self) -> &PluginInstance {
+        match self.instance.record.as_ref() {
+            Record::Instance(instance) => instance,
+            Record::Runtime(_) => unreachable!("a declaration is made of an instance's record"),
+        }
+    }
+}
+
+/// The runtime of a name, and its generation: a declared one, or the built-in `default` (generation 0).
+pub fn runtime(name: &Name, records: &Records) -> Option<(PluginRuntime, u64)> {
+    let key = RecordKey { kind: Kind::PluginRuntime, name: name.clone() };
+    let declared = records.get(&key);
+    match declared.as_deref().map(|declared| (declared.record.as_ref(), declared.generation)) {
+        Some((Record::Runtime(runtime), generation)) => Some((runtime.clone(), generation)),
+        _ => Some(PluginRuntime::built_in()).filter(|built_in| built_in.metadata.name == *name).map(|it| (it, 0)),
+    }
+}
+
+/// The address of a runtime's engine.
+pub fn host_of(runtime: &PluginRuntime) -> Host {
+    runtime.spec.engine.host.as_ref().map(ToString::to_string)
+}
+
+/// The addresses of engines that the records want: of every declared runtime, and of the built-in one where
+/// an instance uses it.
+pub fn hosts(records: &Records) -> BTreeSet<Host> {
+    let mut hosts = BTreeSet::new();
+    for (_, declared) in records.snapshot() {
+        match declared.record.as_ref() {
+            Record::Runtime(runtime) => {
+                hosts.insert(host_of(runtime));
+            }
+            Record::Instance(instance) => {
+                hosts.extend(runtime(&instance.spec.runtime, records).map(|(runtime, _)| host_of(&runtime)));
+            }
+        }
+    }
+    hosts
+}
+
+/// The instances that name a runtime.
+pub fn instances_of(runtime: &Name, records: &Records) -> Vec<Name> {
+    instances(records, |named| named == runtime)
+}
+
+/// The instances whose runtime's engine is at an address.
+pub fn instances_on(host: &Host, records: &Records) -> Vec<Name> {
+    let mut known: BTreeMap<Name, bool> = BTreeMap::new();
+    instances(records, |named| {
+        *known
+            .entry(named.clone())
+            .or_insert_with(|| runtime(named, records).is_some_and(|(runtime, _)| host_of(&runtime) == *host))
+    })
+}
+
+fn instances(records: &Records, mut wanted: impl FnMut(&Name) -> bool) -> Vec<Name> {
+    let names = records.snapshot().into_iter().filter_map(|(_, declared)| match declared.record.as_ref() {
+        Record::Instance(instance) if wanted(&instance.spec.runtime) => Some(instance.metadata.name.clone()),
+        _ => None,
+    });
+    names.collect()
+}

@@ -1,0 +1,183 @@
+//! What is remembered and seen of an instance: the situation that a plan rests on.
+//!
+//! An observation asks the engines afresh, with one list call on each for the instance's own containers. No
+//! cache stands between the world and a decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use plugward_api::Name;
+use plugward_engine::{Container, EngineError, Listed};
+
+use crate::clock::Clock;
+use crate::desired::Desired;
+use crate::engines::{Engines, LiveEngine};
+use crate::names::{ClusterId, SlotName, instance_selector, label};
+use crate::plan::{EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target};
+use crate::recipe::{Recipe, SpecHash};
+use crate::session::Sessions;
+use crate::state::State;
+
+/// Looks at the world.
+pub struct Observer {
+    /// Whose containers are ours.
+    pub cluster: ClusterId,
+    /// What is remembered.
+    pub state: State,
+    /// The engines.
+    pub engines: Engines,
+    /// The conversations.
+    pub sessions: Sessions,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+impl Observer {
+    /// The situation of an instance.
+    ///
+    /// # Errors
+    /// When an engine that answered before does not.
+    pub async fn observe(&self, instance: &Name, desired: &Desired) -> Result<Situation, EngineError> {
+        let live = self.engines.live();
+        let mut slots: BTreeMap<SlotName, SlotSight> = self
+            .state
+            .slots(instance)
+            .into_iter()
+            .map(|(name, stored)| (name, SlotSight { stored, containers: Vec::new() }))
+            .collect();
+        for (slot, sighting) in self.containers(instance, &live).await? {
+            slots.entry(slot).or_default().containers.push(sighting);
+        }
+        let targets = self.targets(desired, &slots, &live).await?;
+        let answering: BTreeSet<&str> = live.iter().map(|live| live.reference.id.as_str()).collect();
+        let unseen = slots
+            .values()
+            .flat_map(|sight| sight.stored.current.iter().chain(&sight.stored.outgoing))
+            .map(|start| &start.engine.id)
+            .filter(|id| !answering.contains(id.as_str()))
+            .cloned()
+            .collect();
+        Ok(Situation {
+            now: self.clock.now(),
+            random: rand::random(),
+            cluster: self.cluster.clone(),
+            instance: instance.clone(),
+            targets,
+            slots,
+            unseen,
+            may_replace: false,
+        })
+    }
+
+    async fn containers(
+        &self,
+        instance: &Name,
+        live: &[LiveEngine],
+    ) -> Result<Vec<(SlotName, Sighting)>, EngineError> {
+        let selector = instance_selector(&self.cluster, instance);
+        let mut found = Vec::new();
+        for (live, listed) in try_join_all(live.iter().map(|live| {
+            let selector = &selector;
+            async move { Ok::<_, EngineError>((live, live.engine.list(selector).await?)) }
+        }))
+        .await?
+        {
+            let containers = try_join_all(listed.iter().map(|listed| self.inspect(live, listed))).await?;
+            found.extend(containers.into_iter().flatten());
+        }
+        Ok(found)
+    }
+
+    async fn inspect(
+        &self,
+        live: &LiveEngine,
+        listed: &Listed,
+    ) -> Result<Option<(SlotName, Sighting)>, EngineError> {
+        // Labels of ours with a slot that is none: made by hand, or by a later version. Not ours to touch.
+        let Some(slot) = listed.labels.get(label::SLOT).and_then(|slot| slot.parse().ok()) else {
+            return Ok(None);
+        };
+        let container = live.engine.inspect(listed.id.as_str()).await?;
+        Ok(container.map(|container| (slot, self.sighting(live, container))))
+    }
+
+    fn sighting(&self, live: &LiveEngine, container: Container) -> Sighting {
+        let session: SessionSight = self.sessions.sight(&live.reference.id, &container.id);
+        Sighting {
+            engine: live.reference.clone(),
+            hash: SpecHash::from_label(
+                container.labels.get(label::SPEC_HASH).map(String::as_str).unwrap_or_default(),
+            ),
+            id: container.id,
+            name: container.name,
+            image_id: container.image_id,
+            created_at: container.created_at,
+            state: container.state,
+            session,
+        }
+    }
+
+    async fn targets(
+        &self,
+        desired: &Desired,
+        slots: &BTreeMap<SlotName, SlotSight>,
+        live: &[LiveEngine],
+    ) -> Result<BTreeMap<SlotName, Target>, EngineError> {
+        match desired {
+            Desired::Absent | Desired::Undecided => Ok(BTreeMap::new()),
+            Desired::Wanted(declaration, wanted) => {
+                let engine = self.engines.sight(&wanted.host);
+                let image = image_sight(&engine, &wanted.recipe, live).await?;
+                let target = Target {
+                    edit: declaration.edit,
+                    recipe: wanted.recipe.clone(),
+                    hash: wanted.hash.clone(),
+                    engine,
+                    image,
+                };
+                Ok(BTreeMap::from([(SlotName::Shared, target)]))
+            }
+            Desired::Kept(..) => {
+                let mut targets = BTreeMap::new();
+                for (name, sight) in slots {
+                    let Some(start) = &sight.stored.current else { continue };
+                    let engine = self.engines.sight(&start.engine.host);
+                    let image = image_sight(&engine, &start.recipe, live).await?;
+                    let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();
+                    let recipe = Arc::new(start.recipe.clone());
+                    let hash = start.hash.clone();
+                    targets.insert(name.clone(), Target { edit, recipe, hash, engine, image });
+                }
+                Ok(targets)
+            }
+        }
+    }
+}
+
+/// The wanted image as the wanted engine has it.
+async fn image_sight(
+    engine: &EngineSight,
+    recipe: &Recipe,
+    live: &[LiveEngine],
+) -> Result<ImageSight, EngineError> {
+    let EngineSight::Up { engine, .. } = engine else { return Ok(ImageSight::Unknown) };
+    let Some(live) = live.iter().find(|live| live.reference.id == engine.id) else {
+        return Ok(ImageSight::Unknown);
+    };
+    let Some(image) = live.engine.inspect_image(&recipe.container.image).await? else {
+        return Ok(ImageSight::Missing);
+    };
+    let Some(wanted) = &recipe.container.image_id else {
+        return Ok(ImageSight::Found { id: image.id });
+    };
+    let has_digest = |digest: &String| digest.split_once('@').is_some_and(|(_, digest)| digest == wanted);
+    if image.id == *wanted || image.repo_digests.iter().any(has_digest) {
+        return Ok(ImageSight::Found { id: image.id });
+    }
+    let mut found = image.id;
+    if !image.repo_digests.is_empty() {
+        found = format!("{found} (digests: {})", image.repo_digests.join(", "));
+    }
+    Ok(ImageSight::Mismatch { found })
+}

@@ -1,0 +1,324 @@
+//! What a container is made from, and the hash by which an edit is told from no edit.
+//!
+//! A [`Recipe`] holds what the records say, resolved and complete: it is stored with each start, so that an
+//! instance whose record can no longer be acted on (its runtime was deleted, an edit asks for something that
+//! is not supported) goes on, and is healed, as it was last accepted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use go_plugin::{Application, Cookie, CookieError};
+use hmac::{Hmac, Mac};
+use plugward_api::{PluginInstanceSpec, PluginRuntimeSpec, PluginType, Quantity};
+use plugward_runtime::Backoff;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::names::label;
+
+/// What is wanted of an instance's containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recipe {
+    /// What replaces a container when it changes.
+    pub container: ContainerRecipe,
+    /// How long a start may take, to handshake and first health.
+    pub start_timeout: Duration,
+    /// How restarts back off.
+    pub restart: RestartPolicy,
+    /// Labels that tell people what the container is. They replace nothing.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How restarts back off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartPolicy {
+    /// The first delay.
+    pub initial: Duration,
+    /// The longest delay.
+    pub max: Duration,
+    /// After this long ready, earlier failures are forgotten.
+    pub reset_after: Duration,
+}
+
+/// The part of a recipe that the spec hash covers.
+///
+/// A field is left out of the hash where it has its default, so that fields which later versions add, and
+/// defaults which a user writes down, replace nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerRecipe {
+    /// The image as declared: `repository:tag`.
+    pub image: String,
+    /// The image ID that it must have (`sha256:…`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// Replaces the entrypoint, unless empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Replaces the arguments, unless empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// The declared environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// How the plugin and its host recognise each other.
+    pub protocol: Protocol,
+    /// The OCI runtime.
+    pub oci_runtime: String,
+    /// The network mode, unless `bridge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// CPU in billionths of a core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_cpus: Option<u64>,
+    /// Memory in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+    /// Log rotation, unless it is the default one.
+    #[serde(default, skip_serializing_if = "LogRecipe::is_default")]
+    pub log: LogRecipe,
+}
+
+/// The rotation of a container's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogRecipe {
+    /// Bytes of one file.
+    pub max_size_bytes: u64,
+    /// Files kept.
+    pub max_files: u32,
+}
+
+/// How a plugin and its host recognise each other.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// A Vault or OpenBao database plugin.
+    Database,
+    /// A Vault or OpenBao secrets engine or auth method.
+    Backend,
+    /// The host application's own.
+    #[serde(rename_all = "camelCase")]
+    Custom {
+        /// The magic cookie's variable.
+        cookie_key: String,
+        /// The magic cookie.
+        cookie_value: String,
+        /// The application protocol versions that the host speaks.
+        versions: Vec<u32>,
+    },
+}
+
+/// Tells whether a container was made from a recipe. A keyed hash: a label shows it to everybody, and must
+/// not let anyone try out secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SpecHash(String);
+
+/// The key of [`SpecHash`]es, from the state directory.
+#[derive(Clone, zeroize::ZeroizeOnDrop)]
+pub struct HashKey([u8; 32]);
+
+/// The version of Vault that plugins of its kinds are told: the one whose protocol is spoken here.
+const VAULT_VERSION: &str = "1.21.0";
+
+/// The way of hashing. A container with a hash of another version is never replaced for it.
+const HASH_VERSION: &str = "v1";
+
+// === impl Recipe ===
+
+impl Recipe {
+    /// What the records want.
+    pub fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec) -> Self {
+        Self {
+            container: ContainerRecipe::of(instance, runtime),
+            start_timeout: instance.start_timeout.get(),
+            restart: RestartPolicy {
+                initial: instance.restart.initial_backoff.get(),
+                max: instance.restart.max_backoff.get(),
+                reset_after: instance.restart.reset_after.get(),
+            },
+            labels: plugin_labels(instance),
+        }
+    }
+}
+
+// === impl RestartPolicy ===
+
+impl RestartPolicy {
+    /// The delay before the start that follows `failures` failures in a row (at least 1), with the jitter
+    /// that `random` gives.
+    pub fn delay(&self, failures: u32, random: u64) -> Duration {
+        // Validation has refused what is no backoff; a stored recipe of another version may still hold it.
+        Backoff::new(self.initial, self.max).map_or(self.max, |backoff| backoff.delay(failures, random))
+    }
+}
+
+// === impl ContainerRecipe ===
+
+impl ContainerRecipe {
+    fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec) -> Self {
+        let resources = &runtime.resources;
+        Self {
+            image: instance.image_reference(),
+            image_id: instance.image.sha256.as_ref().map(ToString::to_string),
+            command: instance.command.clone(),
+            args: instance.args.clone(),
+            env: instance
+                .env
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
+                .collect(),
+            protocol: Protocol::of(instance),
+            oci_runtime: runtime.oci_runtime.to_string(),
+            network: Some(runtime.network.to_string()).filter(|network| network != "bridge"),
+            nano_cpus: resources.cpu.and_then(Quantity::nanos).and_then(whole),
+            memory_bytes: resources.memory.map(Quantity::value).and_then(whole),
+            pids: resources.pids.map(|pids| u64::from(pids.get())),
+            log: LogRecipe {
+                max_size_bytes: whole(runtime.log.max_size.value()).unwrap_or_default(),
+                max_files: runtime.log.max_files.get(),
+            },
+        }
+    }
+
+    /// The hash of this recipe.
+    pub fn hash(&self, key: &HashKey) -> SpecHash {
+        #[expect(clippy::expect_used, reason = "a struct of strings, numbers and string-keyed maps is JSON")]
+        let text = serde_json::to_vec(self).expect("a recipe is JSON");
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
+        mac.update(&text);
+        let digest = mac.finalize().into_bytes();
+        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        SpecHash(format!("{HASH_VERSION}-{hex}"))
+    }
+}
+
+impl fmt::Debug for ContainerRecipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerRecipe")
+            .field("image", &self.image)
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl LogRecipe ===
+
+impl Default for LogRecipe {
+    fn default() -> Self {
+        Self { max_size_bytes: 10 << 20, max_files: 3 }
+    }
+}
+
+impl LogRecipe {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    fn of(instance: &PluginInstanceSpec) -> Self {
+        match (instance.plugin.plugin_type, &instance.handshake) {
+            (PluginType::Database, _) => Self::Database,
+            (PluginType::Auth | PluginType::Secret, _) => Self::Backend,
+            (PluginType::Custom, Some(handshake)) => Self::Custom {
+                cookie_key: handshake.cookie_key.to_string(),
+                cookie_value: handshake.cookie_value.as_str().to_owned(),
+                versions: handshake.protocol_versions.clone(),
+            },
+            // Validation requires the handshake of a custom plugin. Without one no cookie can match.
+            (PluginType::Custom, None) => {
+                Self::Custom { cookie_key: String::new(), cookie_value: String::new(), versions: Vec::new() }
+            }
+        }
+    }
+
+    /// The magic cookie.
+    ///
+    /// # Errors
+    /// When a custom one is such that no plugin could be started with it.
+    pub fn cookie(&self) -> Result<Cookie, CookieError> {
+        match self {
+            Self::Database => Ok(Application::Database.cookie()),
+            Self::Backend => Ok(Application::Backend.cookie()),
+            Self::Custom { cookie_key, cookie_value, .. } => Cookie::new(cookie_key, cookie_value),
+        }
+    }
+
+    /// The application protocol versions to offer.
+    pub fn versions(&self) -> &[u32] {
+        match self {
+            Self::Database => Application::Database.protocol_versions(),
+            Self::Backend => Application::Backend.protocol_versions(),
+            Self::Custom { versions, .. } => versions,
+        }
+    }
+
+    /// What plugins of Vault's kinds want to find in their environment besides.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Database => Application::Database.environment(VAULT_VERSION, false),
+            Self::Backend => Application::Backend.environment(VAULT_VERSION, false),
+            Self::Custom { .. } => Vec::new(),
+        }
+    }
+}
+
+// === impl SpecHash ===
+
+impl SpecHash {
+    /// Takes a label's word for it.
+    pub fn from_label(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, as it stands in the label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a container with this hash is what `wanted` asks for. One that another version of the program
+    /// hashed in a way that this one does not know counts as wanted: an upgrade alone replaces nothing.
+    pub fn satisfies(&self, wanted: &Self) -> bool {
+        let version = |hash: &Self| hash.0.split_once('-').map(|(version, _)| version.to_owned());
+        self == wanted || version(self) != version(wanted)
+    }
+}
+
+impl fmt::Display for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl HashKey ===
+
+impl HashKey {
+    /// A key of these bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+fn plugin_labels(spec: &PluginInstanceSpec) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (label::PLUGIN_NAME.to_owned(), spec.plugin.name.to_string()),
+        (label::PLUGIN_TYPE.to_owned(), spec.plugin.plugin_type.as_str().to_owned()),
+        (label::PLUGIN_VERSION.to_owned(), spec.plugin.version.to_string()),
+    ])
+}
+
+/// Validation has refused negative amounts: they count as none here.
+fn whole(amount: i64) -> Option<u64> {
+    amount.try_into().ok()
+}

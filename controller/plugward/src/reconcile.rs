@@ -1,0 +1,194 @@
+//! One instance, brought nearer to what is declared: observe → plan → execute → status.
+//!
+//! The reconciler takes a name and no hint of what changed. No policy lives here: the planner decides.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use plugward_api::status::EventType;
+use plugward_api::{Kind, Name};
+use plugward_engine::{EngineError, ErrorKind};
+use plugward_runtime::{Action, Failure, Queue, Request, Verdict as Retry};
+
+use crate::clock::Clock;
+use crate::desired::{Desired, Records};
+use crate::execute::Executor;
+use crate::observe::Observer;
+use crate::plan::{self, Plan, Situation, UpdateState};
+use crate::reason::Reason;
+use crate::recipe::HashKey;
+use crate::roll::Rolls;
+use crate::source::Reports;
+use crate::state::StateError;
+use crate::status::Book;
+use crate::status::verdict::{slot_statuses, verdict};
+
+/// How soon to look again at containers of a record that nobody declares, while manifests are still unread.
+const UNDECIDED_POLL: Duration = Duration::from_secs(2);
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// An engine did not do what it was asked.
+    #[error("the engine failed")]
+    Engine(#[from] EngineError),
+    /// State could not be stored: nothing was done that depends on it.
+    #[error("state cannot be stored")]
+    State(#[from] StateError),
+    /// An engine went away between looking and acting.
+    #[error("engine {0} went away")]
+    EngineLost(String),
+    /// A container went away between two steps.
+    #[error("container {0} vanished while it was being started")]
+    Vanished(String),
+    /// The slot holds no start, or its container is not known: a plan out of order.
+    #[error("the plan does not fit what is remembered")]
+    NoStart,
+    /// A directory shared with a plugin could not be made or removed.
+    #[error("cannot make or remove the plugin's directory {}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key could not be made or read.
+    #[error("cannot make or use the key of a plugin's connection")]
+    Identity(#[source] go_plugin::IdentityError),
+}
+
+/// Reconciles instances.
+pub struct Reconciler {
+    /// What is declared.
+    pub records: Records,
+    /// How the manifests stand.
+    pub reports: Reports,
+    /// The key of spec hashes.
+    pub hash_key: HashKey,
+    /// Whether all plugins are to be stopped.
+    pub draining: Arc<AtomicBool>,
+    /// Looks.
+    pub observer: Observer,
+    /// Acts.
+    pub executor: Executor,
+    /// Status.
+    pub book: Book,
+    /// Whose turn it is.
+    pub rolls: Rolls,
+    /// Asks for the reconcile of others.
+    pub queue: Queue<Name, Reason>,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+impl Reconciler {
+    /// Brings an instance nearer to what is declared.
+    ///
+    /// # Errors
+    /// When something failed that says nothing about the plugin; trying again is right.
+    pub async fn reconcile(self: Arc<Self>, request: Request<Name>) -> Result<Action, ReconcileError> {
+        let instance = request.key;
+        let done = self.bring_nearer(&instance).await;
+        if let Err(error) = &done {
+            let known = self.book.instance(&instance).is_some();
+            if known && !matches!(error, ReconcileError::EngineLost(_)) {
+                let message = crate::errors::chain(error);
+                self.book.event(&instance, EventType::Warning, "ReconcileFailed", message);
+            }
+        }
+        done
+    }
+
+    async fn bring_nearer(&self, instance: &Name) -> Result<Action, ReconcileError> {
+        let desired = if self.draining.load(Ordering::Acquire) {
+            Desired::Absent
+        } else {
+            Desired::of(instance, &self.records, &self.reports, &self.hash_key)
+        };
+        if matches!(desired, Desired::Undecided) {
+            return Ok(Action::after(UNDECIDED_POLL));
+        }
+        let mut situation = self.observer.observe(instance, &desired).await?;
+        let plan = self.plan(&desired, &mut situation);
+        let failed_until = self.executor.execute(instance, &situation, &plan).await?;
+        self.conclude(instance, &desired, &situation, &plan);
+        let again = plan.look_again.into_iter().chain(failed_until).min();
+        Ok(again.map_or_else(Action::done, |when| Action::after(self.clock.until(when))))
+    }
+
+    /// The plan, with the turn to replace taken if the plan waits for nothing else.
+    fn plan(&self, desired: &Desired, situation: &mut Situation) -> Plan {
+        let plan = plan::plan(situation);
+        let waits = plan.outlooks.values().any(|outlook| outlook.update == UpdateState::WaitingForTurn);
+        let runtime = desired.declaration().map(|declaration| &declaration.record().spec.runtime);
+        match runtime {
+            Some(runtime) if waits && self.rolls.acquire(runtime, &situation.instance) => {
+                situation.may_replace = true;
+                plan::plan(situation)
+            }
+            _ => plan,
+        }
+    }
+
+    fn conclude(&self, instance: &Name, desired: &Desired, situation: &Situation, plan: &Plan) {
+        let Some(declaration) = desired.declaration() else {
+            self.conclude_absent(instance, desired, situation, plan);
+            return;
+        };
+        let mounts: Vec<Name> =
+            declaration.record().spec.mounts.iter().map(|mount| mount.name.clone()).collect();
+        let stored = self.observer.state.slots(instance);
+        let slots = slot_statuses(&stored, situation, plan, &mounts);
+        let generation = declaration.instance.generation;
+        self.book.conclude(instance, generation, verdict(desired, situation, plan), slots);
+        self.hand_on_the_turn(instance, &declaration.record().spec.runtime, plan);
+    }
+
+    fn conclude_absent(&self, instance: &Name, desired: &Desired, situation: &Situation, plan: &Plan) {
+        self.wake(self.rolls.forget(instance));
+        if self.observer.state.slots(instance).is_empty() {
+            self.book.forget(Kind::PluginInstance, instance);
+        } else if let Some(status) = self.book.instance(instance) {
+            let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan, &[]);
+            let generation = status.observed_generation;
+            self.book.conclude(instance, generation, verdict(desired, situation, plan), slots);
+        }
+    }
+
+    fn hand_on_the_turn(&self, instance: &Name, runtime: &Name, plan: &Plan) {
+        let any = |state: &UpdateState| plan.outlooks.values().any(|outlook| outlook.update == *state);
+        if any(&UpdateState::Failing) {
+            self.rolls.halt(runtime, instance);
+        } else if !any(&UpdateState::InProgress) && !any(&UpdateState::WaitingForTurn) {
+            self.wake(self.rolls.release(runtime, instance));
+        }
+    }
+
+    fn wake(&self, instances: impl IntoIterator<Item = Name>) {
+        for instance in instances {
+            self.queue.add(instance, Reason::Turn);
+        }
+    }
+}
+
+// === impl ReconcileError ===
+
+impl Failure for ReconcileError {
+    fn category(&self) -> &'static str {
+        match self {
+            Self::Engine(error) => error.kind.as_str(),
+            Self::State(error) => error.category(),
+            Self::EngineLost(_) => ErrorKind::Unreachable.as_str(),
+            Self::Vanished(_) => "vanished",
+            Self::NoStart => "no_start",
+            Self::Directory { .. } => "directory",
+            Self::Identity(_) => "identity",
+        }
+    }
+
+    fn verdict(&self) -> Retry {
+        Retry::Retry
+    }
+}

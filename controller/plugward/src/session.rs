@@ -1,0 +1,271 @@
+//! Conversations with plugins: from the handshake line to the end of the container.
+//!
+//! A reconcile must not wait for a plugin that takes a minute to start, so each container that runs has a task
+//! of its own here. It reads the handshake line from the container's log (or takes the stored one), connects,
+//! asks for health, and then drains the plugin's standard output and error and watches the connection. What it
+//! finds is read by the next observation as a [`SessionSight`]; every change of it asks for a reconcile.
+//!
+//! A connection that ends is not yet a container that ends: the task connects again. Only what stays broken
+//! for [`RECONNECT_LIMIT`] is a failure, and the engine usually knows long before that the container is gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use go_plugin::{Expected, Fed, Handshake, LineReader};
+use plugward_api::{Name, RestartReason};
+use plugward_engine::{ContainerId, Engine, LogQuery};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
+
+use crate::clock::Clock;
+use crate::plan::{Place, SessionSight};
+use crate::output::OutputLines;
+use crate::plugin::{Conversation, PluginAddress, PluginError, Plugins};
+use crate::slot::Start;
+
+/// How long a plugin whose connection ended may take to accept another.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait between tries to reach a plugin or its log.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Asks for a reconcile of an instance.
+pub type Wake = Arc<dyn Fn(&Name) + Send + Sync>;
+
+/// All conversations of the controller.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    plugins: Arc<dyn Plugins>,
+    clock: Clock,
+    wake: Wake,
+    table: Mutex<HashMap<Key, Entry>>,
+}
+
+/// A container on an engine, by the IDs of both.
+type Key = (String, ContainerId);
+
+struct Entry {
+    sight: SessionSight,
+    conversation: Option<Arc<dyn Conversation>>,
+    task: AbortHandle,
+}
+
+/// What a conversation is begun with.
+pub struct Opening {
+    /// Whose plugin it is.
+    pub instance: Name,
+    /// The container.
+    pub place: Place,
+    /// Its engine.
+    pub engine: Arc<dyn Engine>,
+    /// What is stored of its start.
+    pub start: Start,
+}
+
+/// Why a conversation cannot go on.
+struct Failure {
+    reason: RestartReason,
+    message: String,
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// None yet. `wake` is called at every change.
+    pub fn new(plugins: Arc<dyn Plugins>, clock: Clock, wake: Wake) -> Self {
+        Self { shared: Arc::new(Shared { plugins, clock, wake, table: Mutex::default() }) }
+    }
+
+    /// Begins a conversation, unless there is one with that container.
+    pub fn begin(&self, opening: Opening) {
+        let key = (opening.place.engine.id.clone(), opening.place.id.clone());
+        let mut table = self.shared.lock();
+        if table.contains_key(&key) {
+            return;
+        }
+        let span = tracing::info_span!("session", instance = %opening.instance, container = %opening.place.name);
+        let talk = Talk { shared: self.shared.clone(), key: key.clone(), opening };
+        let task = tokio::spawn(talk.run().instrument(span)).abort_handle();
+        table.insert(key, Entry { sight: SessionSight::Connecting, conversation: None, task });
+    }
+
+    /// How the conversation with a container stands.
+    pub fn sight(&self, engine: &str, container: &ContainerId) -> SessionSight {
+        let key = (engine.to_owned(), container.clone());
+        self.shared.lock().get(&key).map_or(SessionSight::None, |entry| entry.sight.clone())
+    }
+
+    /// The standing conversation with a container.
+    pub fn conversation(&self, place: &Place) -> Option<Arc<dyn Conversation>> {
+        let key = (place.engine.id.clone(), place.id.clone());
+        self.shared.lock().get(&key).and_then(|entry| entry.conversation.clone())
+    }
+
+    /// Ends the conversation with a container that is gone.
+    pub fn end(&self, place: &Place) {
+        let key = (place.engine.id.clone(), place.id.clone());
+        if let Some(entry) = self.shared.lock().remove(&key) {
+            entry.task.abort();
+        }
+    }
+
+    /// Ends all conversations. The plugins run on.
+    pub fn end_all(&self) {
+        for (_, entry) in self.shared.lock().drain() {
+            entry.task.abort();
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
+        // Each change is one insert, remove or assignment: a panic cannot leave one half done.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Talk {
+    shared: Arc<Shared>,
+    key: Key,
+    opening: Opening,
+}
+
+impl Talk {
+    async fn run(self) {
+        let Err(failure) = self.talk().await;
+        tracing::debug!(reason = failure.reason.as_str(), message = failure.message, "conversation failed");
+        self.show(SessionSight::Failed { reason: failure.reason, message: failure.message }, None);
+    }
+
+    async fn talk(&self) -> Result<std::convert::Infallible, Failure> {
+        let start = &self.opening.start;
+        let deadline = Instant::now() + start.recipe.start_timeout;
+        let (line, handshake) = self.handshake(deadline).await?;
+        let address = PluginAddress {
+            directory: start.directory.clone(),
+            handshake,
+            identity: start.identity.clone(),
+        };
+        let mut conversation = self.connect(&address, deadline, self.start_reason()).await?;
+        let since = start.ready_at.unwrap_or_else(|| self.shared.clock.now());
+        loop {
+            let ready = SessionSight::Ready { handshake: line.clone(), since };
+            self.show(ready, Some(conversation.clone()));
+            self.attend(conversation.as_ref()).await;
+            self.show(SessionSight::Connecting, None);
+            let limit = Instant::now() + RECONNECT_LIMIT;
+            conversation = self.connect(&address, limit, RestartReason::Unhealthy).await?;
+        }
+    }
+
+    /// The plugin's handshake line: the stored one, else the first line of the container's log.
+    async fn handshake(&self, deadline: Instant) -> Result<(String, Handshake), Failure> {
+        let line = match &self.opening.start.handshake {
+            Some(line) => line.clone().into_bytes(),
+            None => match timeout_at(deadline, self.read_line()).await {
+                Ok(line) => line?,
+                Err(_) => return Err(self.failed("no handshake line on standard output within the start timeout")),
+            },
+        };
+        let handshake = Handshake::parse(&line).map_err(|error| self.failed(crate::errors::chain(&error)))?;
+        let versions = self.opening.start.recipe.container.protocol.versions().to_vec();
+        let expected = Expected { versions, automtls: true, multiplex_broker: false };
+        handshake.check(&expected).map_err(|error| self.failed(crate::errors::chain(&error)))?;
+        Ok((String::from_utf8_lossy(&line).into_owned(), handshake))
+    }
+
+    /// Reads the log until its first line is complete. A log that ends before (the engine went away, the
+    /// container ended) is begun again: the engine says what became of the container.
+    async fn read_line(&self) -> Result<Vec<u8>, Failure> {
+        let query = LogQuery { follow: true, tail: None, stdout: true, stderr: false };
+        loop {
+            if let Ok(mut log) = self.opening.engine.logs(&self.opening.place.id, query).await {
+                let mut reader = LineReader::default();
+                while let Some(Ok(chunk)) = log.next().await {
+                    match reader.feed(&chunk.bytes) {
+                        Ok(Fed::Line { line, .. }) => return Ok(line),
+                        Ok(Fed::More) => {}
+                        Err(error) => return Err(self.failed(crate::errors::chain(&error))),
+                    }
+                }
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Connects and asks for health until the plugin is healthy, it can never be, or time is up.
+    async fn connect(
+        &self,
+        address: &PluginAddress,
+        deadline: Instant,
+        reason: RestartReason,
+    ) -> Result<Arc<dyn Conversation>, Failure> {
+        let mut last = PluginError::transient("no answer");
+        loop {
+            let attempt = async {
+                let conversation = self.shared.plugins.connect(address).await?;
+                conversation.health().await?;
+                Ok::<_, PluginError>(conversation)
+            };
+            match timeout_at(deadline, attempt).await {
+                Ok(Ok(conversation)) => return Ok(conversation),
+                Ok(Err(error)) if error.permanent => return Err(Failure { reason, message: error.message }),
+                Ok(Err(error)) => last = error,
+                Err(_) => {}
+            }
+            if Instant::now() + RETRY >= deadline {
+                return Err(Failure { reason, message: format!("not usable in time: {}", last.message) });
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Writes the plugin's output to the log until the connection ends.
+    async fn attend(&self, conversation: &dyn Conversation) {
+        let output = async {
+            let mut pieces = conversation.stdio();
+            let mut lines = OutputLines::default();
+            while let Some((channel, piece)) = pieces.next().await {
+                lines.push(channel, &piece, |line| {
+                    tracing::debug!(target: "plugward::plugin", ?channel, line, "plugin output");
+                });
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = conversation.closed() => {}
+            () = output => {}
+        }
+    }
+
+    fn show(&self, sight: SessionSight, conversation: Option<Arc<dyn Conversation>>) {
+        if let Some(entry) = self.shared.lock().get_mut(&self.key) {
+            entry.sight = sight;
+            entry.conversation = conversation;
+        }
+        (self.shared.wake)(&self.opening.instance);
+    }
+
+    fn failed(&self, message: impl Into<String>) -> Failure {
+        Failure { reason: self.start_reason(), message: message.into() }
+    }
+
+    /// As what a start counts that does not come to a conversation: one that had come to it before this
+    /// controller began could not be adopted.
+    fn start_reason(&self) -> RestartReason {
+        if self.opening.start.ready_at.is_some() {
+            RestartReason::NotAdoptable
+        } else {
+            RestartReason::HandshakeFailed
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What is remembered of a slot: which container is its, how it was made, and how it fared.
+//!
+//! A [`Slot`] is stored before the effect that it describes is tried, so that after a crash at any
+//! instruction the next controller finds every container that it may own, by name, and has the key with
+//! which to speak to it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use plugward_api::RestartReason;
+use plugward_api::status::{LastExit, StartTimes};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::recipe::{Recipe, SpecHash};
+
+/// What is remembered of a slot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slot {
+    /// The number of the latest start; the first is 1.
+    pub starts: u64,
+    /// The latest start.
+    pub current: Option<Start>,
+    /// The start before it while its container may still be there to be replaced by the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<Start>,
+    /// Whether the current start is an update that has not become ready yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub updating: bool,
+    /// Failures in a row: what the delay of the next start grows with.
+    #[serde(default)]
+    pub failures: u32,
+    /// Restarts since the slot exists, by reason.
+    #[serde(default)]
+    pub restarts: BTreeMap<RestartReason, u64>,
+    /// How the last container that ended, ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<LastExit>,
+}
+
+/// One container of a slot, from the intention to make it to its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// The container's name.
+    pub container: String,
+    /// The engine it is on.
+    pub engine: EngineRef,
+    /// What it is made from.
+    pub recipe: Recipe,
+    /// The hash of that.
+    pub hash: SpecHash,
+    /// The directory that it shares with us, on our side.
+    pub directory: std::path::PathBuf,
+    /// The group to which the shared directory and the plugin's socket belong, where it matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// With what we prove to the plugin who we are.
+    pub identity: StoredIdentity,
+    /// When it was intended.
+    pub at: Timestamp,
+    /// Whether the engine is known to have made the container.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub created: bool,
+    /// The plugin's handshake line, once it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<String>,
+    /// When it was first able to serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    /// How it ended, and when the next start may come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
+    /// How long its phases took, once it was ready.
+    #[serde(default)]
+    pub times: StartTimes,
+}
+
+/// An engine as it is remembered: what it is, and where it was reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineRef {
+    /// Its ID.
+    pub id: String,
+    /// The declared address; `None` is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// The end of a container that is to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// Why it is replaced.
+    pub reason: RestartReason,
+    /// When it ended.
+    pub at: Timestamp,
+    /// When the next start may come.
+    pub retry_at: Timestamp,
+    /// The edit that was in force: a later one clears the delay.
+    pub edit: Edit,
+}
+
+/// Tells one state of the declared records from the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edit {
+    /// The instance's generation.
+    pub instance: u64,
+    /// Its runtime's generation; 0 is the built-in runtime.
+    pub runtime: u64,
+}
+
+/// Our certificate and private key for one container, as PEM. Stored with mode 0600, never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoredIdentity(Zeroizing<String>);
+
+// === impl Slot ===
+
+impl Slot {
+    /// Restarts since the slot exists.
+    pub fn restart_count(&self) -> u64 {
+        self.restarts.values().sum()
+    }
+}
+
+// === impl StoredIdentity ===
+
+impl StoredIdentity {
+    /// Wraps the PEM text of a certificate and its private key.
+    pub fn new(pem: impl Into<String>) -> Self {
+        Self(Zeroizing::new(pem.into()))
+    }
+
+    /// The PEM text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoredIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredIdentity(hidden)")
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}

@@ -1,0 +1,82 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn slot(starts: u64) -> Slot {
+    Slot { starts, ..Slot::default() }
+}
+
+#[tokio::test]
+async fn a_slot_is_known_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    state.save_slot(&name("orders"), &SlotName::Shared, slot(3)).await.unwrap();
+    assert_eq!(state.slot(&name("orders"), &SlotName::Shared), slot(3));
+
+    let again = State::open(directory.path()).unwrap();
+    assert_eq!(again.slots(&name("orders")), BTreeMap::from([(SlotName::Shared, slot(3))]));
+    assert_eq!(again.instances(), [name("orders")]);
+
+    again.forget_slot(&name("orders"), &SlotName::Shared).await.unwrap();
+    assert!(State::open(directory.path()).unwrap().instances().is_empty());
+}
+
+#[tokio::test]
+async fn an_unreadable_slot_costs_that_slot_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    state.save_slot(&name("good"), &SlotName::Shared, slot(1)).await.unwrap();
+    state.save_slot(&name("bad"), &SlotName::Shared, slot(1)).await.unwrap();
+    let damaged = directory.path().join("slots/bad/shared.json");
+    fs::write(&damaged, b"{\"version\":1,\"data\":").unwrap();
+
+    let again = State::open(directory.path()).unwrap();
+    assert_eq!(again.slot(&name("good"), &SlotName::Shared), slot(1));
+    assert_eq!(again.slot(&name("bad"), &SlotName::Shared), Slot::default());
+    assert!(!damaged.exists() && directory.path().join("slots/bad/shared.json.unreadable").exists());
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_what_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let state = State::open(&root).unwrap();
+    state.cluster(None).unwrap();
+    state.save_slot(&name("orders"), &SlotName::Shared, slot(1)).await.unwrap();
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), 0o700);
+    assert_eq!(mode("cluster.json"), 0o600);
+    assert_eq!(mode("slots/orders/shared.json"), 0o600);
+}
+
+#[test]
+fn a_cluster_keeps_its_id_and_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    let first = state.cluster(None).unwrap();
+    assert_eq!(state.cluster(Some(&first.id)).unwrap().id, first.id);
+    let refused = state.cluster(Some(&"other".parse().unwrap()));
+    assert!(matches!(refused, Err(StateError::OtherCluster { .. })));
+}
+
+#[test]
+fn a_damaged_cluster_file_is_not_silently_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    fs::write(directory.path().join("cluster.json"), b"").unwrap();
+    assert!(matches!(state.cluster(None), Err(StateError::Damaged { .. })));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let error = State::open(&file.join("state")).unwrap_err();
+    assert!(error.to_string().contains("file/state"), "{error}");
+}

@@ -1,0 +1,302 @@
+//! What the plan for an instance means for those who look at it: its phase and conditions.
+
+use std::collections::BTreeMap;
+
+use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
+
+use crate::desired::{Desired, KeptBecause};
+use crate::names::SlotName;
+use crate::plan::{
+    EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, SessionSight, Situation, Target, UpdateState,
+};
+use crate::slot::Slot;
+
+/// The state of an instance, as its status tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// In one word.
+    pub phase: Phase,
+    /// In many.
+    pub conditions: Vec<Finding>,
+}
+
+/// A condition without its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub condition: InstanceCondition,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in a sentence, and what to do.
+    pub message: String,
+}
+
+/// Draws the conclusions from a plan.
+pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan) -> Verdict {
+    let outlooks: Vec<(&SlotName, &Outlook)> = plan.outlooks.iter().collect();
+    let served_before = |slot: &SlotName| {
+        let stored = situation.slots.get(slot).and_then(|sight| sight.stored.current.as_ref());
+        stored.is_some_and(|start| start.ready_at.is_some() && start.end.is_none())
+    };
+    let target = situation.targets.values().next();
+    let conditions = vec![
+        accepted(desired),
+        runtime_available(desired, target, &outlooks),
+        image_verified(target),
+        image_outdated(&outlooks, target),
+        progressing(&outlooks),
+        healthy(situation, &outlooks),
+        ready(desired, &outlooks),
+    ];
+    Verdict { phase: phase(&outlooks, served_before), conditions }
+}
+
+fn phase(outlooks: &[(&SlotName, &Outlook)], served_before: impl Fn(&SlotName) -> bool) -> Phase {
+    let any = |test: &dyn Fn(&Outlook) -> bool| outlooks.iter().any(|(_, outlook)| test(outlook));
+    let waits_while_it_runs = outlooks.iter().any(|(slot, outlook)| {
+        matches!(outlook.state, OutlookState::Waiting(Obstacle::EngineDown(_))) && served_before(slot)
+    });
+    if any(&|outlook| outlook.state == OutlookState::Terminating) {
+        Phase::Terminating
+    } else if any(&|outlook| matches!(outlook.state, OutlookState::BackingOff { .. })) {
+        Phase::BackingOff
+    } else if any(&|outlook| outlook.update == UpdateState::InProgress) {
+        Phase::Updating
+    } else if waits_while_it_runs {
+        Phase::Degraded
+    } else if outlooks.is_empty() || any(&|outlook| matches!(outlook.state, OutlookState::Waiting(_))) {
+        Phase::Pending
+    } else if any(&|outlook| outlook.state == OutlookState::Starting) {
+        Phase::Starting
+    } else {
+        Phase::Ready
+    }
+}
+
+fn accepted(desired: &Desired) -> Finding {
+    match desired {
+        Desired::Kept(_, KeptBecause::NotSupported(refused)) => finding(
+            InstanceCondition::Accepted,
+            ConditionStatus::False,
+            "NotSupported",
+            format!("{}; what ran before goes on as it was", refused.join("; ")),
+        ),
+        _ => finding(InstanceCondition::Accepted, ConditionStatus::True, "Accepted", ""),
+    }
+}
+
+fn runtime_available(
+    desired: &Desired,
+    target: Option<&Target>,
+    outlooks: &[(&SlotName, &Outlook)],
+) -> Finding {
+    let condition = InstanceCondition::RuntimeAvailable;
+    if let Desired::Kept(_, KeptBecause::RuntimeMissing(name)) = desired {
+        let message =
+            format!("PluginRuntime {name:?} is not declared: declare it, or name another in spec.runtime");
+        return finding(condition, ConditionStatus::False, "RuntimeNotFound", message);
+    }
+    if let Some(Target { engine: EngineSight::Down { message }, .. }) = target {
+        let message = format!("the engine does not answer: {message}");
+        return finding(condition, ConditionStatus::False, "EngineUnreachable", message);
+    }
+    let unknown = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
+        (OutlookState::Waiting(obstacle @ Obstacle::UnknownRuntime { .. }), _)
+        | (_, UpdateState::Blocked(obstacle @ Obstacle::UnknownRuntime { .. })) => Some(obstacle),
+        _ => None,
+    });
+    match unknown {
+        Some(obstacle) => {
+            let message =
+                format!("{obstacle}; register it with the engine, or name another in the runtime's ociRuntime");
+            finding(condition, ConditionStatus::False, "OciRuntimeUnknown", message)
+        }
+        None => finding(condition, ConditionStatus::True, "Available", ""),
+    }
+}
+
+fn image_verified(target: Option<&Target>) -> Finding {
+    let condition = InstanceCondition::ImageVerified;
+    let Some(target) = target else {
+        return finding(condition, ConditionStatus::Unknown, "NotLookedFor", "");
+    };
+    let recipe = &target.recipe.container;
+    match &target.image {
+        ImageSight::Unknown => finding(
+            condition,
+            ConditionStatus::Unknown,
+            "EngineUnreachable",
+            "the engine that holds the image does not answer",
+        ),
+        ImageSight::Missing => finding(
+            condition,
+            ConditionStatus::False,
+            "ImageNotFound",
+            format!("image {} is not on the engine: pull, load or build it there", recipe.image),
+        ),
+        ImageSight::Mismatch { found } => finding(
+            condition,
+            ConditionStatus::False,
+            "ImageMismatch",
+            format!(
+                "image {} is {found}, and the record wants {}: correct image.sha256, or bring the right image",
+                recipe.image,
+                recipe.image_id.as_deref().unwrap_or_default()
+            ),
+        ),
+        ImageSight::Found { id } if recipe.image_id.is_some() => {
+            finding(condition, ConditionStatus::True, "Verified", format!("image {} is {id}", recipe.image))
+        }
+        ImageSight::Found { id } => {
+            finding(condition, ConditionStatus::True, "Found", format!("image {} is {id}", recipe.image))
+        }
+    }
+}
+
+fn image_outdated(outlooks: &[(&SlotName, &Outlook)], target: Option<&Target>) -> Finding {
+    let condition = InstanceCondition::ImageOutdated;
+    if outlooks.iter().any(|(_, outlook)| outlook.image_outdated) {
+        let image = target.map(|target| target.recipe.container.image.as_str()).unwrap_or_default();
+        let message = format!("{image} names another image by now than the one that runs");
+        return finding(condition, ConditionStatus::True, "TagMoved", message);
+    }
+    finding(condition, ConditionStatus::False, "Current", "")
+}
+
+fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
+    let condition = InstanceCondition::Progressing;
+    let mut message = String::new();
+    let mut status = ConditionStatus::True;
+    let mut reason = "UpToDate";
+    for (_, outlook) in outlooks {
+        (status, reason, message) = match (&outlook.update, &outlook.state) {
+            (UpdateState::Failing, OutlookState::BackingOff { reason, .. }) => (
+                ConditionStatus::False,
+                "UpdateFailed",
+                format!("the updated container did not become ready: {}", reason.as_str()),
+            ),
+            (UpdateState::Failing, _) => {
+                (ConditionStatus::False, "UpdateFailed", "the updated container cannot be started".to_owned())
+            }
+            (UpdateState::Blocked(obstacle), _) => (
+                ConditionStatus::False,
+                "UpdateBlocked",
+                format!("{obstacle}; the container of the earlier state goes on"),
+            ),
+            (UpdateState::WaitingForTurn, _) => (
+                ConditionStatus::True,
+                "WaitingForTurn",
+                "another instance of the runtime is replaced first".to_owned(),
+            ),
+            (UpdateState::InProgress, _) => {
+                (ConditionStatus::True, "Updating", "the container is being replaced".to_owned())
+            }
+            (UpdateState::None, OutlookState::BackingOff { reason, .. }) => (
+                ConditionStatus::False,
+                "BackingOff",
+                format!("the last container is over: {}", reason.as_str()),
+            ),
+            (UpdateState::None, OutlookState::Waiting(obstacle)) => {
+                (ConditionStatus::False, "Waiting", obstacle.to_string())
+            }
+            (UpdateState::None, OutlookState::Starting) => {
+                (ConditionStatus::True, "Starting", "the container is being started".to_owned())
+            }
+            (UpdateState::None, OutlookState::Ready | OutlookState::Terminating) => continue,
+        };
+    }
+    finding(condition, status, reason, message)
+}
+
+fn healthy(situation: &Situation, outlooks: &[(&SlotName, &Outlook)]) -> Finding {
+    let condition = InstanceCondition::Healthy;
+    let failed = situation.slots.values().flat_map(|sight| &sight.containers).find_map(|container| {
+        match &container.session {
+            SessionSight::Failed { message, .. } => Some(message.clone()),
+            _ => None,
+        }
+    });
+    if let Some(message) = failed {
+        return finding(condition, ConditionStatus::False, "NoConversation", message);
+    }
+    let all_ready =
+        !outlooks.is_empty() && outlooks.iter().all(|(_, outlook)| outlook.state == OutlookState::Ready);
+    if all_ready {
+        finding(condition, ConditionStatus::True, "Serving", "the plugin says that it serves")
+    } else {
+        finding(condition, ConditionStatus::Unknown, "NotConnected", "the plugin is not connected")
+    }
+}
+
+fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)]) -> Finding {
+    let condition = InstanceCondition::Ready;
+    let worst = outlooks.iter().find(|(_, outlook)| outlook.state != OutlookState::Ready);
+    let Some((slot, outlook)) = worst else {
+        if outlooks.is_empty() {
+            let message = match desired {
+                Desired::Kept(_, KeptBecause::NotSupported(_)) => "the record is not accepted",
+                Desired::Kept(_, KeptBecause::RuntimeMissing(_)) => "the runtime is not declared",
+                _ => "nothing runs",
+            };
+            return finding(condition, ConditionStatus::False, "NotStarted", message);
+        }
+        return finding(condition, ConditionStatus::True, "Ready", "the plugin is able to serve");
+    };
+    let (reason, message) = match &outlook.state {
+        OutlookState::Ready | OutlookState::Starting => ("Starting", format!("slot {slot} is starting")),
+        OutlookState::BackingOff { reason, until } => (
+            "BackingOff",
+            format!("slot {slot} is over ({}); it is started again at {until}", reason.as_str()),
+        ),
+        OutlookState::Waiting(obstacle) => ("Waiting", format!("slot {slot} waits: {obstacle}")),
+        OutlookState::Terminating => ("Terminating", format!("slot {slot} is going away")),
+    };
+    finding(condition, ConditionStatus::False, reason, message)
+}
+
+fn finding(
+    condition: InstanceCondition,
+    status: ConditionStatus,
+    reason: &'static str,
+    message: impl Into<String>,
+) -> Finding {
+    Finding { condition, status, reason, message: message.into() }
+}
+
+/// The status of each slot: what is remembered of it by now, and what was seen of its container.
+pub fn slot_statuses(
+    stored: &BTreeMap<SlotName, Slot>,
+    situation: &Situation,
+    plan: &Plan,
+    mounts: &[plugward_api::Name],
+) -> Vec<SlotStatus> {
+    let status = |(name, slot): (&SlotName, &Slot)| {
+        let start = slot.current.as_ref();
+        let container = situation
+            .slots
+            .get(name)
+            .zip(start)
+            .and_then(|(sight, start)| sight.containers.iter().find(|seen| seen.name == start.container));
+        let ready =
+            plan.outlooks.get(name).is_some_and(|outlook| outlook.state == OutlookState::Ready);
+        let end = start.and_then(|start| start.end.as_ref());
+        SlotStatus {
+            name: name.to_string(),
+            container_id: container.map(|container| container.id.as_str().to_owned()),
+            container_name: start.map(|start| start.container.clone()),
+            image_id: container.map(|container| container.image_id.clone()),
+            restarts: slot.restart_count(),
+            restarts_by_reason: slot.restarts.clone(),
+            mounts: if ready { mounts.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            started_at: start.map(|start| start.at),
+            ready_at: start.and_then(|start| start.ready_at),
+            backoff_until: end.map(|end| end.retry_at).filter(|until| *until > situation.now),
+            failures: slot.failures,
+            last_exit: slot.last_exit.clone(),
+            start_times: start.map(|start| start.times.clone()).unwrap_or_default(),
+        }
+    };
+    stored.iter().map(status).collect()
+}
