@@ -7,7 +7,7 @@ ENGINE_OPTION=
 
 engine_prepare() {
     local moby containerd shim runc gvisor
-    need_packages "the engine $ENGINE" gcc libc6-dev pkg-config libseccomp-dev iproute2 procps curl ca-certificates
+    need "the engine $ENGINE" gcc:gcc pkg-config:pkg-config libc6-dev libseccomp-dev ip:iproute2 curl:curl ca-certificates
     need_go "the engine $ENGINE"
     # Without the flag it calls its version "library-import".
     moby=$(CGO_ENABLED=0 go_tool "github.com/moby/moby/v2/cmd/dockerd@$MOBY_VERSION" \

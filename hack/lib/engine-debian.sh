@@ -8,7 +8,7 @@ ENGINE_OPTION="\"deprecated-key-path\": \"$ENGINE_DATA/key.json\","
 
 engine_prepare() {
     local gvisor
-    need_packages "the engine $ENGINE" docker.io containerd runc crun iproute2 procps curl ca-certificates
+    need "the engine $ENGINE" dockerd:docker.io containerd:containerd runc:runc crun:crun ip:iproute2 curl:curl ca-certificates
     need_go gVisor
     gvisor=$(engine_gvisor)
     cgroups_let_crun_run

@@ -3,7 +3,7 @@
 
 # engine_default: sets and exports DOCKER_HOST.
 engine_default() {
-    need_command curl curl 'to talk to the Docker Engine'
+    need 'to talk to the Docker Engine' curl:curl
     export DOCKER_HOST=${DOCKER_HOST:-$(engine_default_host)}
     api_answers "$DOCKER_HOST" || engine_default_start
     say "Using $DOCKER_HOST: $(api_describe "$DOCKER_HOST")"
@@ -22,7 +22,7 @@ engine_default_start() {
     if ! is_root; then
         die "no Docker Engine answers at $DOCKER_HOST. Install and start one (docs.docker.com/engine/install), let this user reach it, and run this again; or run this as root on Debian or Ubuntu."
     fi
-    need_command dockerd docker.io 'a Docker Engine'
+    need 'a Docker Engine' dockerd:docker.io
     # Installing the package may have started it.
     wait_until 3 api_answers "$DOCKER_HOST" && return 0
     if [[ -d /run/systemd/system ]]; then

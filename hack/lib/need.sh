@@ -15,33 +15,33 @@ can_install() {
 
 package_installed() { [[ $(dpkg-query -W -f='${Status}' "$1" 2>/dev/null) == 'install ok installed' ]]; }
 
-# need_packages WHY PACKAGE...: installs those that are missing.
-need_packages() {
-    local why=$1 package
+# need WHY WHAT...: installs what is missing. WHAT is COMMAND:PACKAGE, satisfied by the command wherever it comes from, or only
+# PACKAGE, which is looked for where we can install it.
+need() {
+    local why=$1 what
     local -a missing=()
     shift
-    if can_install; then
-        for package; do package_installed "$package" || missing+=("$package"); done
-        ((${#missing[@]})) || return 0
-        step "Installing ${missing[*]} with apt-get ($why)"
-        apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}. Is the network there? Install them, and run this again."
-    else
-        die "$why: install $* (or what your system calls them), and run this again. This script installs packages only as root on Debian and Ubuntu."
-    fi
+    for what; do
+        if [[ $what == *:* ]]; then
+            has "${what%%:*}" || missing+=("${what#*:}")
+        elif can_install; then
+            package_installed "$what" || missing+=("$what")
+        fi
+    done
+    ((${#missing[@]})) || return 0
+    can_install || die "$why: install ${missing[*]} (or what your system calls them), and run this again. This script installs packages only as root on Debian and Ubuntu."
+    step "Installing ${missing[*]} with apt-get ($why)"
+    apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}. Is the network there? Install them, and run this again."
 }
 
 apt_install() {
     # Package lists may be missing or older than the mirror, so a failed try is followed by one with fresh lists.
-    apt_install_once "$@" || { apt-get -qq update >&2 && apt_install_once "$@"; }
+    apt_install_once "$@" || { step "Once more, with fresh package lists" && apt-get -qq update >&2 && apt_install_once "$@"; }
 }
 
+# --no-remove: another Docker than the distribution's, for example, is not to be replaced by it.
 apt_install_once() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" </dev/null >&2
-}
-
-# need_command COMMAND PACKAGE WHY: as `need_packages`, unless the command is there, wherever it came from.
-need_command() {
-    has "$1" || need_packages "$3" "$2"
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -qq -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 install "$@" </dev/null >&2
 }
 
 # version_at_least HAVE WANT
@@ -50,7 +50,7 @@ version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n1) == "
 need_c_compiler() {
     # Crates and runc compile C: a compiler without the C library's headers is not enough.
     if ! printf '#include <stdlib.h>\nint main(void){return 0;}\n' | cc -x c -o /dev/null - >/dev/null 2>&1; then
-        need_packages 'a C compiler' gcc libc6-dev
+        need 'a C compiler' cc:gcc libc6-dev
     fi
 }
 

@@ -22,7 +22,7 @@ need_rust() {
 
 rust_install() {
     local want=$1 have=$2 installer
-    need_command curl curl 'to fetch the Rust installer'
+    need 'to fetch the Rust installer' curl:curl
     installer=$(mktemp)
     step "Installing Rust (found: $have, needed: $want or newer) with the official installer, sh.rustup.rs"
     curl -fsS --proto '=https' --tlsv1.2 -o "$installer" https://sh.rustup.rs \

@@ -9,7 +9,7 @@ cd "$ROOT"
 
 stage_scripts() {
     local -a scripts parts
-    need_command shellcheck shellcheck 'to check the scripts'
+    need 'to check the scripts' shellcheck:shellcheck
     mapfile -t scripts < <(git ls-files hack .ci | xargs grep -l '^#!/usr/bin/env bash')
     mapfile -t parts < <(git ls-files hack | xargs grep -l '^# shellcheck shell=bash')
     printf '%s\n' "${scripts[@]}" "${parts[@]}"
