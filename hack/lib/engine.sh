@@ -2,7 +2,7 @@
 # A Docker Engine for tests: a containerd and a dockerd with data, sockets, pids and a bridge of their own, so that neither the
 # machine's engine nor another test engine notices.
 #
-# The sourcing script provides, by `engine_use NAME`, what differs (lib/engine-NAME.sh):
+# What differs between them is in lib/engine-NAME.sh, which `engine_use NAME` reads:
 #   ENGINE_BRIDGE, ENGINE_ADDRESS   the bridge, and the address of the host on it
 #   ENGINE_OPTION                   a line of its own in daemon.json, or nothing
 #   engine_prepare                  installs or builds what is missing, sets ENGINE_PATH and ENGINE_RUNTIMES (JSON)
@@ -47,6 +47,8 @@ engine_up() {
 # A containerd of our own, because dockerd takes the machine's, if there is one, instead of starting its own.
 engine_start_containerd() {
     process_pid "$ENGINE_RUN/containerd" >/dev/null && return 0
+    # One that was killed leaves its socket, which would pass for an answer.
+    rm -f "$ENGINE_RUN/containerd.sock"
     PATH=$ENGINE_PATH process_detach "$ENGINE_RUN/containerd" "$ENGINE_RUN/containerd.log" \
         containerd --config "$ENGINE_RUN/containerd.toml" 9>&-
     engine_await containerd test -S "$ENGINE_RUN/containerd.sock"
@@ -123,14 +125,32 @@ engine_down() {
 # dockerd gives each container 10 s to end, then some.
 engine_stop_dockerd() { process_end "$ENGINE_RUN/dockerd" 60; }
 
-# A shim, or the sandbox of a start that failed, can outlive its containerd. Each names the run directory of its engine in its arguments.
+# A container that was running when its containerd was killed, or the sandbox of a start that failed, can be left over.
 engine_end_leftovers() {
-    local directory pid
-    for directory in /proc/[0-9]*; do
-        pid=${directory#/proc/}
-        tr '\0' ' ' 2>/dev/null <"$directory/cmdline" | grep -qE "(containerd-shim|runsc).* [^ ]*$ENGINE_RUN/" || continue
+    local pid
+    for pid in $(engine_container_pids) $(engine_shim_pids); do
         warn "ending process $pid, left over by the engine $ENGINE"
         kill -KILL "$pid" 2>/dev/null || true
+    done
+}
+
+# containerd notes the first process of each container. Its cgroup, named for the container, tells that it is still that process.
+engine_container_pids() {
+    local file container
+    for file in "$ENGINE_RUN"/containerd-state/io.containerd.runtime.v2.task/moby/*/init.pid; do
+        [[ -e $file ]] || continue
+        container=$(basename "$(dirname "$file")")
+        if grep -qs "$container" "/proc/$(<"$file")/cgroup"; then printf '%s\n' "$(<"$file")"; fi
+    done
+}
+
+# Shims and gVisor's processes name the run directory of their engine in their arguments.
+engine_shim_pids() {
+    local directory
+    for directory in /proc/[0-9]*; do
+        if tr '\0' ' ' 2>/dev/null <"$directory/cmdline" | grep -qE "(containerd-shim|runsc).* [^ ]*$ENGINE_RUN/"; then
+            printf '%s\n' "${directory#/proc/}"
+        fi
     done
 }
 

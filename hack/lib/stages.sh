@@ -21,7 +21,7 @@ stages_run() {
 stage_run() {
     local verbose=$1 name=$2 log=$LOGS/$2.log
     step "$name"
-    # A shell of its own, which is no part of a condition: `set -e` must hold inside the stage.
+    # A shell of its own: in one that is part of a condition, as here, `set -e` would not hold.
     if [[ $verbose == yes ]]; then
         stage_shell "$name" 2>&1 | tee "$log" >&2
         return "${PIPESTATUS[0]}"
