@@ -55,13 +55,11 @@ impl CallError {
     }
 
     fn new(method: &'static str, status: &Status) -> Self {
-        match Lost::of(status) {
-            Some(source) => Self::Lost { method, source: source.clone() },
-            None => {
-                let message = Excerpt::of(status.message().as_bytes());
-                Self::Refused { method, code: status.code(), message }
-            }
+        if let Some(source) = Lost::of(status) {
+            return Self::Lost { method, source: source.clone() };
         }
+        let message = Excerpt::of(status.message().as_bytes());
+        Self::Refused { method, code: status.code(), message }
     }
 }
 

@@ -155,7 +155,7 @@ impl Handshake {
     }
 }
 
-/// A decimal number, with a sign as Go reads one.
+/// A decimal number that a version can be.
 fn number(field: &str) -> Option<u32> {
     field.parse().ok()
 }
@@ -220,3 +220,5 @@ impl fmt::Display for Handshake {
     }
 }
 
+#[cfg(test)]
+mod tests;

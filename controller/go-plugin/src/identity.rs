@@ -214,3 +214,5 @@ fn encode_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     pem
 }
 
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,10 @@
 //!
 //! `examples/run_plugin.rs` does all of this with a subprocess.
 //!
+//! # As a plugin
+//!
+//! With the feature `serve`, the module `serve` is the other half: it makes a Rust program a plugin.
+//!
 //! # Guarantees
 //!
 //! - Nothing a plugin prints or sends makes this crate panic, wait without a limit or hold an unbounded
@@ -47,6 +51,8 @@ mod line;
 mod pin;
 mod plugin;
 pub mod proto;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod socket;
 mod stdio;
 

@@ -183,9 +183,8 @@ impl SocketAddress {
     /// Says what is wrong with the socket.
     pub async fn connect(&self) -> Result<UnixStream, SocketError> {
         let reference = self.open()?;
-        let by_reference = format!("/proc/self/fd/{}", reference.as_raw_fd());
         loop {
-            let error = match UnixStream::connect(&by_reference).await {
+            let error = match connect_by_reference(&reference).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
@@ -235,6 +234,11 @@ impl SocketAddress {
     }
 }
 
+/// Connects to exactly the socket that was opened, whatever its name leads to by now.
+async fn connect_by_reference(socket: &OwnedFd) -> io::Result<UnixStream> {
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
+}
+
 // === impl AddressError ===
 
 impl AddressError {
@@ -279,3 +283,5 @@ impl fmt::Display for FileKind {
     }
 }
 
+#[cfg(test)]
+mod tests;
