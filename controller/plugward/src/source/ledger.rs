@@ -7,6 +7,7 @@
 //! whole), and the *holder* of every name (one of the manifests whose version in force declares it).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +108,8 @@ struct Lacking {
     version: Version,
     /// The names that this version would give up.
     missing: BTreeSet<RecordKey>,
-    /// Since when every scan found all of them missing.
-    since: Duration,
+    /// Since when every scan found all of them missing; nothing when the last scan could not tell.
+    since: Option<Duration>,
 }
 
 /// One scan being taken in.
@@ -268,19 +269,19 @@ impl Ledger {
                 // Files of a directory that is no longer configured are not declared any more.
                 .is_none_or(|directory| directory.trust() == Trust::Believed);
             match manifest.seen {
-                Seen::Absent { since } if believed && round.confirms(since) => gone.push(path.clone()),
-                Seen::Absent { .. } if believed => {}
-                Seen::Absent { .. } => {
-                    manifest.seen = Seen::NotYet;
-                    changed.push(path.clone());
+                _ if !believed => {
+                    if manifest.seen.interrupt() {
+                        changed.push(path.clone());
+                    }
                 }
                 // Nothing of it is in force: nothing can be lost.
-                _ if believed && manifest.in_force.is_none() => gone.push(path.clone()),
-                _ if believed => {
+                _ if manifest.in_force.is_none() => gone.push(path.clone()),
+                Seen::Absent { since } if round.confirms(since) => gone.push(path.clone()),
+                Seen::Absent { .. } => {}
+                _ => {
                     manifest.seen = Seen::Absent { since: round.now };
                     changed.push(path.clone());
                 }
-                _ => {}
             }
         }
         for path in changed {
@@ -295,16 +296,15 @@ impl Ledger {
         let Some(manifest) = self.files.get_mut(path) else { return };
         match sight {
             Sight::Unchanged => {
-                if let Seen::Lacking(lacking) = &manifest.seen
-                    && round.confirms(lacking.since)
-                    && let Seen::Lacking(lacking) = std::mem::take(&mut manifest.seen)
+                if let Seen::Lacking(lacking) = &mut manifest.seen
+                    && round.confirms(*lacking.since.get_or_insert(round.now))
+                    && let Seen::Lacking(lacking) = mem::take(&mut manifest.seen)
                 {
                     self.install(path, lacking.version, round);
                 }
             }
             Sight::Unsettled | Sight::BeingWritten => {
-                if matches!(manifest.seen, Seen::Absent { .. }) {
-                    manifest.seen = Seen::NotYet;
+                if manifest.seen.interrupt() {
                     self.touch(path, round);
                 }
             }
@@ -327,12 +327,13 @@ impl Ledger {
         let Some(manifest) = self.files.get_mut(path) else { return };
         let since = match &manifest.seen {
             Seen::Lacking(before) if missing.is_subset(&before.missing) => before.since,
-            _ => round.now,
+            _ => None,
         };
+        let since = since.unwrap_or(round.now);
         if missing.is_empty() || round.confirms(since) {
             self.install(path, version, round);
         } else {
-            manifest.seen = Seen::Lacking(Lacking { version, missing, since });
+            manifest.seen = Seen::Lacking(Lacking { version, missing, since: Some(since) });
             self.touch(path, round);
         }
     }
@@ -402,10 +403,26 @@ impl Ledger {
 // === impl Seen ===
 
 impl Seen {
+    /// Takes back what earlier scans found missing: this one could not tell. Says whether that is another state.
+    fn interrupt(&mut self) -> bool {
+        match self {
+            Self::Absent { .. } => {
+                *self = Self::NotYet;
+                true
+            }
+            Self::Lacking(lacking) => {
+                lacking.since = None;
+                false
+            }
+            Self::NotYet | Self::InForce | Self::Unusable(_) => false,
+        }
+    }
+
     /// Since when a removal waits for a second scan.
     fn in_doubt_since(&self) -> Option<Duration> {
         match self {
-            Self::Absent { since } | Self::Lacking(Lacking { since, .. }) => Some(*since),
+            Self::Absent { since } => Some(*since),
+            Self::Lacking(lacking) => lacking.since,
             Self::NotYet | Self::InForce | Self::Unusable(_) => None,
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::*;
-use crate::source::{DirectoryProblem, Document, FileState};
+use crate::source::{DirectoryProblem, Document};
 
 pub(super) const CONFIRM: Duration = Duration::from_millis(500);
 
@@ -30,7 +30,7 @@ pub(super) enum Content {
 
 /// A directory that may be found at a path.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place_ {
+pub(super) struct Shelf {
     pub(super) number: u64,
     pub(super) files: BTreeMap<ManifestPath, Content>,
 }
@@ -40,8 +40,8 @@ pub(super) struct Place_ {
 pub(super) struct Mount {
     pub(super) hidden: bool,
     /// The usual directory, and what is mounted over it.
-    pub(super) usual: Place_,
-    pub(super) over: Option<Place_>,
+    pub(super) usual: Shelf,
+    pub(super) over: Option<Shelf>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +60,8 @@ pub(super) struct Sim {
     store: BTreeMap<ManifestPath, Stored>,
     identities: BTreeMap<PathBuf, Identity>,
     storing_fails: bool,
+    /// What the scanner remembers to have read.
+    read: BTreeMap<ManifestPath, Content>,
 }
 
 pub(super) fn record(name: &str, spec: u32) -> Written {
@@ -114,11 +116,11 @@ impl Written {
 }
 
 impl Mount {
-    fn shown(&self) -> &Place_ {
+    pub(super) fn shown(&self) -> &Shelf {
         self.over.as_ref().unwrap_or(&self.usual)
     }
 
-    fn shown_mut(&mut self) -> &mut Place_ {
+    fn shown_mut(&mut self) -> &mut Shelf {
         self.over.as_mut().unwrap_or(&mut self.usual)
     }
 }
@@ -126,7 +128,7 @@ impl Mount {
 impl Sim {
     pub(super) fn new<const N: usize>(directories: [&str; N]) -> Self {
         let mounts = (1..).zip(directories).map(|(number, path)| {
-            let usual = Place_ { number, files: BTreeMap::new() };
+            let usual = Shelf { number, files: BTreeMap::new() };
             (PathBuf::from(path), Mount { hidden: false, usual, over: None })
         });
         Self {
@@ -136,6 +138,7 @@ impl Sim {
             store: BTreeMap::new(),
             identities: BTreeMap::new(),
             storing_fails: false,
+            read: BTreeMap::new(),
         }
     }
 
@@ -177,7 +180,7 @@ impl Sim {
     }
 
     pub(super) fn mount_over(&mut self, directory: &str, number: u64) {
-        self.mount(directory).over = Some(Place_ { number, files: BTreeMap::new() });
+        self.mount(directory).over = Some(Shelf { number, files: BTreeMap::new() });
     }
 
     pub(super) fn unmount(&mut self, directory: &str) {
@@ -257,14 +260,17 @@ impl Sim {
 
     pub(super) fn look(&mut self, pause: Duration) -> Outcome {
         self.now += pause;
+        let read = &mut self.read;
         let directories = self.mounts.iter().map(|(path, mount)| {
             let listing = if mount.hidden {
                 Listing::Unreadable(DirectoryProblem::Missing)
             } else {
                 let shown = mount.shown();
-                let files = shown.files.iter().map(|(path, content)| (path.clone(), content.sight()));
-                let identity = Identity::OnDevice { inode: shown.number, device: 1 };
-                Listing::Read { identity, files: files.collect() }
+                let files =
+                    shown.files.iter().map(|(path, content)| (path.clone(), content.sight(path, read)));
+                let files: BTreeMap<_, _> = files.collect();
+                read.retain(|file, _| !file.is_in(path) || files.contains_key(file));
+                Listing::Read { identity: Identity::OnDevice { inode: shown.number, device: 1 }, files }
             };
             (path.clone(), listing)
         });
@@ -308,6 +314,7 @@ impl Sim {
 
     pub(super) fn restart(&mut self) {
         self.ledger = self.reloaded();
+        self.read.clear();
     }
 
     /// What would be there after a restart.
@@ -319,18 +326,25 @@ impl Sim {
             store: self.store.clone(),
             identities: self.identities.clone(),
             storing_fails: false,
+            read: BTreeMap::new(),
         }
     }
 }
 
 impl Content {
-    fn sight(&self) -> Sight {
+    /// What the scanner says, which `read` the file before or did not.
+    fn sight(&self, path: &ManifestPath, read: &mut BTreeMap<ManifestPath, Self>) -> Sight {
         match self {
+            Self::Good(_) if read.get(path) == Some(self) => Sight::Unchanged,
             Self::Good(records) => {
+                read.insert(path.clone(), self.clone());
                 let text = serde_json::to_string(records).unwrap();
                 Sight::Usable { documents: parse(&text), text: text.into() }
             }
-            Self::Bad => Sight::Unusable(vec![Problem::DanglingSymlink]),
+            Self::Bad => {
+                read.remove(path);
+                Sight::Unusable(vec![Problem::DanglingSymlink])
+            }
             Self::Busy => Sight::BeingWritten,
         }
     }
