@@ -1,6 +1,13 @@
 //! plugward's port to a Docker Engine.
 
 pub mod container;
+#[expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test suite: what is not as expected fails its case"
+)]
+pub mod contract;
 pub mod docker;
 mod error;
 pub mod event;

@@ -48,12 +48,11 @@ impl Output {
         self.grown.notify_waiters();
     }
 
-    /// The process has ended: a line that it left unfinished is kept, and gets its end from the engine.
+    /// The process has ended: a line that it left unfinished is kept as it is.
     pub(super) fn finish(&mut self) {
         for channel in [LogChannel::Stdout, LogChannel::Stderr] {
-            let mut line = std::mem::take(&mut self.unfinished[slot(channel)]);
+            let line = std::mem::take(&mut self.unfinished[slot(channel)]);
             if !line.is_empty() {
-                line.push(b'\n');
                 self.keep(channel, line);
             }
         }
