@@ -1,10 +1,14 @@
 //! The program `plugward`.
 
+pub mod app;
 pub mod atomic;
+pub mod cli;
 pub mod clock;
 pub mod container;
+pub mod control;
 pub mod controller;
 pub mod desired;
+pub mod directories;
 pub mod engines;
 pub mod errors;
 pub mod execute;
@@ -25,3 +29,4 @@ pub mod slot;
 pub mod source;
 pub mod state;
 pub mod status;
+pub mod telemetry;

@@ -85,6 +85,8 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use path::is_manifest;
+
 pub use last_good::{LastGood, LastGoodError};
 pub use plugward_api::RecordKey;
 pub use problem::{DirectoryProblem, Problem};

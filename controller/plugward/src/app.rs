@@ -1,0 +1,205 @@
+//! `plugward run`: the controller as a process.
+//!
+//! Start: logs, locks, state, sockets, then the controller, so that nothing is touched by a process that
+//! cannot run. Stop, on SIGTERM or SIGINT: the controller first, metrics and status last, so that both can be
+//! looked at to the end. A second signal ends the process at once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugward_engine::docker::ProcessSurroundings;
+use plugward_engine::{Address, DockerEngine, Engine, EngineError, ErrorKind, Observed, Operation};
+use rustix::fs::Gid;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::control::server;
+use crate::controller::{Controller, ControllerError, Parts, Tuning, View};
+use crate::directories::RunDirectory;
+use crate::engines::Connector;
+use crate::errors::chain;
+use crate::lock::{ClusterLock, LockError, StateLock};
+use crate::metrics::Metrics;
+use crate::names::ClusterId;
+use crate::plugin::SocketPlugins;
+use crate::source;
+use crate::state::{State, StateError};
+
+/// How long plugins may take to end when the controller takes them with it.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a controller runs. Everything is resolved: nothing here is a default any more.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where manifests are.
+    pub manifests: Vec<PathBuf>,
+    /// Where state is kept.
+    pub state_directory: PathBuf,
+    /// Where sockets are made.
+    pub run_directory: PathBuf,
+    /// The cluster id, unless it is the stored or a new one.
+    pub cluster: Option<ClusterId>,
+    /// The group that may use the sockets.
+    pub socket_group: Option<u32>,
+    /// Whether plugins end with the controller.
+    pub drain_on_exit: bool,
+    /// Where metrics are served.
+    pub metrics_address: String,
+    /// How the controller works.
+    pub tuning: Tuning,
+}
+
+/// Why the controller does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another one holds what we need.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The run directory cannot be used.
+    #[error("cannot make the run directory {}", path.display())]
+    RunDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A socket or port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] server::ListenError),
+    /// The controller cannot be made.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// Metrics cannot be made.
+    #[error("metrics cannot be registered")]
+    Metrics(#[source] prometheus::Error),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs a controller until it is told to stop.
+///
+/// # Errors
+/// When it cannot start. Nothing was touched then.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    let _state_lock = StateLock::acquire(&settings.state_directory)?;
+    let state = State::open(&settings.state_directory)?;
+    let cluster = state.cluster(settings.cluster.as_ref())?;
+    let _cluster_lock = ClusterLock::acquire(&cluster.id)?;
+    let directories = RunDirectory::new(&settings.run_directory, &cluster.id);
+    for path in [directories.path().to_owned(), directories.plugins()] {
+        server::make_socket_directory(&path, settings.socket_group)
+            .map_err(|source| RunError::RunDirectory { path, source })?;
+    }
+    let control = server::bind_control(&directories.control_socket(), settings.socket_group)?;
+    let metrics_port = server::bind_metrics(&settings.metrics_address).await?;
+    let mut signals = Signals::listen().map_err(RunError::Signals)?;
+    let metrics = Metrics::new().map_err(RunError::Metrics)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        cluster = %cluster.id,
+        state = %settings.state_directory.display(),
+        run = %directories.path().display(),
+        metrics = settings.metrics_address,
+        "plugward starts"
+    );
+    let rules = plugward_api::manifest::Rules { mount_socket_directory: Some(directories.mounts()) };
+    let controller = Controller::new(Parts {
+        state,
+        cluster,
+        source: source::Settings::new(settings.manifests, rules),
+        connector: Arc::new(DockerConnector { metrics: metrics.clone() }),
+        plugins: Arc::new(SocketPlugins),
+        clock: Clock::System,
+        metrics,
+        sockets: directories.plugins(),
+        group: Some(rustix::process::getegid()).filter(|group| *group != Gid::ROOT).map(Gid::as_raw),
+        tuning: settings.tuning,
+    })?;
+    let view = controller.view();
+    let services = TaskTracker::new();
+    let services_stop = CancellationToken::new();
+    services.spawn(server::serve_control(control, view.clone(), services_stop.clone()));
+    services.spawn(server::serve_metrics(metrics_port, view.clone(), services_stop.clone()));
+
+    let stop = CancellationToken::new();
+    let mut running = tokio::spawn(controller.run(stop.clone()));
+    tokio::select! {
+        () = signals.next() => {}
+        _ = &mut running => {}
+    }
+    let ending = end(&view, &stop, running, settings.drain_on_exit);
+    tokio::select! {
+        () = ending => {}
+        () = signals.next() => tracing::warn!("a second signal: ending at once"),
+    }
+    services_stop.cancel();
+    services.close();
+    let _ = timeout(Duration::from_secs(1), services.wait()).await;
+    let _ = std::fs::remove_file(directories.control_socket());
+    Ok(())
+}
+
+async fn end(
+    view: &View,
+    stop: &CancellationToken,
+    running: tokio::task::JoinHandle<plugward_runtime::Summary<plugward_api::Name>>,
+    drain: bool,
+) {
+    if drain {
+        tracing::info!("stopping all plugins");
+        if timeout(DRAIN_LIMIT, view.drain()).await.is_err() {
+            tracing::warn!("some plugins did not stop in time");
+        }
+    }
+    stop.cancel();
+    match running.await {
+        Ok(summary) if summary.aborted.is_empty() => tracing::info!("plugward ends; plugins run on"),
+        Ok(summary) => tracing::warn!(aborted = summary.aborted.len(), "plugward ends in the middle of work"),
+        Err(error) => tracing::error!(error = %error, "the controller failed"),
+    }
+}
+
+/// What tells the process to end.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Docker Engines at declared addresses, their calls counted.
+struct DockerConnector {
+    metrics: Metrics,
+}
+
+impl Connector for DockerConnector {
+    fn connect(&self, host: Option<&str>) -> Result<Arc<dyn Engine>, EngineError> {
+        let address = Address::resolve(host, &ProcessSurroundings).map_err(|error| EngineError {
+            operation: Operation::Connect,
+            subject: host.unwrap_or("the default engine").to_owned(),
+            kind: ErrorKind::Unreachable,
+            message: chain(&error),
+        })?;
+        let engine = Arc::new(DockerEngine::new(address));
+        Ok(Arc::new(Observed::new(engine, Arc::new(self.metrics.clone()))))
+    }
+}

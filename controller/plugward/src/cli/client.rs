@@ -1,0 +1,69 @@
+//! What commands that talk to a controller have in common.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use plugward_api::{Kind, Name};
+use serde_json::Value;
+
+use super::Failed;
+use crate::control::client;
+use crate::directories::{RunDirectory, Surroundings};
+use crate::names::ClusterId;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Where the controller makes its sockets [default: /run/plugward, or plugward in $XDG_RUNTIME_DIR for users]
+    #[arg(long, value_name = "DIR", env = "PLUGWARD_RUN_DIR")]
+    run_dir: Option<PathBuf>,
+
+    /// Which controller is meant, where several run.
+    #[arg(long, value_name = "ID", env = "PLUGWARD_CLUSTER_ID")]
+    cluster_id: Option<ClusterId>,
+}
+
+/// A controller that is running.
+pub(super) struct Controller {
+    socket: PathBuf,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Arguments {
+    /// Finds the controller.
+    pub(super) fn controller(&self) -> Result<Controller, Failed> {
+        let directory = self.run_dir.clone().map_or_else(|| Surroundings::of_process().run_directory(), Ok)?;
+        let found = RunDirectory::find(&directory, self.cluster_id.as_ref())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Controller { socket: found.control_socket(), runtime })
+    }
+}
+
+impl Controller {
+    /// All records of a kind.
+    pub(super) fn list(&self, kind: Kind) -> Result<Vec<Value>, Failed> {
+        let mut list = self.ask(&format!("/v1/{}", plural(kind)))?;
+        let items = list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
+        Ok(items.unwrap_or_default())
+    }
+
+    /// One record.
+    pub(super) fn get(&self, kind: Kind, name: &Name) -> Result<Value, Failed> {
+        self.ask(&format!("/v1/{}/{name}", plural(kind)))
+    }
+
+    /// How the manifests stand.
+    pub(super) fn manifests(&self) -> Result<Value, Failed> {
+        self.ask("/v1/manifests")
+    }
+
+    fn ask(&self, path: &str) -> Result<Value, Failed> {
+        Ok(self.runtime.block_on(client::get(&self.socket, path))?)
+    }
+}
+
+const fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::PluginInstance => "instances",
+        Kind::PluginRuntime => "runtimes",
+    }
+}

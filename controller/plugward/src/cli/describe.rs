@@ -1,0 +1,259 @@
+//! `plugward describe`: everything that is known about a record, for people.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+use plugward_api::{Kind, Name};
+use serde_json::Value;
+
+use super::format::{age, kind, print, text, time};
+use super::{Failed, client, table};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What: instance, runtime or manifests.
+    #[arg(value_name = "KIND", value_parser = subject)]
+    subject: Subject,
+
+    /// Its name. All of the kind are described without it.
+    #[arg(value_name = "NAME")]
+    name: Option<Name>,
+
+    #[command(flatten)]
+    client: client::Arguments,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    Record(Kind),
+    Manifests,
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    match text {
+        "manifests" | "manifest" => Ok(Subject::Manifests),
+        other => kind(other).map(Subject::Record).map_err(|_| "expected instance, runtime or manifests".to_owned()),
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
+    let controller = arguments.client.controller()?;
+    let text = match (arguments.subject, &arguments.name) {
+        (Subject::Manifests, _) => manifests(&controller.manifests()?),
+        (Subject::Record(kind), Some(name)) => record(&controller.get(kind, name)?, Timestamp::now()),
+        (Subject::Record(kind), None) => {
+            let all: Vec<String> =
+                controller.list(kind)?.iter().map(|object| record(object, Timestamp::now())).collect();
+            all.join("\n\n")
+        }
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn record(object: &Value, now: Timestamp) -> String {
+    let mut page = Page::default();
+    page.line("Name", text(object, "/metadata/name"));
+    page.map("Labels", object.pointer("/metadata/labels"));
+    page.map("Annotations", object.pointer("/metadata/annotations"));
+    page.line("Kind", text(object, "/kind"));
+    if let Some(generation) = object.pointer("/metadata/generation") {
+        page.line("Generation", &generation.to_string());
+    }
+    if let Some(spec) = object.get("spec") {
+        page.title("Spec");
+        page.tree(spec, 1);
+    }
+    if let Some(status) = object.get("status") {
+        let phase = text(status, "/phase");
+        if !phase.is_empty() {
+            page.line("Phase", phase);
+        }
+        if let Some(engine) = status.get("engine") {
+            page.title("Engine");
+            page.tree(engine, 1);
+        }
+        page.slots(status, now);
+        page.conditions(status, now);
+        page.events(status, now);
+    }
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, title: &str, value: &str) {
+        let _ = writeln!(self.text, "{:<14}{value}", format!("{title}:"));
+    }
+
+    fn title(&mut self, title: &str) {
+        let _ = writeln!(self.text, "{title}:");
+    }
+
+    fn map(&mut self, title: &str, map: Option<&Value>) {
+        let pairs: Vec<String> = map
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        if !pairs.is_empty() {
+            self.line(title, &pairs.join(", "));
+        }
+    }
+
+    fn tree(&mut self, value: &Value, depth: usize) {
+        let indent = "  ".repeat(depth);
+        for (key, value) in value.as_object().into_iter().flatten() {
+            match value {
+                Value::Object(map) if map.is_empty() => {}
+                Value::Object(_) => {
+                    let _ = writeln!(self.text, "{indent}{key}:");
+                    self.tree(value, depth + 1);
+                }
+                Value::Array(items) => {
+                    let items: Vec<String> = items.iter().map(scalar).collect();
+                    let _ = writeln!(self.text, "{indent}{key}: {}", items.join(", "));
+                }
+                value => {
+                    let _ = writeln!(self.text, "{indent}{key}: {}", scalar(value));
+                }
+            }
+        }
+    }
+
+    fn slots(&mut self, status: &Value, now: Timestamp) {
+        for slot in status.get("slots").and_then(Value::as_array).into_iter().flatten() {
+            let _ = writeln!(self.text, "Slot {}:", text(slot, "/name"));
+            let fields = [
+                ("Container", text(slot, "/containerName").to_owned()),
+                ("ID", text(slot, "/containerId").chars().take(12).collect()),
+                ("Image", text(slot, "/imageId").to_owned()),
+                ("Started", ago(slot, "/startedAt", now)),
+                ("Ready", ago(slot, "/readyAt", now)),
+                ("Restarts", restarts(slot)),
+                ("Next start", text(slot, "/backoffUntil").to_owned()),
+            ];
+            for (title, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+                let _ = writeln!(self.text, "  {:<12}{value}", format!("{title}:"));
+            }
+            if let Some(exit) = slot.get("lastExit").filter(|exit| exit.is_object()) {
+                self.last_exit(exit, now);
+            }
+        }
+    }
+
+    fn last_exit(&mut self, exit: &Value, now: Timestamp) {
+        let code = exit.get("code").and_then(Value::as_i64).map(|code| format!(", code {code}")).unwrap_or_default();
+        let message = text(exit, "/message");
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        let _ = writeln!(
+            self.text,
+            "  {:<12}{}{code}, {} ago{message}",
+            "Last exit:",
+            text(exit, "/reason"),
+            time(exit, "/finishedAt").map(|at| age(at, now)).unwrap_or_default()
+        );
+        for line in exit.get("output").and_then(Value::as_array).into_iter().flatten() {
+            let _ = writeln!(self.text, "    | {}", printable(line.as_str().unwrap_or_default()));
+        }
+    }
+
+    fn conditions(&mut self, status: &Value, now: Timestamp) {
+        let conditions = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        if conditions.is_empty() {
+            return;
+        }
+        self.title("Conditions");
+        let mut rows = vec![["  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"].map(str::to_owned).to_vec()];
+        rows.extend(conditions.iter().map(|condition| {
+            vec![
+                format!("  {}", text(condition, "/type")),
+                text(condition, "/status").to_owned(),
+                text(condition, "/reason").to_owned(),
+                time(condition, "/lastTransitionTime").map(|at| age(at, now)).unwrap_or_default(),
+                printable(text(condition, "/message")),
+            ]
+        }));
+        self.text.push_str(&table::layout(&rows));
+    }
+
+    fn events(&mut self, status: &Value, now: Timestamp) {
+        let events = status.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
+        if events.is_empty() {
+            return;
+        }
+        self.title("Events");
+        let mut rows = vec![["  TYPE", "REASON", "AGE", "COUNT", "MESSAGE"].map(str::to_owned).to_vec()];
+        rows.extend(events.iter().map(|event| {
+            vec![
+                format!("  {}", text(event, "/type")),
+                text(event, "/reason").to_owned(),
+                time(event, "/lastSeen").map(|at| age(at, now)).unwrap_or_default(),
+                event.get("count").and_then(Value::as_u64).unwrap_or(1).to_string(),
+                printable(text(event, "/message")),
+            ]
+        }));
+        self.text.push_str(&table::layout(&rows));
+    }
+}
+
+fn manifests(report: &Value) -> String {
+    let mut out = String::new();
+    for directory in report.get("directories").and_then(Value::as_array).into_iter().flatten() {
+        let problem = directory.get("problem").and_then(Value::as_str).unwrap_or("read");
+        let _ = writeln!(out, "{}: {problem}", text(directory, "/path"));
+    }
+    for file in report.get("files").and_then(Value::as_array).into_iter().flatten() {
+        let problems = file.get("problems").and_then(Value::as_array).cloned().unwrap_or_default();
+        let records = file.get("records").and_then(Value::as_array).map_or(0, Vec::len);
+        let in_force = file.get("lastGoodInForce").and_then(Value::as_bool).unwrap_or(false);
+        let note = match (problems.is_empty(), in_force) {
+            (true, _) => "",
+            (false, true) => "; its last good records stay in force",
+            (false, false) => "; nothing of it is in force",
+        };
+        let _ = writeln!(out, "{}: {}, {records} records{note}", text(file, "/path"), text(file, "/state"));
+        for problem in &problems {
+            let _ = writeln!(out, "  {}", problem.as_str().unwrap_or_default());
+        }
+    }
+    out
+}
+
+fn ago(slot: &Value, pointer: &str, now: Timestamp) -> String {
+    time(slot, pointer).map(|at| format!("{at} ({} ago)", age(at, now))).unwrap_or_default()
+}
+
+fn restarts(slot: &Value) -> String {
+    let reasons: Vec<String> = slot
+        .get("restartsByReason")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    let total = slot.get("restarts").and_then(Value::as_u64).unwrap_or(0);
+    if reasons.is_empty() { total.to_string() } else { format!("{total} ({})", reasons.join(", ")) }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => printable(text),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| format!("{key}={}", scalar(value))).collect::<Vec<_>>().join(" ")
+        }
+        value => value.to_string(),
+    }
+}
+
+/// A plugin's words must not move a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,73 @@
+//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod client;
+mod describe;
+mod format;
+mod get;
+mod run;
+mod schema;
+mod table;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::errors::chain;
+
+/// Run go-plugin plugins in containers, and keep them running.
+#[derive(Debug, Parser)]
+#[command(name = "plugward", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller until SIGTERM or Ctrl-C.
+    Run(run::Arguments),
+    /// Check manifests and say everything that is wrong with them.
+    Validate(validate::Arguments),
+    /// Print the JSON Schema or the CustomResourceDefinition of a kind.
+    Schema(schema::Arguments),
+    /// Show runtimes and instances with their status.
+    Get(get::Arguments),
+    /// Show everything that is known about a record.
+    Describe(describe::Arguments),
+    /// Print the version.
+    Version,
+}
+
+/// What a command failed with: a text for standard error.
+type Failed = Box<dyn std::error::Error>;
+
+/// Runs a command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Get(arguments) => get::run(&arguments),
+        Command::Describe(arguments) => describe::run(&arguments),
+        Command::Version => format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("plugward: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

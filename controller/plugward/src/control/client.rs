@@ -1,0 +1,83 @@
+//! The command line's end of the control socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// How long an answer may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody may be there.
+    #[error("cannot connect to the controller at {}: is `plugward run` running?", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// We may not.
+    #[error(
+        "no permission to connect to the controller at {}: join the group of the socket (--socket-group)",
+        path.display()
+    )]
+    Permission {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The conversation broke.
+    #[error("the controller's answer cannot be read")]
+    Http(#[source] hyper::Error),
+    /// The answer is no JSON.
+    #[error("the controller's answer cannot be understood: is it of another version?")]
+    Json(#[source] serde_json::Error),
+    /// It took too long.
+    #[error("the controller did not answer within {} s", LIMIT.as_secs())]
+    TimedOut,
+    /// The controller says no, in its words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks the controller for `path`.
+///
+/// # Errors
+/// When there is no answer, or it is a no.
+pub async fn get(socket: &Path, path: &str) -> Result<Value, ClientError> {
+    timeout(LIMIT, ask(socket, path)).await.unwrap_or(Err(ClientError::TimedOut))
+}
+
+async fn ask(socket: &Path, path: &str) -> Result<Value, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Permission { path: socket.to_owned() },
+        _ => ClientError::Connect { path: socket.to_owned(), source },
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Http)?;
+    let driven = tokio::spawn(connection);
+    #[expect(clippy::expect_used, reason = "paths are made of fixed words and checked names")]
+    let request = Request::get(path)
+        .header(header::HOST, "plugward")
+        .body(Empty::<Bytes>::new())
+        .expect("a request of a fixed shape");
+    let answer = sender.send_request(request).await.map_err(ClientError::Http)?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await.map_err(ClientError::Http)?.to_bytes();
+    driven.abort();
+    let value: Value = serde_json::from_slice(&body).map_err(ClientError::Json)?;
+    if status == StatusCode::OK {
+        return Ok(value);
+    }
+    let message = value.get("message").and_then(Value::as_str).unwrap_or("the controller refused");
+    Err(ClientError::Refused(message.to_owned()))
+}

@@ -1,0 +1,16 @@
+//! The control socket: HTTP over a Unix socket, through which the command line looks at the controller.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /v1/instances`, `GET /v1/runtimes` | `{kind: List, items: […]}` |
+//! | `GET /v1/instances/NAME`, `GET /v1/runtimes/NAME` | one object, or 404 |
+//! | `GET /v1/manifests` | manifest files and directories with what is wrong with them |
+//!
+//! Objects have Kubernetes' shape. Whoever may connect may see all but secrets: the values of environment
+//! variables and cookies are never told.
+
+pub mod client;
+mod objects;
+pub mod server;
+
+pub use objects::HIDDEN;

@@ -1,0 +1,162 @@
+//! The controller's end of the control socket, and of the metrics port.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use axum::extract::{Path as Segment, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use plugward_api::{Kind, Name};
+use serde_json::json;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use super::objects;
+use crate::controller::View;
+
+/// Why the controller cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another controller answers on the socket.
+    #[error("another controller answers on {}: stop it first, or use another --run-dir", path.display())]
+    SocketInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that is no socket has its name.
+    #[error("{} is in the way, and is no socket: remove it", path.display())]
+    InTheWay {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket cannot be made.
+    #[error("cannot make the control socket {}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port cannot be had.
+    #[error("cannot listen on {address} for metrics: give --metrics-address another one")]
+    Port {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Makes a directory for sockets: 0750, of `group` if there is one.
+///
+/// # Errors
+/// When it cannot be made, or its group cannot be set.
+pub fn make_socket_directory(path: &Path, group: Option<u32>) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))?;
+    chown(path, None, group)
+}
+
+/// Takes the control socket. One that an ended controller left is replaced; anything else is not touched.
+///
+/// # Errors
+/// When somebody answers on it, or it cannot be made.
+pub fn bind_control(path: &Path, group: Option<u32>) -> Result<UnixListener, ListenError> {
+    let failed = |source| ListenError::Socket { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ListenError::InTheWay { path: path.to_owned() });
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(ListenError::SocketInUse { path: path.to_owned() });
+        }
+        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    chown(path, None, group).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Takes the metrics port.
+///
+/// # Errors
+/// When it is taken or not ours.
+pub async fn bind_metrics(address: &str) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError::Port { address: address.to_owned(), source })
+}
+
+/// Answers on the control socket until `stop`.
+pub async fn serve_control(listener: UnixListener, view: View, stop: CancellationToken) {
+    let router = Router::new()
+        .route("/v1/{resource}", get(list))
+        .route("/v1/{resource}/{name}", get(one))
+        .with_state(view);
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(error = %error, "the control socket is lost");
+    }
+}
+
+/// Answers on the metrics port until `stop`.
+pub async fn serve_metrics(listener: TcpListener, view: View, stop: CancellationToken) {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(view);
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(error = %error, "the metrics port is lost");
+    }
+}
+
+async fn list(State(view): State<View>, Segment(resource): Segment<String>) -> Response {
+    match resource.as_str() {
+        "manifests" => Json(objects::manifests(&view)).into_response(),
+        "instances" => Json(objects::list(&view, Kind::PluginInstance)).into_response(),
+        "runtimes" => Json(objects::list(&view, Kind::PluginRuntime)).into_response(),
+        _ => not_found(&format!("there is no resource {resource:?}")),
+    }
+}
+
+async fn one(State(view): State<View>, Segment((resource, name)): Segment<(String, String)>) -> Response {
+    let kind = match resource.as_str() {
+        "instances" => Kind::PluginInstance,
+        "runtimes" => Kind::PluginRuntime,
+        _ => return not_found(&format!("there is no resource {resource:?}")),
+    };
+    let object = name.parse::<Name>().ok().and_then(|name| objects::get(&view, kind, &name));
+    match object {
+        Some(object) => Json(object).into_response(),
+        None => not_found(&format!("{} {name:?} not found", kind.singular())),
+    }
+}
+
+fn not_found(message: &str) -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({ "message": message }))).into_response()
+}
+
+async fn metrics(State(view): State<View>) -> Response {
+    view.metrics.queue_depth(view.queue.depth());
+    match view.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn ready(State(view): State<View>) -> Response {
+    let reason = if !view.synced() {
+        "the first sync is under way\n"
+    } else if !view.engines_answer() {
+        "no engine answers\n"
+    } else {
+        return "ok\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+}
