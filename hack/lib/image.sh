@@ -45,10 +45,14 @@ image_rust_programs() {
     IMAGE_PROGRAMS=$TARGET/$host/release
 }
 
-# image_plugin_counter: builds it if need be, and prints the program.
-image_plugin_counter() {
-    local directory
-    directory=$(CGO_ENABLED=0 go_tool \
-        "github.com/hashicorp/go-secure-stdlib/plugincontainer/examples/container/plugin-counter@$PLUGIN_COUNTER_VERSION")
-    printf '%s\n' "$directory/plugin-counter"
+# image_go_program PACKAGE: builds a plugin that tests/plugins/go pins, static, and prints the program.
+image_go_program() {
+    local program
+    program=$TARGET/go/$(basename "$1")
+    step "Building ${1##*/} (Go)"
+    (cd "$ROOT/tests/plugins/go" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$program" "$1") >&2 || die "$1 does not build"
+    printf '%s\n' "$program"
 }
+
+# image_go_version MODULE: its version in tests/plugins/go, without the v.
+image_go_version() { (cd "$ROOT/tests/plugins/go" && GOTOOLCHAIN=local go list -m -f '{{slice .Version 1}}' "$1"); }

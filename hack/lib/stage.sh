@@ -24,8 +24,6 @@ stage_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings;
 
 stage_docs() { RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked; }
 
-stage_schemas() { hack/generate --check; }
-
 # === what it depends on ===
 
 stage_deny() {
@@ -56,11 +54,16 @@ cargo_deny() {
 
 # === what it does ===
 # Always the whole workspace with a filter, never one package: the features of dependencies, and so what is compiled, stay the same.
+# Which stage an integration test belongs to is told by its name: real*, simulated*, or neither.
 
 stage_unit() {
-    cargo test --workspace --locked --no-fail-fast --lib --bins
-    cargo test --workspace --locked --no-fail-fast --doc
+    local -a others
+    mapfile -t others < <(integration_tests | grep -vE '^(real|simulated)')
+    test_workspace --lib --bins "${others[@]/#/--test=}"
+    test_workspace --doc
 }
+
+stage_simulated() { test_workspace --test 'simulated*'; }
 
 stage_engines() {
     hack/engine debian up
@@ -68,7 +71,19 @@ stage_engines() {
     hack/image --engine "$(engine_host debian)" --engine "$(engine_host current)" all
 }
 
+stage_real() {
+    PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current)" test_workspace --test 'real*'
+}
+
+# As a person runs it: on the machine's own engine.
 stage_quickstart() { env -u DOCKER_HOST hack/quickstart --exit; }
+
+test_workspace() { cargo test --workspace --locked --no-fail-fast "$@"; }
+
+# The names of all integration tests, by cargo's own word.
+integration_tests() {
+    cargo metadata --no-deps --locked --format-version 1 | grep -o '"kind":\["test"\],"crate_types":\["bin"\],"name":"[^"]*"' | cut -d'"' -f12
+}
 
 engine_host() { (engine_use "$1" && printf '%s\n' "$ENGINE_HOST"); }
 

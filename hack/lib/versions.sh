@@ -10,7 +10,4 @@ CONTAINERD_VERSION=v2.4.2
 RUNC_VERSION=v1.5.2
 GVISOR_VERSION=v0.0.0-20260905035102-160fafc42237
 
-# A plugin made with go-plugin itself; its version is the tag of its image, which manifests of tests name.
-PLUGIN_COUNTER_VERSION=v0.5.0
-
 CARGO_DENY_VERSION=0.20.2
