@@ -148,14 +148,14 @@ impl DockerEngine {
             let head = Head::default();
             let mut items = request(&observing(&session, &head)).boxed();
             tokio::select! {
-                () = head.arrived() => Ok(items),
-                // Polling is what sends the request. An item before the head was seen is either the failure of the
-                // request, or the head and the item came at once.
+                biased;
+                // Polling is what sends the request.
                 item = items.next() => match item {
-                    Some(Err(error)) => Err(error),
-                    Some(Ok(item)) => Ok(stream::iter([Ok(item)]).chain(items).boxed()),
-                    None => Ok(stream::empty().boxed()),
+                    Some(Err(error)) if !head.is_granted() => Err(error),
+                    // The head and the first item have come at once.
+                    first => Ok(stream::iter(first).chain(items).boxed()),
                 },
+                () = head.granted() => Ok(items),
             }
         })
         .await

@@ -59,7 +59,7 @@ pub(super) struct Head(Arc<HeadState>);
 #[derive(Debug, Default)]
 struct HeadState {
     status: AtomicU16,
-    arrived: Notify,
+    granted: Notify,
 }
 
 /// What a connection is made of.
@@ -165,9 +165,13 @@ impl fmt::Display for ApiVersion {
 // === impl Head ===
 
 impl Head {
-    /// Waits for the head of an answer.
-    pub(super) async fn arrived(&self) {
-        self.0.arrived.notified().await;
+    /// Waits for the head of an answer that is not an error.
+    pub(super) async fn granted(&self) {
+        self.0.granted.notified().await;
+    }
+
+    pub(super) fn is_granted(&self) -> bool {
+        matches!(self.status(), 200..=399)
     }
 
     /// The status of the answer; 0 before it came.
@@ -177,6 +181,8 @@ impl Head {
 
     fn set(&self, status: u16) {
         self.0.status.store(status, Ordering::Release);
-        self.0.arrived.notify_one();
+        if self.is_granted() {
+            self.0.granted.notify_one();
+        }
     }
 }
