@@ -12,7 +12,7 @@ use crate::directories::{RunDirectory, Surroundings};
 use crate::names::ClusterId;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct Which {
     /// Where the controller makes its sockets [default: /run/plugward, or plugward in $XDG_RUNTIME_DIR for users]
     #[arg(long, value_name = "DIR", env = "PLUGWARD_RUN_DIR")]
     run_dir: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub(super) struct Controller {
     runtime: tokio::runtime::Runtime,
 }
 
-impl Arguments {
+impl Which {
     /// Finds the controller.
     pub(super) fn controller(&self) -> Result<Controller, Failed> {
         let directory = self.run_dir.clone().map_or_else(|| Surroundings::of_process().run_directory(), Ok)?;

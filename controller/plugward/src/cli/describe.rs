@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     name: Option<Name>,
 
     #[command(flatten)]
-    client: client::Arguments,
+    client: client::Which,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     output: Output,
 
     #[command(flatten)]
-    client: client::Arguments,
+    client: client::Which,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {

@@ -56,9 +56,14 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
     telemetry::init(&arguments.log, arguments.log_format)?;
     let surroundings = Surroundings::of_process();
     let settings = Settings {
-        manifests: arguments.manifests,
-        state_directory: arguments.state_dir.map_or_else(|| surroundings.state_directory(), Ok)?,
-        run_directory: arguments.run_dir.map_or_else(|| surroundings.run_directory(), Ok)?,
+        manifests: arguments.manifests.iter().map(std::path::absolute).collect::<Result<_, _>>()?,
+        // Engines are told of paths below it: they must not depend on where we are.
+        run_directory: std::path::absolute(
+            arguments.run_dir.map_or_else(|| surroundings.run_directory(), Ok)?,
+        )?,
+        state_directory: std::path::absolute(
+            arguments.state_dir.map_or_else(|| surroundings.state_directory(), Ok)?,
+        )?,
         cluster: arguments.cluster_id,
         socket_group: arguments.socket_group.map(|group| group_number(&group)).transpose()?,
         drain_on_exit: arguments.drain_on_exit,

@@ -27,17 +27,17 @@ pub(super) fn publish(
     let now = Timestamp::now();
     reports.send_if_modified(|report| {
         let mut changed = false;
-        if report.scanned {
-            for path in touched {
-                changed |= update_file(report, ledger, path, now);
-            }
-        } else {
+        if report.looks == 0 {
             for path in ledger.paths() {
                 update_file(report, ledger, path, now);
             }
-            report.scanned = true;
             changed = true;
+        } else {
+            for path in touched {
+                changed |= update_file(report, ledger, path, now);
+            }
         }
+        report.looks += 1;
         for (path, problem) in ledger.directories() {
             changed |= update_directory(report, path, problem, unwatched.get(path), now);
         }

@@ -17,8 +17,9 @@ pub struct Reports(pub(super) watch::Receiver<Report>);
 /// What the source knows of manifests and their directories.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Whether every directory was looked into once. Before that, everything below is empty.
-    pub scanned: bool,
+    /// How often the directories were looked into. While it is 0, everything below is empty. That it grows is no
+    /// [change](Reports::changed).
+    pub looks: u64,
     /// Whether what no manifest declares may be removed: every directory was read completely in this run, and
     /// everything that was stored is known. Once true, it stays true.
     pub removals_allowed: bool,

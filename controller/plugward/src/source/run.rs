@@ -45,7 +45,6 @@ struct Worker {
     ledger: Ledger,
     last_good: LastGood,
     reports: watch::Sender<Report>,
-    began: std::time::Instant,
     /// Whether a complete state was told.
     told: bool,
 }
@@ -103,9 +102,11 @@ impl DirectorySource {
         let events = Arc::clone(&inbox);
         let mut worker = blocking(move || Worker::new(&settings, last_good, reports, inbox)).await;
         let mut hurry = Hurry::new(quiet);
+        let began = Instant::now();
         loop {
+            let now = began.elapsed();
             let look;
-            (worker, look) = blocking(move || worker.look()).await;
+            (worker, look) = blocking(move || worker.look(now)).await;
             for event in look.events {
                 if output.send(event).await.is_err() {
                     return;
@@ -205,16 +206,15 @@ impl Worker {
             ledger,
             last_good,
             reports,
-            began: std::time::Instant::now(),
             told: false,
         }
     }
 
-    fn look(mut self) -> (Self, Look) {
+    /// Looks at everything, at `now`.
+    fn look(mut self, now: Duration) -> (Self, Look) {
         let unwatched = self.watcher.adjust();
         let scan = self.scanner.scan(&|name| self.inbox.is_being_written(name));
         let exchanged = self.exchanged(&scan);
-        let now = self.began.elapsed();
         let outcome = self.ledger.observe(scan, now);
         let stored = self.store();
         publish(&self.reports, &self.ledger, &outcome.touched, &self.last_good, &unwatched, stored);
