@@ -153,7 +153,7 @@ fn a_time_in_the_future_delays_nothing() {
     let mut fixture = Fixture::settling(Duration::from_millis(1));
     fixture.write("a.yaml", GOOD);
     let future = SystemTime::now() + Duration::from_secs(24 * 3600);
-    fs::File::options().write(true).open(fixture.path("a.yaml")).unwrap().set_modified(future).unwrap();
+    File::options().write(true).open(fixture.path("a.yaml")).unwrap().set_modified(future).unwrap();
     assert!(matches!(fixture.scan()["a.yaml"], Sight::Usable { .. }));
     assert!(fixture.seen().racy, "such a clock proves nothing about later changes");
 }
