@@ -12,7 +12,7 @@ use crate::text::{self, Invalid, Text};
 /// Reads and prints as Go's `time.ParseDuration` and `time.Duration.String` do, which is what Kubernetes'
 /// `metav1.Duration` does: whole nanoseconds, up to about 292 years, `5m` prints as `5m0s`. A negative span can be
 /// read; validation refuses it where it means nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Duration {
     nanos: i64,
@@ -201,6 +201,12 @@ fn decimal(nanos: u64, unit: u64) -> String {
     match places.trim_end_matches('0') {
         "" => (nanos / unit).to_string(),
         places => format!("{}.{places}", nanos / unit),
+    }
+}
+
+impl fmt::Debug for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

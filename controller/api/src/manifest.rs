@@ -19,6 +19,9 @@ mod shape;
 mod tree;
 mod yaml;
 
+#[cfg(test)]
+pub(crate) use shape::{KEYWORDS, knows_format};
+
 /// The greatest size of a manifest, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 /// How deeply lists and mappings may be nested.
@@ -235,3 +238,6 @@ impl Format {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use crate::text::{Invalid, Text};
 ///
 /// Two quantities are equal when they are the same amount, however they were written. `Display` gives the canonical
 /// form: no fraction, and the greatest suffix that loses nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Quantity {
     /// The amount in units of 10^-9. At most (2^63 - 1) · 10^9 in magnitude.
     nanos: i128,
@@ -216,6 +216,12 @@ impl fmt::Display for Quantity {
             };
         }
         f.pad(&format!("{number}{}", DECIMAL[steps]))
+    }
+}
+
+impl fmt::Debug for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

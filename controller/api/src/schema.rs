@@ -158,3 +158,6 @@ fn enumerate_variants(schema: &mut Schema) {
     schema.insert("enum".to_owned(), variants.into_iter().map(|(value, _)| value).collect());
     schema.insert("description".to_owned(), description.into());
 }
+
+#[cfg(test)]
+mod tests;

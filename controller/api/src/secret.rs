@@ -67,3 +67,6 @@ impl JsonSchema for Redacted {
         json_schema!({ "type": "string", "format": "password" })
     }
 }
+
+#[cfg(test)]
+mod tests;

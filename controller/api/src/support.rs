@@ -111,3 +111,6 @@ fn collect<const N: usize>(checks: [(bool, &'static str, &str); N]) -> Vec<Unsup
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

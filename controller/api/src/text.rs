@@ -168,3 +168,6 @@ impl Invalid {
         self.help.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,7 +123,7 @@ fn resources(runtime: &PluginRuntime, findings: &mut Findings) {
     if let Some(memory) = resources.memory {
         let field = "spec.resources.memory";
         if whole_bytes(field, memory, findings) && memory < Quantity::bytes(LEAST_MEMORY) {
-            findings.add(field, format!("{memory} bytes are too little, the least is 6Mi")).done();
+            findings.add(field, format!("{memory} is too little, the least is 6Mi")).done();
         }
     }
 }
@@ -417,3 +417,6 @@ impl Unfinished<'_> {
         self.findings.0.push(self.finding);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,10 +20,11 @@ pub(super) fn read(text: &str) -> (Vec<Document>, Vec<Problem>) {
     let root = reader.value(0).and_then(|root| {
         reader.space();
         if reader.rest.is_empty() {
-            Ok(root)
-        } else {
-            Err(reader.error("there is more after the end of the value"))
+            return Ok(root);
         }
+        Err(Problem::new("there is more after the end of the record")
+            .at(reader.place)
+            .help("a JSON file holds one record: give each a file of its own, or write YAML"))
     });
     match root {
         Ok(root) => (vec![Document { root }], reader.problems),

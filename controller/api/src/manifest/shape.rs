@@ -36,7 +36,7 @@ pub(super) struct Shaped {
 
 /// The keywords that are understood here. The rest of a schema is for people and other programs.
 #[cfg(test)]
-pub(super) const KEYWORDS: [&str; 14] = [
+pub(crate) const KEYWORDS: [&str; 14] = [
     "type",
     "properties",
     "required",
@@ -87,7 +87,13 @@ const fn format_of<T: Text>() -> (&'static str, Check) {
     (T::FORMAT, verify::<T>)
 }
 
-pub(super) fn format(name: &str) -> Option<Check> {
+/// Whether there is a check for texts of this format.
+#[cfg(test)]
+pub(crate) fn knows_format(name: &str) -> bool {
+    format(name).is_some()
+}
+
+fn format(name: &str) -> Option<Check> {
     FORMATS.iter().find(|(format, _)| *format == name).map(|(_, check)| *check)
 }
 
@@ -122,6 +128,11 @@ fn keyword<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
 
 fn words(list: Option<&Value>) -> Vec<&str> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// What checks the texts that a schema allows.
+fn check_of(schema: &Value) -> Option<Check> {
+    keyword(schema, "format").and_then(Value::as_str).and_then(format)
 }
 
 /// The types that a schema allows.
@@ -278,6 +289,9 @@ impl<'s> Walk<'s> {
                 let near = nearest::find(key, names.iter().copied());
                 let homes = homes(self.root, key);
                 match (near, homes.as_slice()) {
+                    (None, [home]) if home.is_empty() => {
+                        "it is a field of the record itself: look at the indentation".to_owned()
+                    }
                     (None, [home]) => format!("it is a field of {home}: look at the indentation"),
                     (None, _) => format!("use {}", alternatives(names)),
                     (Some(near), _) => format!("did you mean {near:?}?"),
@@ -332,8 +346,7 @@ impl<'s> Walk<'s> {
             self.report(node.place, path, "is empty", Some("give it a value".to_owned()));
             return None;
         }
-        let check = keyword(schema, "format").and_then(Value::as_str).and_then(format);
-        if let Some(invalid) = check.and_then(|check| check(text).err()) {
+        if let Some(invalid) = check_of(schema).and_then(|check| check(text).err()) {
             self.report(node.place, path, invalid.message(), invalid.mend().map(str::to_owned));
             return None;
         }
@@ -372,10 +385,16 @@ impl<'s> Walk<'s> {
             Data::Number(_) | Data::Bool(_) if types.contains(&"string") && secret => {
                 ("is not a text".to_owned(), Some("put it in quotes".to_owned()))
             }
-            Data::Number(number) if types.contains(&"string") => (
-                format!("is {}, and {wanted} is wanted", node.data.describe()),
-                Some(format!("quote it: \"{number}\"")),
-            ),
+            Data::Number(number) if types.contains(&"string") => {
+                match check_of(schema).and_then(|check| check(number).err()) {
+                    // What would not be right in quotes either needs another mend.
+                    Some(invalid) => (invalid.message().to_owned(), invalid.mend().map(str::to_owned)),
+                    None => (
+                        format!("is {}, and {wanted} is wanted", node.data.describe()),
+                        Some(format!("quote it: \"{number}\"")),
+                    ),
+                }
+            }
             Data::Bool(value) if types.contains(&"string") => {
                 (format!("is {value}, and {wanted} is wanted"), Some(format!("quote it: \"{value}\"")))
             }
@@ -421,7 +440,7 @@ fn needed(name: &str, schema: &Value) -> String {
     }
 }
 
-/// The fields that have a field of this name.
+/// The fields that have a field of this name; the record itself has the empty path.
 fn homes(schema: &Value, name: &str) -> Vec<String> {
     fn search(schema: &Value, name: &str, path: &str, found: &mut Vec<String>) {
         let Some(properties) = keyword(schema, "properties").and_then(Value::as_object) else {
@@ -431,7 +450,7 @@ fn homes(schema: &Value, name: &str) -> Vec<String> {
             return;
         };
         for (key, schema) in properties {
-            if key == name && !path.is_empty() {
+            if key == name {
                 found.push(path.to_owned());
             }
             search(schema, name, &child(path, key), found);

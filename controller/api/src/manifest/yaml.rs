@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
     MAX_DEPTH, MAX_NODES,
@@ -34,7 +34,7 @@ pub(super) fn read(text: &str) -> (Vec<Document>, Vec<Problem>) {
             }
             Some(Err(error)) => {
                 reader.abandon();
-                reader.problems.push(Problem::new(error.info()).at(place(*error.marker())).help(SYNTAX_HELP));
+                reader.problems.push(syntax_problem(&error));
                 syntax_problems += 1;
                 if syntax_problems >= MAX_SYNTAX_PROBLEMS
                     || !matches!(parser.proceed_next_document(), Ok(true))
@@ -47,7 +47,15 @@ pub(super) fn read(text: &str) -> (Vec<Document>, Vec<Problem>) {
     (reader.documents, reader.problems)
 }
 
-const SYNTAX_HELP: &str = "this is not YAML: look at the indentation, quotes and brackets before this place";
+fn syntax_problem(error: &ScanError) -> Problem {
+    let problem = match error.kind() {
+        ErrorKind::UnknownAnchor => Problem::new("there is no anchor for this alias before it")
+            .help("write &NAME before the value that *NAME repeats, or quote a text that begins with '*'"),
+        _ => Problem::new(error.info())
+            .help("this is not YAML: look at the indentation, quotes and brackets before this place"),
+    };
+    problem.at(place(*error.marker()))
+}
 
 fn place(marker: Marker) -> Place {
     Place { line: marker.line().max(1), column: marker.col() + 1 }
@@ -212,17 +220,11 @@ impl Reader {
 
     /// What a scalar says: by its tag, else by its quotes, else as YAML's core schema resolves it.
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, here: Place) -> Data {
-        match tag {
-            Some(tag) if tag.is_yaml_core_schema_tag("str") || tag.parts() == ("", "!") => {
-                Data::Text(text.to_owned())
-            }
-            Some(tag) => {
-                self.problems.push(unknown_tag(tag, here));
-                Data::Text(text.to_owned())
-            }
-            None if style == ScalarStyle::Plain => plain(text),
-            None => Data::Text(text.to_owned()),
+        let as_text = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str") || tag.parts() == ("", "!"));
+        if let Some(tag) = tag.filter(|_| !as_text) {
+            self.problems.push(unknown_tag(tag, here));
         }
+        if style == ScalarStyle::Plain && !as_text { plain(text) } else { Data::Text(text.to_owned()) }
     }
 }
 

@@ -112,6 +112,14 @@ fn make_structural(schema: &mut Value) {
     if let Some(key) = list_key(schema) {
         schema.insert("x-kubernetes-list-type".to_owned(), "map".into());
         schema.insert("x-kubernetes-list-map-keys".to_owned(), json!([key]));
+        // A cluster accepts no key that an item may lack.
+        let required =
+            schema["items"].as_object_mut().map(|item| item.entry("required").or_insert_with(|| json!([])));
+        if let Some(required) =
+            required.and_then(Value::as_array_mut).filter(|fields| !fields.contains(&json!(key)))
+        {
+            required.push(json!(key));
+        }
     }
     each_subschema(schema, make_structural);
 }
