@@ -1,23 +1,21 @@
 //! Real engines keep the contract, and show what the twin cannot.
 //!
-//! Engines are named by `PLUGWARD_TEST_ENGINES`, `name=unix:///path` separated by spaces (`hack/engine NAME up` starts some).
-//! Without it these tests say so and pass; with `PLUGWARD_REQUIRE_ALL=1` they fail instead.
+//! Engines are named by `PLUGWARD_TEST_ENGINES`, `name=unix:///path` separated by spaces (`hack/engine NAME up`
+//! starts some). Without it these tests say so and pass; with `PLUGWARD_REQUIRE_ALL=1` they fail instead.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use plugward_engine::container::{Bind, LogRotation, Resources};
 use plugward_engine::contract::{self, Harness};
-use plugward_engine::{
-    ContainerSpec, Created, DockerEngine, Engine, EngineInfo, ErrorKind, EventKind, LogQuery, Started,
-};
+use plugward_engine::{ContainerSpec, ContainerState, EventKind, LogQuery, Removed, Started, Stopped};
 use serde_json::json;
-use support::{engines, labels};
+use support::{engines, labels, on_each_engine};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_engines_keep_the_contract() {
@@ -26,26 +24,21 @@ async fn real_engines_keep_the_contract() {
         let engine = Arc::new(engine);
         let failures = contract::run(Arc::clone(&engine) as Arc<dyn Harness>).await;
         assert!(failures.is_empty(), "{name}: {failures:#?}");
-        let cases = contract::names().len();
+        let info = engine.engine().info().await.unwrap();
         eprintln!(
-            "{name}: {cases} cases of the contract hold ({})",
-            describe(&engine.engine().info().await.unwrap())
+            "{name}: {} cases of the contract hold (Docker Engine {}, API {})",
+            contract::names().len(),
+            info.version,
+            info.api_version
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_specification_arrives_as_settings_of_the_container() {
-    for engine in engines().await {
+    on_each_engine("settings", |engine| async move {
         let directory = engine.directory();
         let spec = ContainerSpec {
-            image: engine.image().to_owned(),
-            entrypoint: vec![],
-            args: vec!["sleep".to_owned()],
-            env: vec![("A".to_owned(), "b".to_owned())],
-            labels: BTreeMap::from([("dev.plugward.contract".to_owned(), "settings".to_owned())]),
-            oci_runtime: "runc".to_owned(),
-            network: "none".to_owned(),
             resources: Resources {
                 nano_cpus: Some(250_000_000),
                 memory_bytes: Some(64 << 20),
@@ -55,17 +48,12 @@ async fn a_specification_arrives_as_settings_of_the_container() {
             log: LogRotation { max_size_bytes: 12345, max_files: 3 },
             groups: vec![7],
             capabilities: vec!["IPC_LOCK".to_owned()],
-            no_new_privileges: true,
             read_only_root: true,
+            ..engine.spec("settings", &["sleep"])
         };
-        let name = format!("contract-settings-{}", std::process::id());
-        let Created::Created { id, warnings } = engine.engine().create(&name, &spec).await.unwrap() else {
-            panic!("{name} exists");
-        };
+        let id = engine.created("settings", &spec).await;
         let (status, seen) = engine.api("GET", &format!("/containers/{}/json", id.as_str()), None).await;
-        engine.engine().remove(&id).await.unwrap();
         assert_eq!(status, 200);
-        assert_eq!(warnings, Vec::<String>::new(), "{}", engine.name);
         let host = &seen["HostConfig"];
         let expected = json!({
             "AutoRemove": false,
@@ -84,14 +72,11 @@ async fn a_specification_arrives_as_settings_of_the_container() {
             "LogConfig": { "Type": "json-file", "Config": { "max-size": "12345", "max-file": "3" } },
         });
         for (key, value) in expected.as_object().unwrap() {
-            assert_eq!(&host[key], value, "{}: {key}", engine.name);
+            assert_eq!(&host[key], value, "{key}");
         }
         assert_eq!(host["RestartPolicy"]["Name"], "no");
-        assert!(
-            ["IPC_LOCK", "CAP_IPC_LOCK"].contains(&host["CapAdd"][0].as_str().unwrap()),
-            "{}",
-            host["CapAdd"]
-        );
+        let added = host["CapAdd"][0].as_str().unwrap();
+        assert!(["IPC_LOCK", "CAP_IPC_LOCK"].contains(&added), "{added}");
         let mount = &seen["Mounts"][0];
         assert_eq!(
             (&mount["Type"], &mount["Source"], &mount["RW"], &mount["Propagation"]),
@@ -99,7 +84,8 @@ async fn a_specification_arrives_as_settings_of_the_container() {
         );
         assert_eq!(seen["Config"]["StopSignal"], "SIGTERM");
         assert_eq!(seen["Config"]["Tty"], false);
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,12 +100,39 @@ async fn the_agreed_version_is_the_newest_that_both_speak() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_container_is_seen_as_such_and_told_of() {
-    use plugward_engine::ContainerState;
-    for engine in engines().await {
+async fn every_runtime_of_an_engine_runs_a_whole_life() {
+    on_each_engine("runtimes", |engine| async move {
         let port = engine.engine();
-        let labels = labels("paused");
-        let mut events = port.events(&labels, port.info().await.unwrap().time).await.unwrap();
+        let runtimes = port.info().await.unwrap().oci_runtimes;
+        // Others are names that engines give to the shims of these.
+        let runtimes: Vec<_> = runtimes.into_iter().filter(|name| !name.contains('.')).collect();
+        assert!(runtimes.iter().any(|name| name == "runc"), "{runtimes:?}");
+        for oci_runtime in &runtimes {
+            let spec =
+                ContainerSpec { oci_runtime: oci_runtime.clone(), ..engine.spec("runtimes", &["heed", "6"]) };
+            let id = engine.created("runtimes", &spec).await;
+            assert_eq!(port.start(&id).await, Ok(Started::Started), "{oci_runtime}");
+            let query = LogQuery { follow: true, stdout: true, ..LogQuery::default() };
+            let first = port.logs(&id, query).await.unwrap().next().await.unwrap().unwrap();
+            assert_eq!(first.bytes, b"ready\n", "{oci_runtime}");
+            assert_eq!(port.stop(&id, Duration::from_mins(1)).await, Ok(Stopped::Stopped), "{oci_runtime}");
+            let state = port.inspect(id.as_str()).await.unwrap().unwrap().state;
+            assert!(
+                matches!(&state, ContainerState::Exited(exit) if exit.code == 6),
+                "{oci_runtime}: {state:?}"
+            );
+            assert_eq!(port.remove(&id).await, Ok(Removed::Removed), "{oci_runtime}");
+        }
+        eprintln!("{}: a life under each of {runtimes:?}", engine.name);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_container_is_seen_as_such_and_told_of() {
+    on_each_engine("paused", |engine| async move {
+        let port = engine.engine();
+        let mut events = port.events(&labels("paused"), port.info().await.unwrap().time).await.unwrap();
         let id = engine.started("paused", &["sleep"]).await;
         let (status, _) = engine.api("POST", &format!("/containers/{}/pause", id.as_str()), None).await;
         assert_eq!(status, 204);
@@ -132,46 +145,7 @@ async fn a_paused_container_is_seen_as_such_and_told_of() {
             }
         }
         assert_eq!(actions, ["create", "start", "pause"]);
-        port.remove(&id).await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_can_be_followed_by_many_without_a_connection_left_behind() {
-    for engine in engines().await {
-        let port = engine.engine();
-        let id = engine.started("followed", &["heed", "0"]).await;
-        let before = open_sockets();
-        for _ in 0..20 {
-            let query = LogQuery { follow: true, stdout: true, ..LogQuery::default() };
-            let mut log = port.logs(&id, query).await.unwrap();
-            assert_eq!(log.next().await.unwrap().unwrap().bytes, b"ready\n");
-        }
-        support::eventually("dropped streams close their connections", || open_sockets() <= before + 2).await;
-        assert_eq!(port.start(&id).await.unwrap(), Started::AlreadyStarted);
-        port.remove(&id).await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_an_engine_is_told_from_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("d.sock");
-    let engine = DockerEngine::new(support::address(&format!("unix://{}", path.display())));
-    let error = engine.info().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unreachable);
-    assert!(error.message.contains("d.sock"), "{error}");
-}
-
-fn describe(info: &EngineInfo) -> String {
-    format!("Docker Engine {}, API {}", info.version, info.api_version)
-}
-
-/// The sockets that this process holds.
-fn open_sockets() -> usize {
-    std::fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
-        .filter(|target| target.to_string_lossy().starts_with("socket:"))
-        .count()
+        assert_eq!(port.kill(&id).await, Ok(Stopped::Stopped), "frozen processes are killed, too");
+    })
+    .await;
 }

@@ -10,6 +10,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 use super::*;
 
@@ -17,6 +18,8 @@ use super::*;
 struct Scripted {
     directory: TempDir,
     asked: Arc<StdMutex<Vec<String>>>,
+    /// Counts the unfinished answers that nobody wants any more.
+    left: watch::Receiver<usize>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -53,9 +56,10 @@ impl Scripted {
         let path = directory.path().join("d.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let asked: Arc<StdMutex<Vec<String>>> = Arc::default();
-        let server = tokio::spawn(serve(listener, answers.into_iter().collect(), Arc::clone(&asked)));
+        let (sender, left) = watch::channel(0);
+        let server = tokio::spawn(serve(listener, answers.into_iter().collect(), Arc::clone(&asked), sender));
         let address = Address::resolve(Some(&format!("unix://{}", path.display())), &Nothing).unwrap();
-        (Self { directory, asked, server }, DockerEngine::new(address))
+        (Self { directory, asked, left, server }, DockerEngine::new(address))
     }
 
     /// The request lines so far, without `HTTP/1.1`.
@@ -71,7 +75,12 @@ impl Drop for Scripted {
     }
 }
 
-async fn serve(listener: UnixListener, mut answers: VecDeque<Answer>, asked: Arc<StdMutex<Vec<String>>>) {
+async fn serve(
+    listener: UnixListener,
+    mut answers: VecDeque<Answer>,
+    asked: Arc<StdMutex<Vec<String>>>,
+    left: watch::Sender<usize>,
+) {
     let mut kept = Vec::new();
     while let Ok((stream, _)) = listener.accept().await {
         let mut stream = BufReader::new(stream);
@@ -87,7 +96,12 @@ async fn serve(listener: UnixListener, mut answers: VecDeque<Answer>, asked: Arc
                 let chunk =
                     if part.is_empty() { String::new() } else { format!("{:x}\r\n{part}\r\n", part.len()) };
                 stream.write_all(format!("{head}{chunk}").as_bytes()).await.unwrap();
-                kept.push(stream);
+                let left = left.clone();
+                tokio::spawn(async move {
+                    // The client has nothing more to say: this is the end of the connection.
+                    let _ = stream.read_u8().await;
+                    left.send_modify(|left| *left += 1);
+                });
             }
             Silence => kept.push(stream),
             Closed => {}
@@ -215,6 +229,17 @@ async fn a_stream_is_granted_before_its_first_item() {
     let mut events = engine.events(&BTreeMap::new(), since).await.unwrap();
     assert!(server.asked()[1].contains("since=1700000000.000000005"), "{:?}", server.asked());
     assert!(futures::poll!(events.next()).is_pending());
+}
+
+#[tokio::test]
+async fn a_dropped_stream_leaves_no_connection_behind() {
+    let (mut server, engine) = Scripted::new([VERSION, Unfinished(""), Unfinished("")]);
+    let events = engine.events(&BTreeMap::new(), jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    let query = LogQuery { follow: true, stdout: true, ..LogQuery::default() };
+    let log = engine.logs(&id(), query).await.unwrap();
+    assert_eq!(*server.left.borrow(), 0);
+    drop((events, log));
+    server.left.wait_for(|left| *left == 2).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt as _, Full};
@@ -58,20 +57,24 @@ pub(crate) fn address(host: &str) -> Address {
     Address::resolve(Some(host), &Nothing).unwrap()
 }
 
+/// Runs a test on each engine and then removes its containers, however it ended. `part` names the test.
+pub(crate) async fn on_each_engine<F>(part: &'static str, test: impl Fn(Arc<RealEngine>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for engine in engines().await {
+        let engine = Arc::new(engine);
+        let outcome = tokio::spawn(test(Arc::clone(&engine))).await;
+        for container in engine.engine.list(&labels(part)).await.unwrap() {
+            engine.engine.remove(&container.id).await.unwrap();
+        }
+        assert!(outcome.is_ok(), "{} (the engine {})", part, engine.name);
+    }
+}
+
 /// What marks the containers of one test.
 pub(crate) fn labels(part: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("dev.plugward.contract".to_owned(), format!("{part}-{}", std::process::id()))])
-}
-
-/// Waits for a state.
-pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("not so within a minute: {what}");
 }
 
 /// No environment, no files.
@@ -123,9 +126,9 @@ impl RealEngine {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    /// A container whose test program has been started.
-    pub(crate) async fn started(&self, part: &str, args: &[&str]) -> ContainerId {
-        let spec = ContainerSpec {
+    /// How a container of a test is made unless the test says otherwise.
+    pub(crate) fn spec(&self, part: &str, args: &[&str]) -> ContainerSpec {
+        ContainerSpec {
             image: self.image.clone(),
             entrypoint: Vec::new(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
@@ -140,11 +143,23 @@ impl RealEngine {
             capabilities: Vec::new(),
             no_new_privileges: true,
             read_only_root: false,
-        };
-        let name = format!("contract-{part}-{}", std::process::id());
-        let Created::Created { id, .. } = self.engine.create(&name, &spec).await.unwrap() else {
-            panic!("{name} exists");
-        };
+        }
+    }
+
+    pub(crate) async fn created(&self, part: &str, spec: &ContainerSpec) -> ContainerId {
+        let name = format!("contract-{part}-{}-{}", spec.oci_runtime, std::process::id());
+        match self.engine.create(&name, spec).await.unwrap() {
+            Created::Created { id, warnings } => {
+                assert_eq!(warnings, Vec::<String>::new(), "{}", self.name);
+                id
+            }
+            Created::AlreadyExists => panic!("{name} exists"),
+        }
+    }
+
+    /// A container whose test program has been started.
+    pub(crate) async fn started(&self, part: &str, args: &[&str]) -> ContainerId {
+        let id = self.created(part, &self.spec(part, args)).await;
         self.engine.start(&id).await.unwrap();
         id
     }
