@@ -100,6 +100,9 @@ pub struct Settings {
     pub directories: Vec<PathBuf>,
     /// What manifests are held to beyond what they say themselves.
     pub rules: Rules,
+    /// Whether the system is asked to tell of changes. Without that they are found by looking every `rescan`: for
+    /// file systems of which it tells nothing.
+    pub events: bool,
     /// How often to look when no event says that something changed.
     pub rescan: Duration,
     /// How long nothing may happen before a look, and how old a change must be to be read: what follows sooner is
@@ -141,6 +144,7 @@ impl Settings {
         Self {
             directories: directories.into_iter().collect(),
             rules,
+            events: true,
             rescan: Duration::from_secs(10),
             quiet: Duration::from_millis(10),
             longest_quiet: Duration::from_millis(100),

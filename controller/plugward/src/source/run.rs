@@ -199,8 +199,9 @@ impl Worker {
         let directories = settings.directories.clone();
         let ledger = Ledger::new(directories.clone(), settings.confirm, restored.collect(), identities);
         let limits = Limits { bytes: manifest::MAX_BYTES as u64, settle: settings.quiet };
+        let watched = if settings.events { directories.clone() } else { Vec::new() };
         Self {
-            watcher: Watcher::new(directories.clone(), Arc::clone(&inbox)),
+            watcher: Watcher::new(watched, Arc::clone(&inbox)),
             inbox,
             scanner: Scanner::new(directories, limits, parser),
             ledger,
