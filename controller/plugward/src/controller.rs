@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::desired::{self, Records};
 use crate::engines::{Connector, Engines, Host, Listener, WakeReason};
-use crate::execute::{Executor, Timings};
+use crate::execute::{Executor, Timings, sweep_directories};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::plugin::Plugins;
@@ -274,6 +274,9 @@ impl Controller {
         tasks.spawn(follow);
         // A failed roll is still halted after our own restart.
         halt_failed_rolls(&view, &reconciler.rolls);
+        if let Err(error) = sweep_directories(&reconciler.executor.sockets, &view.state) {
+            tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
+        }
         view.engines.keep(&BTreeSet::new()).await;
 
         let stores = view.records.clone();

@@ -3,7 +3,7 @@
 //! A step that fails because of what was declared (the engine refuses the container) ends the start: that is
 //! recorded, and the next start waits. Any other failure ends the execution: the world is looked at again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -159,8 +159,16 @@ impl Run<'_> {
             Step::Remove { slot, container, keep_output } => {
                 self.remove(slot, container, *keep_output).await?;
             }
-            Step::DropOutgoing { slot } => self.change(slot, |stored| stored.outgoing = None).await?,
-            Step::Forget { slot } => self.executor.state.forget_slot(self.instance, slot).await?,
+            Step::DropOutgoing { slot } => {
+                let mut dropped = None;
+                self.change(slot, |stored| dropped = stored.outgoing.take()).await?;
+                self.remove_directory_of(dropped)?;
+            }
+            Step::Forget { slot } => {
+                let stored = self.executor.state.slot(self.instance, slot);
+                self.executor.state.forget_slot(self.instance, slot).await?;
+                self.remove_directory_of(stored.current.into_iter().chain(stored.outgoing))?;
+            }
         }
         Ok(Flow::Continue)
     }
@@ -198,9 +206,10 @@ impl Run<'_> {
             Before::Ended(ended) => Some(ended.reason),
             Before::EndedEarlier(reason) => Some(*reason),
         };
+        let mut dropped = None;
         self.change(slot, |stored| {
             stored.starts = new.number;
-            let before = stored.current.replace(start);
+            dropped = stored.current.replace(start);
             stored.failures = new.failures;
             if let Some(reason) = reason {
                 *stored.restarts.entry(reason).or_default() += 1;
@@ -210,12 +219,15 @@ impl Run<'_> {
                 Before::Replaced => {
                     stored.updating = true;
                     // Of several updates in a row, the start that last served is the one to keep.
-                    stored.outgoing = stored.outgoing.take().or(before);
+                    if stored.outgoing.is_none() {
+                        stored.outgoing = dropped.take();
+                    }
                 }
                 Before::Nothing | Before::EndedEarlier(_) => {}
             }
         })
         .await?;
+        self.remove_directory_of(dropped)?;
         let book = &self.executor.book;
         match (&new.before, reason) {
             (Before::Ended(ended), _) => {
@@ -307,6 +319,11 @@ impl Run<'_> {
         tracing::info!(%slot, container, "ready");
         self.executor.book.event(self.instance, EventType::Normal, "Ready", "the plugin is ready");
         Ok(())
+    }
+
+    /// Nobody uses the directories of starts that are no longer remembered.
+    fn remove_directory_of(&self, starts: impl IntoIterator<Item = Start>) -> Result<(), ReconcileError> {
+        starts.into_iter().try_for_each(|start| remove_directory(&start.directory))
     }
 
     // --- containers ---
@@ -491,10 +508,7 @@ impl Run<'_> {
         match engine.remove(&place.id).await? {
             Removed::Removed | Removed::NotFound | Removed::InProgress => {}
         }
-        let directory = self.executor.directory(&place.name);
-        if let Err(source) = remove_directory(&directory) {
-            return Err(ReconcileError::Directory { path: directory, source });
-        }
+        remove_directory(&self.executor.directory(&place.name))?;
         tracing::info!(container = place.name, "removed");
         Ok(())
     }
@@ -540,11 +554,30 @@ fn make_shared_directory(path: &Path, group: Option<u32>) -> std::io::Result<()>
     Ok(())
 }
 
-fn remove_directory(path: &Path) -> std::io::Result<()> {
+fn remove_directory(path: &Path) -> Result<(), ReconcileError> {
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(ReconcileError::Directory { path: path.to_owned(), source })
+        }
         _ => Ok(()),
     }
+}
+
+/// Removes directories that a crash left: those of no remembered start.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn sweep_directories(sockets: &Path, state: &State) -> Result<(), ReconcileError> {
+    let used: HashSet<PathBuf> = state
+        .instances()
+        .iter()
+        .flat_map(|instance| state.slots(instance).into_values())
+        .flat_map(|slot| slot.current.into_iter().chain(slot.outgoing))
+        .map(|start| start.directory)
+        .collect();
+    let Ok(entries) = std::fs::read_dir(sockets) else { return Ok(()) };
+    let found = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    found.filter(|path| !used.contains(path)).try_for_each(|path| remove_directory(&path))
 }
 
 // === impl Timings ===
