@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// From this number of files on, one flush of the whole file system is cheaper than one for each file.
 const FLUSH_TOGETHER: usize = 8;
