@@ -1,16 +1,11 @@
 //! The host's half against a plugin made with the real go-plugin library.
-//!
-//! Needs Go, and Go modules for the first time. Without Go nothing is tested, which is said on standard error, and is a
-//! failure with `PLUGWARD_REQUIRE_ALL=1`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod golang;
 mod process;
 
 use std::{
-    env,
-    io::{self, Write},
     path::{Path, PathBuf},
-    process::Command as Blocking,
     sync::OnceLock,
 };
 
@@ -30,28 +25,7 @@ fn cookie() -> Cookie {
 /// Builds the plugin once for all tests. `None` where there is no Go.
 fn plugin_counter() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT.get_or_init(build).as_deref()
-}
-
-fn build() -> Option<PathBuf> {
-    if Blocking::new("go").arg("version").output().is_err() {
-        assert!(env::var_os("PLUGWARD_REQUIRE_ALL").is_none_or(|all| all != "1"), "Go is not installed");
-        // Not by a macro: the output of a test that passes is not shown.
-        let skipped = "\nSKIPPED: Go is not installed: no real Go plugin was tried\n";
-        io::stderr().write_all(skipped.as_bytes()).unwrap();
-        return None;
-    }
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-counter");
-    let built = Blocking::new("go")
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg(PACKAGE)
-        .current_dir(MODULE)
-        .env("CGO_ENABLED", "0")
-        .status()
-        .unwrap();
-    assert!(built.success(), "go build failed");
-    Some(binary)
+    BUILT.get_or_init(|| golang::build(MODULE, PACKAGE, "plugin-counter")).as_deref()
 }
 
 fn start(binary: &Path, automtls: bool) -> Process {
