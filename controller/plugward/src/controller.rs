@@ -19,8 +19,8 @@ use std::time::Duration;
 use plugward_api::{InstanceCondition, Kind, Name, Record, RecordKey};
 use plugward_runtime::{Backoff, Options, Queue, Request, Requests, Summary, WatchEvent, Writer};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::desired::{self, Records};
@@ -240,60 +240,71 @@ impl Controller {
     }
 
     /// Runs until `shutdown`. Plugins run on.
+    ///
+    /// To drop the returned future ends everything at once, in the middle of whatever is under way: what a
+    /// crash does, less the writes of files that were begun.
     pub async fn run(self, shutdown: CancellationToken) -> Summary<Name> {
-        let Self { view, source, mut writer, requests, reconciler, sessions, rolls, news, options } = self;
-        let background = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let until_stopped = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            let stopped = background.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    () = task => {}
-                }
-            });
-        };
-        until_stopped(Box::pin(view.book.clone().keep(view.state.clone())));
-        until_stopped(Box::pin(count_manifests(view.clone())));
-        until_stopped(Box::pin(runtimes::keep_statuses(view.clone(), news.clone())));
-        until_stopped(Box::pin(note_sync(view.clone())));
+        let Self { view, source, writer, requests, reconciler, sessions, rolls, news, options } = self;
+        let tasks = Outgoing { sessions, engines: view.engines.clone() };
+        // What goes on beside the work, to its end.
+        let mut background = JoinSet::new();
+        background.spawn(view.book.clone().keep(view.state.clone()));
+        background.spawn(count_manifests(view.clone()));
+        background.spawn(runtimes::keep_statuses(view.clone(), news.clone()));
+        background.spawn(note_sync(view.clone()));
 
-        let (output, mut events) = mpsc::channel(1024);
-        let source_stop = CancellationToken::new();
-        tasks.spawn(source.run(output, source_stop.clone()));
-        let follow = {
-            let view = view.clone();
-            let news = news.clone();
-            async move {
-                while let Some(event) = events.recv().await {
-                    take_event(&view, &rolls, &mut writer, event).await;
-                    news.notify_one();
-                }
-            }
-        };
-        tasks.spawn(follow);
-        // A failed roll is still halted after our own restart.
-        halt_failed_rolls(&view, &reconciler.rolls);
         if let Err(error) = sweep_directories(&reconciler.executor.sockets, &view.state) {
             tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
         }
+        halt_failed_rolls(&view, &rolls);
         view.engines.keep(&BTreeSet::new()).await;
+
+        let (output, events) = mpsc::channel(1024);
+        let source_stop = CancellationToken::new();
+        let mut inputs = JoinSet::new();
+        inputs.spawn(source.run(output, source_stop.clone()));
+        inputs.spawn(follow(view.clone(), rolls, writer, events, news));
 
         let stores = view.records.clone();
         let reconcile = move |request: Request<Name>| reconciler.clone().reconcile(request);
         let ready = async move { stores.ready().await };
         let summary = plugward_runtime::run(requests, options, ready, reconcile, shutdown.cancelled()).await;
         source_stop.cancel();
-        sessions.end_all();
-        view.engines.close();
-        background.cancel();
-        tasks.close();
-        tasks.wait().await;
+        while inputs.join_next().await.is_some() {}
+        drop(tasks);
+        background.shutdown().await;
         if let Err(error) = view.book.write(&view.state) {
             tracing::warn!(error = crate::errors::chain(&error), "statuses cannot be stored");
         }
-        // The writer is dropped only when the source ends, and that ends with us.
+        // The stores are never dropped before they are ready, unless we are stopped before.
         summary.unwrap_or(Summary { dropped: Vec::new(), aborted: Vec::new() })
+    }
+}
+
+/// Tasks that end with the controller, however it ends.
+struct Outgoing {
+    sessions: Sessions,
+    engines: Engines,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.sessions.end_all();
+        self.engines.close();
+    }
+}
+
+/// Takes what the source tells until it ends.
+async fn follow(
+    view: View,
+    rolls: Rolls,
+    mut writer: Writer<RecordKey, Declared>,
+    mut events: mpsc::Receiver<WatchEvent<RecordKey, Declared>>,
+    news: Arc<Notify>,
+) {
+    while let Some(event) = events.recv().await {
+        take_event(&view, &rolls, &mut writer, event).await;
+        news.notify_one();
     }
 }
 

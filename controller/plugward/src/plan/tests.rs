@@ -1,0 +1,241 @@
+//! Situations, and the plans for them: golden files in `golden/`. `UPDATE_GOLDEN=1` writes them anew.
+
+mod model;
+mod scene;
+
+use std::fs;
+use std::path::Path;
+
+use plugward_api::RestartReason;
+use plugward_engine::ContainerState;
+
+use super::{ImageSight, SessionSight, plan};
+use scene::{Scene, at, exited, running};
+
+fn golden(name: &str, scene: &Scene) {
+    let text = plan(&scene.situation).to_string();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/golden").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let expected = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
+    assert_eq!(text, expected, "the plan for {name} is not the one in {}", path.display());
+}
+
+#[test]
+fn the_first_start_is_stored_before_it_is_made() {
+    golden("first_start", &Scene::new());
+}
+
+#[test]
+fn a_missing_image_is_waited_for() {
+    let mut scene = Scene::new();
+    scene.target().image = ImageSight::Missing;
+    golden("missing_image", &scene);
+}
+
+#[test]
+fn a_wrong_image_is_never_started() {
+    let mut scene = Scene::new();
+    scene.target().image = ImageSight::Mismatch { found: "sha256:beef".into() };
+    golden("wrong_image", &scene);
+}
+
+#[test]
+fn an_unknown_oci_runtime_is_waited_for() {
+    let mut scene = Scene::new();
+    scene.oci_runtimes(&["crun", "runsc"]);
+    golden("unknown_runtime", &scene);
+}
+
+#[test]
+fn a_create_that_took_effect_before_a_crash_is_taken_up() {
+    golden("taken_up_unmade", &Scene::new().intended());
+    golden("taken_up_created", &Scene::new().intended().container(ContainerState::Created));
+    golden("taken_up_running", &Scene::new().intended().container(running()));
+}
+
+#[test]
+fn a_healthy_container_needs_nothing() {
+    golden("steady", &Scene::new().ready());
+}
+
+#[test]
+fn readiness_is_stored_once() {
+    let mut scene = Scene::new().intended().container(running());
+    scene.session(SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(3) });
+    golden("becomes_ready", &scene);
+}
+
+#[test]
+fn a_killed_container_is_replaced_at_once() {
+    golden("killed", &Scene::new().ready().container(exited(137, 50)));
+}
+
+#[test]
+fn a_container_removed_from_outside_is_replaced_at_once() {
+    let mut scene = Scene::new().ready();
+    scene.sight().containers.clear();
+    golden("removed", &scene);
+}
+
+#[test]
+fn a_container_that_ends_long_after_ready_is_replaced_at_once() {
+    golden("exited_late", &Scene::new().ready().container(exited(1, 50)));
+}
+
+#[test]
+fn a_container_that_ends_by_itself_soon_after_ready_backs_off() {
+    golden("exited_soon", &Scene::new().ready().container(exited(1, 11)));
+}
+
+#[test]
+fn a_container_that_ends_before_it_is_ready_backs_off() {
+    golden("exited_before_ready", &Scene::new().intended().container(exited(1, 11)));
+}
+
+#[test]
+fn a_failed_handshake_ends_the_container() {
+    let mut scene = Scene::new().intended().container(running());
+    scene.session(SessionSight::Failed {
+        reason: RestartReason::HandshakeFailed,
+        message: "no handshake line".into(),
+    });
+    golden("handshake_failed", &scene);
+}
+
+#[test]
+fn a_container_that_cannot_be_adopted_is_replaced_at_once() {
+    let mut scene = Scene::new().ready();
+    scene.session(SessionSight::Failed { reason: RestartReason::NotAdoptable, message: "no TLS".into() });
+    golden("not_adoptable", &scene);
+}
+
+#[test]
+fn a_back_off_is_waited_out() {
+    golden("backing_off", &Scene::new().backing_off(130));
+    golden("backed_off", &Scene::new().backing_off(100));
+}
+
+#[test]
+fn an_edit_ends_a_back_off() {
+    let mut scene = Scene::new().backing_off(130);
+    scene.target().edit.instance += 1;
+    golden("back_off_cleared_by_edit", &scene);
+}
+
+#[test]
+fn the_return_of_the_engine_ends_a_back_off() {
+    let mut scene = Scene::new().backing_off(130);
+    scene.absence(95, 99);
+    golden("back_off_cleared_by_engine", &scene);
+}
+
+#[test]
+fn a_container_lost_with_its_engine_counts_as_such() {
+    let mut scene = Scene::new().ready().container(exited(137, 94));
+    scene.absence(95, 99);
+    golden("engine_lost", &scene);
+}
+
+#[test]
+fn nothing_is_done_while_the_engine_is_down() {
+    golden("engine_down", &Scene::new().ready().engine_down());
+}
+
+#[test]
+fn an_edit_waits_for_its_turn() {
+    golden("update_waits", &Scene::new().ready().edited());
+}
+
+#[test]
+fn an_edit_replaces_the_container() {
+    let mut scene = Scene::new().ready().edited();
+    scene.situation.may_replace = true;
+    golden("update", &scene);
+}
+
+#[test]
+fn an_edit_that_cannot_be_started_leaves_the_container() {
+    let mut scene = Scene::new().ready().edited();
+    scene.situation.may_replace = true;
+    scene.target().image = ImageSight::Missing;
+    golden("update_blocked", &scene);
+}
+
+#[test]
+fn an_update_that_was_cut_off_stops_the_old_container_first() {
+    golden("update_cut_off", &Scene::new().ready().replaced());
+}
+
+#[test]
+fn a_moved_tag_replaces_nothing() {
+    let mut scene = Scene::new().ready();
+    scene.target().image = ImageSight::Found { id: "sha256:other".into() };
+    golden("tag_moved", &scene);
+}
+
+#[test]
+fn a_declared_image_id_is_what_runs() {
+    let mut scene = Scene::new();
+    let target = scene.target();
+    let mut recipe = (*target.recipe).clone();
+    recipe.container.image_id = Some("sha256:feed".into());
+    target.recipe = recipe.into();
+    golden("pinned_image", &scene);
+}
+
+#[test]
+fn of_two_containers_the_stored_one_is_kept() {
+    golden("stray", &Scene::new().ready().stray(running()));
+}
+
+#[test]
+fn what_runs_without_a_memory_is_replaced() {
+    golden("memory_lost", &Scene::new().stray(running()));
+}
+
+#[test]
+fn an_unwanted_slot_is_stopped_removed_and_forgotten() {
+    let mut scene = Scene::new().ready();
+    scene.situation.targets.clear();
+    golden("deleted", &scene);
+}
+
+#[test]
+fn an_unwanted_slot_on_an_engine_that_is_down_is_not_forgotten() {
+    let mut scene = Scene::new().ready().engine_down();
+    scene.situation.targets.clear();
+    golden("deleted_unseen", &scene);
+}
+
+#[test]
+fn a_moved_engine_is_started_on_first() {
+    let mut scene = Scene::new().ready().moved();
+    scene.situation.may_replace = true;
+    golden("engine_moved", &scene);
+}
+
+#[test]
+fn the_old_engine_is_cleaned_once_the_new_one_serves() {
+    golden("engine_moved_starting", &Scene::new().ready().moved_to_new(false));
+    golden("engine_moved_ready", &Scene::new().ready().moved_to_new(true));
+}
+
+#[test]
+fn failures_are_forgotten_after_a_stable_time() {
+    let mut scene = Scene::new().ready();
+    scene.sight().stored.failures = 3;
+    golden("failures_kept", &scene);
+    scene.situation.now = at(10 + 600);
+    golden("failures_forgotten", &scene);
+}
+
+#[test]
+fn a_paused_container_is_left_alone() {
+    let mut scene = Scene::new().ready();
+    scene.sight().containers[0].state =
+        ContainerState::Running { started_at: at(2), pid: 7, paused: true };
+    golden("paused", &scene);
+}

@@ -1,0 +1,290 @@
+//! A model of the world that carries out plans, and properties of all plans that it can be brought into.
+
+use proptest::prelude::*;
+use plugward_api::RestartReason;
+use plugward_engine::ContainerState;
+
+use super::scene::{Scene, at, exited, running, sighting};
+use crate::names::SlotName;
+use crate::plan::{Before, ImageSight, Plan, SessionSight, Step, plan};
+use crate::slot::{End, Start};
+
+/// What may happen between two looks.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// The container of the current start ends.
+    Ends { code: i64, after: i64 },
+    /// It is removed from outside.
+    Removed,
+    /// The conversation becomes ready.
+    Ready,
+    /// The conversation fails.
+    Fails(RestartReason),
+    /// The record is edited.
+    Edited,
+    /// The record names the other engine.
+    Moved,
+    /// The image goes or comes.
+    Image(bool),
+    /// The turn to replace comes or goes.
+    Turn(bool),
+    /// The controller starts anew: conversations are gone.
+    Restarted,
+    /// The plan is cut off after this many steps.
+    CutOff(usize),
+    /// Time passes.
+    Later(i64),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let one = prop_oneof![
+        1 => (prop_oneof![Just(0i64), Just(1), Just(137)], 0i64..30)
+            .prop_map(|(code, after)| Happening::Ends { code, after }),
+        1 => Just(Happening::Removed),
+        3 => Just(Happening::Ready),
+        1 => prop_oneof![
+            Just(RestartReason::HandshakeFailed),
+            Just(RestartReason::Unhealthy),
+            Just(RestartReason::NotAdoptable)
+        ]
+        .prop_map(Happening::Fails),
+        1 => Just(Happening::Edited),
+        1 => Just(Happening::Moved),
+        1 => any::<bool>().prop_map(Happening::Image),
+        1 => any::<bool>().prop_map(Happening::Turn),
+        1 => Just(Happening::Restarted),
+        1 => (0usize..8).prop_map(Happening::CutOff),
+        1 => (1i64..700).prop_map(Happening::Later),
+    ];
+    proptest::collection::vec(one, 0..40)
+}
+
+struct World {
+    scene: Scene,
+    edits: u32,
+    containers_made: u32,
+    cut_off: Option<usize>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut scene = Scene::new();
+        scene.situation.may_replace = true;
+        Self { scene, edits: 0, containers_made: 0, cut_off: None }
+    }
+
+    fn happen(&mut self, happening: &Happening) {
+        let now = self.scene.situation.now;
+        let name = self.current().map(|start| start.container.clone());
+        let sight = self.scene.sight();
+        let container = sight.containers.iter_mut().find(|container| Some(&container.name) == name.as_ref());
+        match (happening, container) {
+            (Happening::Ends { code, after }, Some(container)) if container.runs() => {
+                container.state = exited(*code, *after);
+                if let ContainerState::Exited(exit) = &mut container.state {
+                    exit.finished_at = now;
+                }
+                container.session = SessionSight::None;
+            }
+            (Happening::Removed, Some(_)) => sight.containers.retain(|seen| Some(&seen.name) != name.as_ref()),
+            (Happening::Ready, Some(container)) if container.session == SessionSight::Connecting => {
+                container.session = SessionSight::Ready { handshake: "line".into(), since: now };
+            }
+            (Happening::Fails(reason), Some(container)) if container.session == SessionSight::Connecting => {
+                container.session = SessionSight::Failed { reason: *reason, message: "words".into() };
+            }
+            (Happening::Edited, _) => {
+                self.edits += 1;
+                let hash = format!("v1-{:04}", self.edits);
+                let target = self.scene.target();
+                target.hash = crate::recipe::SpecHash::from_label(hash);
+                target.edit.instance += 1;
+            }
+            (Happening::Moved, _) => {
+                self.scene.target().engine = Scene::new().moved().target().engine.clone();
+            }
+            (Happening::Image(there), _) => {
+                self.scene.target().image = if *there {
+                    ImageSight::Found { id: "sha256:feed".into() }
+                } else {
+                    ImageSight::Missing
+                };
+            }
+            (Happening::Turn(may), _) => self.scene.situation.may_replace = *may,
+            (Happening::Restarted, _) => {
+                for container in &mut sight.containers {
+                    container.session = SessionSight::None;
+                }
+            }
+            (Happening::CutOff(steps), _) => self.cut_off = Some(*steps),
+            (Happening::Later(seconds), _) => {
+                self.scene.situation.now += jiff::SignedDuration::from_secs(*seconds);
+            }
+            _ => {}
+        }
+    }
+
+    fn current(&mut self) -> Option<Start> {
+        self.scene.sight().stored.current.clone()
+    }
+
+    /// Carries out a plan, or its first steps.
+    fn carry_out(&mut self, plan: &Plan) {
+        let steps = self.cut_off.take().unwrap_or(usize::MAX);
+        for step in plan.steps.iter().take(steps) {
+            self.step(step);
+            self.check();
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Prepare { start, .. } => {
+                let made = self.scene.start(start.number, start.hash.as_str(), &start.engine.id);
+                assert_eq!(made.container, start.container, "the name follows from what is stored");
+                let stored = &mut self.scene.sight().stored;
+                let before = stored.current.replace(made);
+                stored.starts = start.number;
+                stored.failures = start.failures;
+                match &start.before {
+                    Before::Replaced => {
+                        stored.updating = true;
+                        stored.outgoing = stored.outgoing.take().or(before);
+                    }
+                    Before::Ended(ended) => *stored.restarts.entry(ended.reason).or_default() += 1,
+                    Before::EndedEarlier(reason) => *stored.restarts.entry(*reason).or_default() += 1,
+                    Before::Nothing => {}
+                }
+            }
+            Step::Create { .. } => {
+                let start = self.current().expect("a start is stored before it is made");
+                if !self.scene.sight().containers.iter().any(|container| container.name == start.container) {
+                    self.containers_made += 1;
+                    let id = format!("c{}", self.containers_made);
+                    let made = sighting(&start, &id, ContainerState::Created);
+                    self.scene.sight().containers.push(made);
+                }
+            }
+            Step::Start { .. } => {
+                let start = self.current().unwrap();
+                self.scene.sight().stored.current.as_mut().unwrap().created = true;
+                self.container(&start.container).state = running();
+            }
+            Step::Converse { .. } => {
+                let start = self.current().unwrap();
+                self.container(&start.container).session = SessionSight::Connecting;
+            }
+            Step::RecordReady { since, .. } => {
+                let stored = &mut self.scene.sight().stored;
+                stored.updating = false;
+                stored.current.as_mut().unwrap().ready_at = Some(*since);
+            }
+            Step::RecordEnd { end, retry_at, edit, .. } => {
+                let now = self.scene.situation.now;
+                let stored = &mut self.scene.sight().stored;
+                stored.failures = end.failures;
+                stored.current.as_mut().unwrap().end =
+                    Some(End { reason: end.reason, at: now, retry_at: *retry_at, edit: *edit });
+            }
+            Step::ForgetFailures { .. } => self.scene.sight().stored.failures = 0,
+            Step::Halt { container } => self.container(&container.name).state = exited(0, 0),
+            Step::Remove { container, .. } => {
+                self.scene.sight().containers.retain(|seen| seen.id != container.id);
+            }
+            Step::DropOutgoing { .. } => self.scene.sight().stored.outgoing = None,
+            Step::Forget { .. } => {
+                self.scene.situation.slots.remove(&SlotName::Shared);
+            }
+        }
+    }
+
+    fn container(&mut self, name: &str) -> &mut crate::plan::Sighting {
+        self.scene.sight().containers.iter_mut().find(|container| container.name == name).unwrap()
+    }
+
+    /// No engine has two containers of the slot that run, and two engines have them only while one moves.
+    fn check(&mut self) {
+        if self.scene.situation.slots.is_empty() {
+            return;
+        }
+        let moving = self.scene.sight().stored.outgoing.is_some();
+        let running: Vec<_> =
+            self.scene.sight().containers.iter().filter(|container| container.runs()).collect();
+        assert!(running.len() <= 1 + usize::from(moving), "{running:?}");
+        if let [one, other] = running.as_slice() {
+            assert_ne!(one.engine, other.engine, "two containers of one slot run on one engine");
+        }
+    }
+
+    /// Carries out plans until there is nothing to do.
+    fn settle(&mut self) {
+        for _ in 0..10 {
+            let next = plan(&self.scene.situation);
+            if next.steps.is_empty() {
+                return;
+            }
+            self.carry_out(&next);
+        }
+        panic!("plans without end:\n{}", plan(&self.scene.situation));
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_plans_come_to_an_end_and_keep_one_container(happenings in happenings()) {
+        let mut world = World::new();
+        for happening in &happenings {
+            world.happen(happening);
+            world.settle();
+        }
+    }
+
+    #[test]
+    fn whatever_happened_a_wanted_slot_ends_up_ready(happenings in happenings()) {
+        let mut world = World::new();
+        for happening in &happenings {
+            world.happen(happening);
+            world.settle();
+        }
+        world.cut_off = None;
+        for happening in [Happening::Image(true), Happening::Turn(true), Happening::Later(1000)] {
+            world.happen(&happening);
+            world.settle();
+            world.happen(&Happening::Ready);
+            world.settle();
+        }
+        // An end that was under way backs off once more at the most.
+        world.happen(&Happening::Later(1000));
+        world.settle();
+        world.happen(&Happening::Ready);
+        world.settle();
+        let wanted = world.scene.target().hash.clone();
+        let sight = world.scene.sight().clone();
+        let start = sight.stored.current.unwrap();
+        prop_assert!(start.ready_at.is_some() && start.end.is_none());
+        prop_assert_eq!(start.hash, wanted);
+        prop_assert_eq!(sight.containers.len(), 1);
+        prop_assert!(sight.stored.outgoing.is_none());
+    }
+
+    #[test]
+    fn an_unwanted_slot_is_forgotten_whatever_happened(happenings in happenings()) {
+        let mut world = World::new();
+        for happening in &happenings {
+            world.happen(happening);
+            world.settle();
+        }
+        world.cut_off = None;
+        world.scene.situation.targets.clear();
+        let last = plan(&world.scene.situation);
+        world.carry_out(&last);
+        prop_assert!(world.scene.situation.slots.is_empty());
+    }
+}
+
+#[test]
+fn the_same_situation_gives_the_same_plan() {
+    let scene = Scene::new().ready().container(exited(1, 11));
+    assert_eq!(plan(&scene.situation).to_string(), plan(&scene.situation).to_string());
+    assert!(at(1) < at(2));
+}

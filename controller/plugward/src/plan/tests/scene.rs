@@ -1,0 +1,267 @@
+//! Situations, built as prose.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use plugward_api::RestartReason;
+use plugward_api::status::StartTimes;
+use plugward_engine::{ContainerId, ContainerState, Exit};
+
+use crate::names::{SlotName, container_name};
+use crate::plan::{
+    Absence, EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target,
+};
+use crate::recipe::{ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
+use crate::slot::{Edit, End, EngineRef, Start, StoredIdentity};
+
+/// A time of the scene: so many seconds after its beginning. It is 100 now.
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap() + SignedDuration::from_secs(seconds)
+}
+
+pub(super) fn running() -> ContainerState {
+    ContainerState::Running { started_at: at(2), pid: 7, paused: false }
+}
+
+pub(super) fn exited(code: i64, when: i64) -> ContainerState {
+    ContainerState::Exited(Exit { code, oom_killed: false, error: String::new(), finished_at: at(when) })
+}
+
+pub(super) fn engine(id: &str) -> EngineRef {
+    EngineRef { id: id.to_owned(), host: None }
+}
+
+pub(super) fn recipe() -> Recipe {
+    Recipe {
+        container: ContainerRecipe {
+            image: "example/counter:1".into(),
+            image_id: None,
+            command: Vec::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            protocol: Protocol::Database,
+            oci_runtime: "runc".into(),
+            network: None,
+            nano_cpus: None,
+            memory_bytes: None,
+            pids: None,
+            log: LogRecipe::default(),
+        },
+        start_timeout: Duration::from_secs(60),
+        restart: RestartPolicy {
+            initial: Duration::from_millis(200),
+            max: Duration::from_secs(300),
+            reset_after: Duration::from_secs(600),
+        },
+        labels: BTreeMap::new(),
+    }
+}
+
+/// An instance `orders` with one slot, its image on one engine.
+pub(super) struct Scene {
+    pub(super) situation: Situation,
+}
+
+impl Scene {
+    /// Nothing was started yet.
+    pub(super) fn new() -> Self {
+        let target = Target {
+            edit: Edit { instance: 1, runtime: 1 },
+            recipe: Arc::new(recipe()),
+            hash: SpecHash::from_label("v1-aaaa"),
+            engine: EngineSight::Up {
+                engine: engine("ENGINE-A"),
+                oci_runtimes: vec!["runc".into()],
+                absence: None,
+            },
+            image: ImageSight::Found { id: "sha256:feed".into() },
+        };
+        Self {
+            situation: Situation {
+                now: at(100),
+                random: 0,
+                cluster: "k3x9q2ab".parse().unwrap(),
+                instance: "orders".parse().unwrap(),
+                targets: BTreeMap::from([(SlotName::Shared, target)]),
+                slots: BTreeMap::new(),
+                unseen: BTreeSet::new(),
+                may_replace: false,
+            },
+        }
+    }
+
+    pub(super) fn target(&mut self) -> &mut Target {
+        self.situation.targets.get_mut(&SlotName::Shared).unwrap()
+    }
+
+    pub(super) fn sight(&mut self) -> &mut SlotSight {
+        self.situation.slots.entry(SlotName::Shared).or_default()
+    }
+
+    fn current(&mut self) -> &mut Start {
+        self.sight().stored.current.as_mut().unwrap()
+    }
+
+    /// A start is stored, and nothing of it is known to be made.
+    pub(super) fn intended(mut self) -> Self {
+        let start = self.start(1, "v1-aaaa", "ENGINE-A");
+        let stored = &mut self.sight().stored;
+        stored.starts = 1;
+        stored.current = Some(start);
+        self
+    }
+
+    /// A container is ready since second 10.
+    pub(super) fn ready(self) -> Self {
+        let mut scene = self.intended().container(running());
+        let start = scene.current();
+        start.created = true;
+        start.handshake = Some("1|1|unix|/x|grpc".into());
+        start.ready_at = Some(at(10));
+        scene.session(SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(10) });
+        scene
+    }
+
+    /// The container of the current start does this.
+    pub(super) fn container(mut self, state: ContainerState) -> Self {
+        let start = self.current().clone();
+        let sighting = sighting(&start, "c1", state);
+        self.sight().containers = vec![sighting];
+        self
+    }
+
+    /// The last start failed at second 90, three in a row; the next may come at `until`.
+    pub(super) fn backing_off(self, until: i64) -> Self {
+        let mut scene = self.intended().container(exited(1, 90));
+        scene.sight().stored.failures = 3;
+        let start = scene.current();
+        start.created = true;
+        start.end = Some(End {
+            reason: RestartReason::Exited,
+            at: at(90),
+            retry_at: at(until),
+            edit: Edit { instance: 1, runtime: 1 },
+        });
+        scene
+    }
+
+    pub(super) fn session(&mut self, session: SessionSight) {
+        self.sight().containers[0].session = session;
+    }
+
+    pub(super) fn oci_runtimes(&mut self, names: &[&str]) {
+        if let EngineSight::Up { oci_runtimes, .. } = &mut self.target().engine {
+            *oci_runtimes = names.iter().map(|name| (*name).to_owned()).collect();
+        }
+    }
+
+    /// The engine was away between these seconds.
+    pub(super) fn absence(&mut self, from: i64, to: i64) {
+        if let EngineSight::Up { absence, .. } = &mut self.target().engine {
+            *absence = Some(Absence { from: at(from), to: at(to) });
+        }
+    }
+
+    pub(super) fn engine_down(mut self) -> Self {
+        self.target().engine = EngineSight::Down { message: "connection refused".into() };
+        self.target().image = ImageSight::Unknown;
+        self.situation.unseen.insert("ENGINE-A".into());
+        self.sight().containers.clear();
+        self
+    }
+
+    /// The record wants another container than the one that runs.
+    pub(super) fn edited(mut self) -> Self {
+        self.target().hash = SpecHash::from_label("v1-bbbb");
+        self.target().edit.instance = 2;
+        self
+    }
+
+    /// An update was stored, and the controller ended before anything else.
+    pub(super) fn replaced(mut self) -> Self {
+        self = self.edited();
+        let next = self.start(2, "v1-bbbb", "ENGINE-A");
+        let stored = &mut self.sight().stored;
+        stored.outgoing = stored.current.replace(next);
+        stored.starts = 2;
+        stored.updating = true;
+        self
+    }
+
+    /// The record names another engine.
+    pub(super) fn moved(mut self) -> Self {
+        self.target().engine = EngineSight::Up {
+            engine: engine("ENGINE-B"),
+            oci_runtimes: vec!["runc".into()],
+            absence: None,
+        };
+        self
+    }
+
+    /// A container was started on the other engine.
+    pub(super) fn moved_to_new(mut self, ready: bool) -> Self {
+        self = self.moved();
+        let mut next = self.start(2, "v1-aaaa", "ENGINE-B");
+        next.created = true;
+        let mut container = sighting(&next, "c2", running());
+        container.session = SessionSight::Connecting;
+        if ready {
+            next.ready_at = Some(at(20));
+            container.session = SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(20) };
+        }
+        let sight = self.sight();
+        sight.stored.outgoing = sight.stored.current.replace(next);
+        sight.stored.starts = 2;
+        sight.stored.updating = !ready;
+        sight.containers.push(container);
+        self
+    }
+
+    /// A container with the slot's labels that no stored start made.
+    pub(super) fn stray(mut self, state: ContainerState) -> Self {
+        let mut stray = sighting(&self.start(9, "v1-cccc", "ENGINE-A"), "stray", state);
+        stray.name = "plugward-orders-shared-stray".into();
+        self.sight().containers.push(stray);
+        self
+    }
+
+    pub(super) fn start(&self, number: u64, hash: &str, on: &str) -> Start {
+        let name = container_name(
+            &self.situation.cluster,
+            &self.situation.instance,
+            &SlotName::Shared,
+            hash,
+            number,
+        );
+        Start {
+            directory: format!("/run/plugins/{name}").into(),
+            container: name,
+            engine: engine(on),
+            recipe: recipe(),
+            hash: SpecHash::from_label(hash),
+            group: None,
+            identity: StoredIdentity::new("pem"),
+            at: at(1),
+            created: false,
+            handshake: None,
+            ready_at: None,
+            end: None,
+            times: StartTimes::default(),
+        }
+    }
+}
+
+pub(super) fn sighting(start: &Start, id: &str, state: ContainerState) -> Sighting {
+    Sighting {
+        engine: start.engine.clone(),
+        id: ContainerId::new(id),
+        name: start.container.clone(),
+        hash: start.hash.clone(),
+        image_id: "sha256:feed".into(),
+        created_at: at(1),
+        state,
+        session: SessionSight::None,
+    }
+}
