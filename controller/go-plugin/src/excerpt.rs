@@ -14,20 +14,28 @@ impl Excerpt {
     /// The number of fields of a handshake line that are shown: those before the certificate.
     const FIELDS: usize = 5;
 
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let shown = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'|').nth(Self::FIELDS - 1);
-        let shown = shown.map_or(bytes, |(at, _)| &bytes[..at]);
-        let cut = shown.len() < bytes.len();
+    /// Of a text of any kind.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        Self::of_beginning(text, text)
+    }
 
-        // Any character comes from at least one byte, and becomes at least one.
-        let head = &shown[..shown.len().min(4 * (Self::LIMIT + 1))];
+    /// Of what should be a handshake line.
+    pub(crate) fn of_line(line: &[u8]) -> Self {
+        let ends = line.iter().enumerate().filter(|(_, byte)| **byte == b'|');
+        let end = ends.map(|(at, _)| at).nth(Self::FIELDS - 1);
+        Self::of_beginning(line, end.map_or(line, |end| &line[..end]))
+    }
+
+    fn of_beginning(whole: &[u8], beginning: &[u8]) -> Self {
+        // Any character comes from at most four bytes, and becomes at least one.
+        let head = &beginning[..beginning.len().min(4 * (Self::LIMIT + 1))];
         let text = String::from_utf8_lossy(head);
         let mut text: String = text.trim_end().chars().flat_map(printable).collect();
         let end = text.char_indices().nth(Self::LIMIT).map(|(at, _)| at);
         if let Some(end) = end {
             text.truncate(end);
         }
-        if cut || end.is_some() {
+        if end.is_some() || beginning.len() < whole.len() {
             text.push('…');
         }
         Self(text)
@@ -71,16 +79,17 @@ mod tests {
     #[test]
     fn a_certificate_is_left_out() {
         let line = format!("1|1|unix|/tmp/plugin1|grpc|{}", "A".repeat(800));
-        assert_eq!(Excerpt::of(line.as_bytes()).as_str(), "1|1|unix|/tmp/plugin1|grpc…");
+        assert_eq!(Excerpt::of_line(line.as_bytes()).as_str(), "1|1|unix|/tmp/plugin1|grpc…");
     }
 
     proptest! {
         #[test]
         fn it_is_short_and_printable_whatever_it_is_of(bytes: Vec<u8>) {
             let bytes = bytes.repeat(20);
-            let excerpt = Excerpt::of(&bytes);
-            prop_assert!(excerpt.as_str().chars().count() <= Excerpt::LIMIT + 1);
-            prop_assert!(!excerpt.as_str().contains(|c: char| c.is_control()));
+            for excerpt in [Excerpt::of(&bytes), Excerpt::of_line(&bytes)] {
+                prop_assert!(excerpt.as_str().chars().count() <= Excerpt::LIMIT + 1);
+                prop_assert!(!excerpt.as_str().contains(|c: char| c.is_control()));
+            }
         }
     }
 }

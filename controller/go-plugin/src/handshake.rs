@@ -97,7 +97,7 @@ impl Handshake {
     ///
     /// Names the first field that cannot be used, with the beginning of the line.
     pub fn parse(line: &[u8]) -> Result<Self, HandshakeError> {
-        Self::understand(line).map_err(|problem| HandshakeError { problem, line: Excerpt::of(line) })
+        Self::understand(line).map_err(|problem| HandshakeError { problem, line: Excerpt::of_line(line) })
     }
 
     fn understand(line: &[u8]) -> Result<Self, Problem> {

@@ -153,7 +153,7 @@ impl LineReader {
 
     /// What was read of the line so far.
     pub fn excerpt(&self) -> Excerpt {
-        Excerpt::of(&self.read)
+        Excerpt::of_line(&self.read)
     }
 }
 
