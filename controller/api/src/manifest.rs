@@ -1,6 +1,6 @@
 //! Manifests: bytes in, records out, or everything that is wrong with them.
 //!
-//! The way of a file: text → [`tree`] of nodes that know their place → [`shape`]: is it of the form that the schema of
+//! The way of a file: text → `tree` of nodes that know their place → `shape`: is it of the form that the schema of
 //! its kind describes → a typed record → [`crate::validate`]: rules across fields. Each step reports all it finds, and
 //! the steps after it run on what is left, so that one reading tells everything there is to mend. A file with any
 //! problem gives no records.
@@ -13,6 +13,7 @@ use std::{
 use crate::{Kind, Place, Placed, Problem, Record, RecordKey, schema, validate};
 use tree::{Data, Document, Node};
 
+mod formats;
 mod json;
 mod nearest;
 mod shape;
@@ -20,7 +21,9 @@ mod tree;
 mod yaml;
 
 #[cfg(test)]
-pub(crate) use shape::{KEYWORDS, knows_format};
+pub(crate) use formats::knows_format;
+#[cfg(test)]
+pub(crate) use shape::KEYWORDS;
 
 /// The greatest size of a manifest, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -128,7 +131,11 @@ fn read_record(document: &Document, rules: &Rules, problems: &mut Vec<Problem>) 
     let kind = kind_of(&document.root, problems)?;
     let shaped = shape::check(&document.root, schema::structure(kind));
     problems.extend(shaped.problems);
-    let record = match serde_json::from_value::<Record>(shaped.value) {
+    let record = match kind {
+        Kind::PluginRuntime => serde_json::from_value(shaped.value).map(Record::Runtime),
+        Kind::PluginInstance => serde_json::from_value(shaped.value).map(Record::Instance),
+    };
+    let record = match record {
         Ok(record) => record,
         Err(error) => {
             // The schema and the type are made from one definition, so this is for what neither foresaw.

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use crate::{
     Duration, Name, PluginInstance, PluginRuntime, PluginType, Problem, Quantity, Record,
     image::Tag,
-    instance::{ActivationMode, Multiplexing, PluginInstanceSpec},
+    instance::{ActivationMode, PluginInstanceSpec},
     manifest::Rules,
     text::verify,
 };
+
+mod environment;
 
 /// The bytes of a Unix socket's path: `sun_path` of 108, less the NUL at its end (unix(7)).
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -21,27 +23,6 @@ const LEAST_CPU_NANOS: i64 = 10_000_000;
 
 /// The least memory that Docker gives to a container.
 const LEAST_MEMORY: i64 = 6 << 20;
-
-/// Variables of go-plugin's protocol, which plugward sets for every plugin.
-const PROTOCOL_VARIABLES: [&str; 7] = [
-    "PLUGIN_CLIENT_CERT",
-    "PLUGIN_MAX_PORT",
-    "PLUGIN_MIN_PORT",
-    "PLUGIN_MULTIPLEX_GRPC",
-    "PLUGIN_PROTOCOL_VERSIONS",
-    "PLUGIN_UNIX_SOCKET_DIR",
-    "PLUGIN_UNIX_SOCKET_GROUP",
-];
-
-/// Variables of Vault's and OpenBao's own protocol, after their prefix, which plugward sets for their plugins.
-const VAULT_VARIABLES: [&str; 6] = [
-    "BACKEND_PLUGIN",
-    "DATABASE_PLUGIN",
-    "PLUGIN_AUTOMTLS_ENABLED",
-    "PLUGIN_METADATA_MODE",
-    "PLUGIN_MLOCK_ENABLED",
-    "UNWRAP_TOKEN",
-];
 
 /// A broken rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,14 +61,14 @@ pub(crate) fn findings(record: &Record, rules: &Rules) -> Vec<Finding> {
             handshake(spec, &mut findings);
             image(spec, &mut findings);
             command(spec, &mut findings);
-            environment(spec, &mut findings);
+            environment::env(spec, &mut findings);
             mounts(spec, &mut findings);
             sockets(instance, rules, &mut findings);
             durations(spec, &mut findings);
             standby(spec, &mut findings);
             hold(spec, &mut findings);
             priming(spec, &mut findings);
-            pass_env(spec, &mut findings);
+            environment::pass_env(spec, &mut findings);
         }
     }
     findings.0
@@ -166,7 +147,7 @@ fn handshake(spec: &PluginInstanceSpec, findings: &mut Findings) {
             .and("spec.plugin.type")
             .help("remove it, or write type: custom"),
         Some(handshake) => {
-            if let Some(reason) = set_by_plugward(&handshake.cookie_key, spec.mlock) {
+            if let Some(reason) = environment::set_by_plugward(&handshake.cookie_key, spec.mlock) {
                 findings
                     .add("spec.handshake.cookieKey", format!("{:?} cannot be a cookie: {reason}", handshake.cookie_key))
                     .done();
@@ -200,37 +181,6 @@ fn command(spec: &PluginInstanceSpec, findings: &mut Findings) {
             nul(&format!("spec.{name}[{index}]"), findings);
         }
     }
-}
-
-fn environment(spec: &PluginInstanceSpec, findings: &mut Findings) {
-    for (name, value) in &spec.env {
-        let field = format!("spec.env.{name}");
-        if let Some(reason) = set_by_plugward(name, spec.mlock) {
-            findings.add(&field, format!("cannot be set: {reason}")).help("remove it");
-        } else if spec.handshake.as_ref().is_some_and(|handshake| handshake.cookie_key == *name) {
-            findings
-                .add(&field, "cannot be set: it is the cookie of the handshake")
-                .and("spec.handshake.cookieKey")
-                .help("remove it");
-        }
-        if value.contains('\0') {
-            nul(&field, findings);
-        }
-    }
-}
-
-/// Why a variable is not the operator's to set.
-fn set_by_plugward(name: &str, mlock: bool) -> Option<String> {
-    if PROTOCOL_VARIABLES.contains(&name) {
-        return Some("plugward sets it, it is part of go-plugin's protocol".to_owned());
-    }
-    let after_prefix = name.strip_prefix("VAULT_").or_else(|| name.strip_prefix("BAO_"))?;
-    if after_prefix == "PLUGIN_MLOCK_ENABLED" {
-        return Some(format!("plugward sets it by spec.mlock, which is {mlock}"));
-    }
-    VAULT_VARIABLES
-        .contains(&after_prefix)
-        .then(|| "plugward sets it for the plugins of Vault and OpenBao".to_owned())
 }
 
 fn nul(field: &str, findings: &mut Findings) {
@@ -352,34 +302,6 @@ fn priming(spec: &PluginInstanceSpec, findings: &mut Findings) {
                 .add(&format!("spec.priming[{index}].until"), "is the method that it undoes")
                 .and(&format!("spec.priming[{index}].method"))
                 .help("name the method that ends it, or remove until");
-        }
-    }
-}
-
-fn pass_env(spec: &PluginInstanceSpec, findings: &mut Findings) {
-    let field = "spec.attach.passEnv";
-    if !spec.attach.pass_env.is_empty() {
-        if spec.multiplexing != Multiplexing::Disabled {
-            findings
-                .add(field, "sessions that share a container cannot each have an environment")
-                .and("spec.multiplexing")
-                .help("write multiplexing: Disabled");
-        }
-        if spec.standby > 0 {
-            findings
-                .add(
-                    field,
-                    "a spare container was started before the session whose environment it should have",
-                )
-                .and("spec.standby")
-                .help("write standby: 0");
-        }
-    }
-    for (index, name) in spec.attach.pass_env.iter().enumerate() {
-        if let Some(reason) = set_by_plugward(name, spec.mlock) {
-            findings
-                .add(&format!("{field}[{index}]"), format!("{name:?} cannot be passed: {reason}"))
-                .help("remove it");
         }
     }
 }

@@ -9,17 +9,11 @@ use serde_json::{Map, Value};
 
 use super::{
     MAX_PROBLEMS,
+    formats::{Check, SECRET, format},
     nearest::{self, alternatives, quoted},
     tree::{Data, Entry, Node},
 };
-use crate::{
-    Duration, Invalid, LabelKey, LabelValue, Name, Place, Problem, Quantity,
-    field::{AbsolutePath, EnvName},
-    image::{ImageId, Repository, Tag},
-    instance::{Account, MethodPath, PluginName, PluginVersion},
-    runtime::{CgroupParent, EngineHost, Network, OciRuntime, SeccompProfile},
-    text::{Text, verify},
-};
+use crate::{Place, Problem};
 
 /// What a tree was found to be.
 pub(super) struct Shaped {
@@ -53,49 +47,6 @@ pub(crate) const KEYWORDS: [&str; 14] = [
     // Said again by the format, which has the better message.
     "pattern",
 ];
-
-/// The format of texts that are not to be shown.
-const SECRET: &str = "password";
-
-/// What is wrong with a text of a format.
-type Check = fn(&str) -> Result<(), Invalid>;
-
-/// The formats that are ours, by the type behind each.
-const FORMATS: [(&str, Check); 19] = [
-    format_of::<AbsolutePath>(),
-    format_of::<Account>(),
-    format_of::<CgroupParent>(),
-    format_of::<Duration>(),
-    format_of::<EngineHost>(),
-    format_of::<EnvName>(),
-    format_of::<ImageId>(),
-    format_of::<LabelKey>(),
-    format_of::<LabelValue>(),
-    format_of::<MethodPath>(),
-    format_of::<Name>(),
-    format_of::<Network>(),
-    format_of::<OciRuntime>(),
-    format_of::<PluginName>(),
-    format_of::<PluginVersion>(),
-    format_of::<Quantity>(),
-    format_of::<Repository>(),
-    format_of::<SeccompProfile>(),
-    format_of::<Tag>(),
-];
-
-const fn format_of<T: Text>() -> (&'static str, Check) {
-    (T::FORMAT, verify::<T>)
-}
-
-/// Whether there is a check for texts of this format.
-#[cfg(test)]
-pub(crate) fn knows_format(name: &str) -> bool {
-    format(name).is_some()
-}
-
-fn format(name: &str) -> Option<Check> {
-    FORMATS.iter().find(|(format, _)| *format == name).map(|(_, check)| *check)
-}
 
 /// Compares a tree to a schema.
 pub(super) fn check(root: &Node, schema: &Value) -> Shaped {
