@@ -31,12 +31,11 @@ stage_deny() {
     directory=$(cargo_deny)
     PATH=$directory:$PATH
     cargo deny --locked check bans licenses sources
-    # The advisory database is a git repository elsewhere: without the way to it, it is said, not passed over.
+    # The advisory database is a git repository elsewhere: without the way to it, that is said, not passed over.
     if cargo deny --locked fetch db; then
         cargo deny --locked check advisories
-        echo 'Checked: bans, licenses, sources, advisories.'
     else
-        echo 'Checked: bans, licenses, sources. NOT checked: advisories, because the advisory database cannot be reached from here.'
+        echo 'SKIPPED: cargo deny check advisories: their database cannot be reached from here'
     fi
 }
 

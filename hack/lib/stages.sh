@@ -39,12 +39,22 @@ stages_summary() {
     say ''
     for line in "${SUMMARY[@]}"; do say "$line"; done
     ((${#SUMMARY[@]} == $#)) || say "not run:     ${*:${#SUMMARY[@]}+1}"
+    stages_logs '^SKIPPED' "${@:1:${#SUMMARY[@]}}" >&2
     say ''
 }
 
-# stages_test_counts: adds up the result lines that `cargo test` wrote into the logs of these stages, and says it as cargo does.
+# stages_logs PATTERN STAGE...: the lines in the logs of these stages that match.
+stages_logs() {
+    local pattern=$1
+    local -a logs
+    shift
+    logs=("${@/#/$LOGS/}")
+    grep -hs "$pattern" "${logs[@]/%/.log}" || true
+}
+
+# stages_test_counts STAGE...: adds up the result lines of `cargo test`, and says it as cargo does.
 stages_test_counts() {
-    { grep -hs '^test result:' "${@/%/.log}" || true; } | awk '
+    stages_logs '^test result:' "$@" | awk '
         { for (i = 1; i < NF; i++) { if ($(i + 1) ~ /^passed/) p += $i; if ($(i + 1) ~ /^failed/) f += $i; if ($(i + 1) ~ /^ignored/) g += $i } }
         END { if (NR) printf "test result: %s. %d passed; %d failed; %d ignored\n", f ? "FAILED" : "ok", p, f, g }'
 }
