@@ -9,6 +9,7 @@ use crate::{
     manifest::Rules,
     text::verify,
 };
+use environment::Reserved;
 
 mod environment;
 
@@ -147,7 +148,7 @@ fn handshake(spec: &PluginInstanceSpec, findings: &mut Findings) {
             .and("spec.plugin.type")
             .help("remove it, or write type: custom"),
         Some(handshake) => {
-            if let Some(reason) = environment::set_by_plugward(&handshake.cookie_key, spec.mlock) {
+            if let Some(Reserved { reason, .. }) = environment::reserved(&handshake.cookie_key, plugin_type) {
                 findings
                     .add("spec.handshake.cookieKey", format!("{:?} cannot be a cookie: {reason}", handshake.cookie_key))
                     .done();
@@ -327,6 +328,14 @@ impl Unfinished<'_> {
     fn and(mut self, field: &str) -> Self {
         self.finding.fields.push(field.to_owned());
         self
+    }
+
+    /// The rule read this field too, if any.
+    fn and_maybe(self, field: Option<&str>) -> Self {
+        match field {
+            Some(field) => self.and(field),
+            None => self,
+        }
     }
 
     /// Says what to do, and is done.

@@ -1,7 +1,10 @@
 //! Rules about environment variables.
 
 use super::{Findings, nul};
-use crate::instance::{Multiplexing, PluginInstanceSpec};
+use crate::{
+    PluginType,
+    instance::{Multiplexing, PluginInstanceSpec},
+};
 
 /// Variables of go-plugin's protocol, which plugward sets for every plugin.
 const PROTOCOL_VARIABLES: [&str; 7] = [
@@ -14,21 +17,28 @@ const PROTOCOL_VARIABLES: [&str; 7] = [
     "PLUGIN_UNIX_SOCKET_GROUP",
 ];
 
-/// Variables of Vault's and OpenBao's own protocol, after their prefix, which plugward sets for their plugins.
-const VAULT_VARIABLES: [&str; 6] = [
+/// Variables of Vault's and OpenBao's own protocol, after their prefix, which plugward sets for their plugins. A custom
+/// plugin may need one from its operator.
+const VAULT_VARIABLES: [&str; 5] = [
     "BACKEND_PLUGIN",
     "DATABASE_PLUGIN",
     "PLUGIN_AUTOMTLS_ENABLED",
     "PLUGIN_METADATA_MODE",
     "PLUGIN_MLOCK_ENABLED",
-    "UNWRAP_TOKEN",
 ];
+
+/// Why a variable is not the operator's to set.
+pub(super) struct Reserved {
+    pub(super) reason: &'static str,
+    /// The field that makes it so.
+    pub(super) by: Option<&'static str>,
+}
 
 pub(super) fn env(spec: &PluginInstanceSpec, findings: &mut Findings) {
     for (name, value) in &spec.env {
         let field = format!("spec.env.{name}");
-        if let Some(reason) = set_by_plugward(name, spec.mlock) {
-            findings.add(&field, format!("cannot be set: {reason}")).help("remove it");
+        if let Some(Reserved { reason, by }) = reserved(name, spec.plugin.plugin_type) {
+            findings.add(&field, format!("cannot be set: {reason}")).and_maybe(by).help("remove it");
         } else if spec.handshake.as_ref().is_some_and(|handshake| handshake.cookie_key == *name) {
             findings
                 .add(&field, "cannot be set: it is the cookie of the handshake")
@@ -41,18 +51,20 @@ pub(super) fn env(spec: &PluginInstanceSpec, findings: &mut Findings) {
     }
 }
 
-/// Why a variable is not the operator's to set.
-pub(super) fn set_by_plugward(name: &str, mlock: bool) -> Option<String> {
+/// Whether plugward sets a variable itself.
+pub(super) fn reserved(name: &str, plugin_type: PluginType) -> Option<Reserved> {
     if PROTOCOL_VARIABLES.contains(&name) {
-        return Some("plugward sets it, it is part of go-plugin's protocol".to_owned());
+        return Some(Reserved { reason: "plugward sets it, it is part of go-plugin's protocol", by: None });
     }
-    let after_prefix = name.strip_prefix("VAULT_").or_else(|| name.strip_prefix("BAO_"))?;
-    if after_prefix == "PLUGIN_MLOCK_ENABLED" {
-        return Some(format!("plugward sets it by spec.mlock, which is {mlock}"));
+    let of_vault = name.strip_prefix("VAULT_").or_else(|| name.strip_prefix("BAO_"))?;
+    if plugin_type == PluginType::Custom || !VAULT_VARIABLES.contains(&of_vault) {
+        return None;
     }
-    VAULT_VARIABLES
-        .contains(&after_prefix)
-        .then(|| "plugward sets it for the plugins of Vault and OpenBao".to_owned())
+    let reason = match of_vault {
+        "PLUGIN_MLOCK_ENABLED" => "plugward sets it as spec.mlock says",
+        _ => "plugward sets it for the plugins of Vault and OpenBao",
+    };
+    Some(Reserved { reason, by: Some("spec.plugin.type") })
 }
 
 pub(super) fn pass_env(spec: &PluginInstanceSpec, findings: &mut Findings) {
@@ -75,9 +87,10 @@ pub(super) fn pass_env(spec: &PluginInstanceSpec, findings: &mut Findings) {
         }
     }
     for (index, name) in spec.attach.pass_env.iter().enumerate() {
-        if let Some(reason) = set_by_plugward(name, spec.mlock) {
+        if let Some(Reserved { reason, by }) = reserved(name, spec.plugin.plugin_type) {
             findings
                 .add(&format!("{field}[{index}]"), format!("{name:?} cannot be passed: {reason}"))
+                .and_maybe(by)
                 .help("remove it");
         }
     }
