@@ -146,7 +146,8 @@ pub struct Exit {
     pub oom_killed: bool,
     /// The engine's words for a start that failed, else empty.
     pub error: String,
-    /// When it ended, by the engine's clock.
+    /// When it ended, by the engine's clock; for a first start that failed, when the container was created: engines
+    /// note no other time.
     pub finished_at: Timestamp,
 }
 
@@ -197,7 +198,8 @@ impl fmt::Debug for ContainerSpec {
 // === impl Container ===
 
 impl Container {
-    /// The state without its details.
+    /// The state without its details. As in a list, but for a container whose first start failed: a list shows it as
+    /// created.
     pub const fn phase(&self) -> Phase {
         match &self.state {
             ContainerState::Created => Phase::Created,

@@ -5,7 +5,7 @@
 pub struct LogQuery {
     /// Go on until the container ends.
     pub follow: bool,
-    /// Only this many of the last lines; `None` is all that was kept.
+    /// Only this many of the last lines of both channels together; `None` is all that was kept.
     pub tail: Option<u32>,
     /// Include standard output.
     pub stdout: bool,

@@ -3,7 +3,8 @@
 //! Each call is one attempt. It never retries (that is the queue's work) and it never hangs: an
 //! implementation bounds every call but the two streams. What idempotent callers want to know comes
 //! back as a value ([`Created`], [`Started`], …); an [`EngineError`] means that the wish was not
-//! fulfilled, or that nobody knows whether it was ([`ErrorKind::TimedOut`], [`ErrorKind::Unreachable`]).
+//! fulfilled, or that nobody knows whether it was ([`TimedOut`](crate::ErrorKind::TimedOut),
+//! [`Unreachable`](crate::ErrorKind::Unreachable)).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) are the specification's fault.
     async fn create(&self, name: &str, spec: &ContainerSpec) -> Result<Created, EngineError>;
 
-    /// Starts a created or ended container.
+    /// Starts a created or ended container. A start that fails leaves its reason behind: the container is
+    /// [`Exited`](crate::ContainerState::Exited) with [`Exit::error`](crate::Exit::error), and can be started again.
     async fn start(&self, id: &ContainerId) -> Result<Started, EngineError>;
 
     /// Asks the container's process to end (SIGTERM) and kills it after `grace` (rounded up to whole
@@ -60,14 +62,16 @@ pub trait Engine: Send + Sync + 'static {
     async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError>;
 
     /// What a container wrote to its standard output and error, oldest first. With
-    /// [`LogQuery::follow`] the stream goes on until the container ends.
+    /// [`LogQuery::follow`] the stream goes on until the container ends. An engine shows a line once it has ended (or
+    /// the process has, or 16 KiB of it are written).
     async fn logs(
         &self,
         id: &ContainerId,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogChunk, EngineError>>, EngineError>;
 
-    /// Events of containers that carry all of these labels, and of images, from the engine's time `since` on.
+    /// Events of containers that carry all of these labels, and of images whatever theirs, from the engine's time
+    /// `since` on. Told of are the actions in [`ACTIONS`](crate::event::ACTIONS).
     ///
     /// The stream is lossy (an engine keeps few old events and skips slow readers), so an event is a reason
     /// to look, never the truth. It ends with the engine. Creating it has subscribed: events from `since` on

@@ -11,6 +11,7 @@ use tokio::io::{
 };
 use tokio::net::UnixListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -26,6 +27,8 @@ struct Scripted {
 enum Answer {
     /// A whole answer: status and body.
     Whole(u16, &'static str),
+    /// A head and, later, the body.
+    Slow(u16, &'static str),
     /// A head, this part of a body, and then nothing more. The connection stays.
     Unfinished(&'static str),
     /// No answer at all. The connection stays.
@@ -34,7 +37,7 @@ enum Answer {
     Closed,
 }
 
-use Answer::{Closed, Silence, Unfinished, Whole};
+use Answer::{Closed, Silence, Slow, Unfinished, Whole};
 
 const VERSION: Answer = Whole(200, r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#);
 
@@ -90,6 +93,12 @@ async fn serve(
             Whole(status, body) => {
                 let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
                 stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            }
+            Slow(status, body) => {
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all(head.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                stream.write_all(body.as_bytes()).await.unwrap();
             }
             Unfinished(part) => {
                 let head = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -205,8 +214,10 @@ async fn what_is_not_docker_is_incompatible() {
 async fn a_hang_at_any_point_ends_with_the_limit() {
     for answers in [vec![Silence], vec![VERSION, Silence], vec![VERSION, Unfinished("[")]] {
         let (_server, engine) = Scripted::new(answers);
+        let begun = Instant::now();
         let error = engine.list(&BTreeMap::new()).await.unwrap_err();
         assert_eq!((error.operation, error.kind), (Operation::List, ErrorKind::TimedOut), "{error}");
+        assert_eq!(begun.elapsed().as_secs(), limits::SHORT.as_secs());
     }
     for answers in [vec![VERSION, Silence], vec![Silence]] {
         let (_server, engine) = Scripted::new(answers);
@@ -215,11 +226,14 @@ async fn a_hang_at_any_point_ends_with_the_limit() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_is_refused_fails_in_the_call() {
-    let (_server, engine) = Scripted::new([VERSION, Whole(403, r#"{"message":"not for you"}"#)]);
-    let error = engine.events(&BTreeMap::new(), jiff::Timestamp::UNIX_EPOCH).await.map(drop).unwrap_err();
-    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Refused, "not for you"));
+    const REFUSAL: &str = r#"{"message":"not for you"}"#;
+    for answer in [Whole(403, REFUSAL), Slow(403, REFUSAL)] {
+        let (_server, engine) = Scripted::new([VERSION, answer]);
+        let error = engine.events(&BTreeMap::new(), jiff::Timestamp::UNIX_EPOCH).await.map(drop).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Refused, "not for you"));
+    }
 }
 
 #[tokio::test]

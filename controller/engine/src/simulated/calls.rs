@@ -381,10 +381,8 @@ fn log_stream(reader: Reader) -> BoxStream<'static, Result<LogChunk, EngineError
                     let lines: Vec<_> = lines.into_iter().map(Ok).collect();
                     return Some((stream::iter(lines), (!over).then_some(reader)));
                 }
-                let mut grown = Box::pin(Arc::clone(&entry.output.grown).notified_owned());
-                // From here on no growth is missed.
-                grown.as_mut().enable();
-                grown
+                // Made under the lock: from here on no growth is missed.
+                Arc::clone(&entry.output.grown).notified_owned()
             };
             tokio::select! {
                 biased;

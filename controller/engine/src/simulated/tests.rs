@@ -12,7 +12,7 @@ use crate::container::{ContainerId, ContainerSpec, ContainerState, LogRotation, 
 use crate::error::{ErrorKind, Operation};
 use crate::event::EventKind;
 use crate::limits;
-use crate::port::{Created, Engine, Removed, Started, Stopped};
+use crate::port::{Created, Engine, Removed, Started};
 
 const IMAGE: &str = "plugin:1";
 
@@ -305,20 +305,32 @@ impl Drop for Noted {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_of_the_tests_own_ends_with_its_container() {
-    let ended = Arc::new(AtomicBool::new(false));
-    let engine = engine();
-    let noted = Noted(Arc::clone(&ended));
-    engine.on_next_start(
-        |_| true,
-        Script::new().run(async move {
+    type End = fn(&SimulatedEngine, &ContainerId) -> bool;
+    let ends: [End; 4] = [
+        |engine, id| engine.kill_process(id, Signal::Kill),
+        |engine, id| engine.kill_process(id, Signal::Term),
+        SimulatedEngine::remove_from_outside,
+        |engine, _| {
+            engine.stop_engine();
+            true
+        },
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let engine = engine();
+        let ended = Arc::new(AtomicBool::new(false));
+        let noted = Noted(Arc::clone(&ended));
+        let process = async move {
             let _noted = noted;
             std::future::pending::<()>().await;
-        }),
-    );
-    let id = started(&engine, "one").await;
-    assert!(!ended.load(Ordering::SeqCst));
-    assert_eq!(engine.kill(&id).await, Ok(Stopped::Stopped));
-    assert!(ended.load(Ordering::SeqCst));
+        };
+        engine.on_next_start(|_| true, Script::new().run(process));
+        let id = started(&engine, "one").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!ended.load(Ordering::SeqCst), "the end {number} came early");
+        assert!(end(&engine, &id));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(ended.load(Ordering::SeqCst), "the end {number}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
