@@ -1,0 +1,211 @@
+//! Plugins in simulated containers, and the way to them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use go_plugin::external::Bytes;
+use go_plugin::{Identity, StdioChannel};
+use plugward::plugin::{Conversation, PluginAddress, PluginError, Plugins};
+use plugward_engine::simulated::{Script, StartedContainer};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+
+/// How plugins behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// Most starts are good, some are bad in one way or another.
+    Moody,
+    /// Every start is good.
+    Calm,
+}
+
+/// All plugins that can be reached now, by the directory that they share. Clones share them.
+#[derive(Clone)]
+pub struct SimulatedPlugins {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    listening: Mutex<HashMap<PathBuf, Listening>>,
+    mood: Mutex<Mood>,
+    chance: Mutex<StdRng>,
+    /// The certificate that every simulated plugin prints. Nobody checks it: there is no TLS here.
+    certificate: String,
+}
+
+struct Listening {
+    /// The certificate that the plugin was told to accept.
+    accepts: String,
+    alive: watch::Receiver<bool>,
+}
+
+/// A plugin that listens, for as long as this lives.
+struct Server {
+    shared: Arc<Shared>,
+    directory: PathBuf,
+    alive: watch::Sender<bool>,
+}
+
+struct Line {
+    alive: watch::Receiver<bool>,
+    alive_for_shutdown: watch::Sender<bool>,
+}
+
+// === impl SimulatedPlugins ===
+
+impl SimulatedPlugins {
+    /// None yet. `seed` decides how they behave.
+    pub fn new(seed: u64) -> Self {
+        let identity = Identity::generate().expect("an identity");
+        let certificate = STANDARD_NO_PAD.encode(identity.certificate());
+        Self {
+            shared: Arc::new(Shared {
+                listening: Mutex::default(),
+                mood: Mutex::new(Mood::Moody),
+                chance: Mutex::new(StdRng::seed_from_u64(seed)),
+                certificate,
+            }),
+        }
+    }
+
+    /// Changes how later starts behave.
+    pub fn set_mood(&self, mood: Mood) {
+        *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
+    }
+
+    /// The life of a plugin that mostly behaves.
+    pub fn behave(&self, container: &StartedContainer) -> Script {
+        let mood = *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner);
+        let (roll, delay, life) = {
+            let mut chance = self.shared.chance.lock().unwrap_or_else(PoisonError::into_inner);
+            let roll = if mood == Mood::Calm { 100 } else { chance.random_range(0..100) };
+            (roll, Duration::from_millis(chance.random_range(5..400)), chance.random_range(1..20_000))
+        };
+        let script = Script::new().wait(delay);
+        match roll {
+            0 => script.stdout("hello, I am no plugin\n").hang(),
+            1 => script.hang(),
+            2 => script.stderr("out of luck\n").exit(3),
+            3 => Script::new().failing_to_start("the simulated runtime does not like it"),
+            4 => self.serve(script, container).ignore_term(),
+            5..10 => {
+                let until = Duration::from_millis(life);
+                let server = self.server(container);
+                self.hello(script, container)
+                    .run(async move {
+                        let _server = server;
+                        tokio::time::sleep(until).await;
+                    })
+                    .exit(1)
+            }
+            _ => self.serve(script, container),
+        }
+    }
+
+    /// The life of a plugin that never behaves.
+    pub fn misbehave(&self, container: &StartedContainer) -> Script {
+        let roll = self.shared.chance.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..4);
+        let script = Script::new().wait(Duration::from_millis(50));
+        match roll {
+            0 => script.stdout(vec![b'x'; 70_000]).hang(),
+            1 => script.stdout("1|1|unix|/etc/passwd|grpc\n").hang(),
+            2 => script.stderr(format!("cannot start in {}\n", container.name)).exit(7),
+            _ => script.oom_killed(),
+        }
+    }
+
+    fn serve(&self, script: Script, container: &StartedContainer) -> Script {
+        let server = self.server(container);
+        self.hello(script, container).run(async move {
+            let mut alive = server.alive.subscribe();
+            // Until `Shutdown`.
+            let _ = alive.wait_for(|alive| !alive).await;
+        })
+    }
+
+    /// Prints the handshake line.
+    fn hello(&self, script: Script, _: &StartedContainer) -> Script {
+        let line = format!(
+            "1|1|unix|{}/plugin1|grpc|{}\n",
+            plugward::names::PLUGIN_SIDE_DIRECTORY,
+            self.shared.certificate
+        );
+        script.stdout(line)
+    }
+
+    /// Listens from now on: a real plugin, too, listens before it says so.
+    fn server(&self, container: &StartedContainer) -> Server {
+        let directory = container
+            .bound_at(plugward::names::PLUGIN_SIDE_DIRECTORY)
+            .map(Path::to_owned)
+            .expect("a plugin's container has a shared directory");
+        let (alive, receiver) = watch::channel(true);
+        let accepts = container.env("PLUGIN_CLIENT_CERT").unwrap_or_default().to_owned();
+        self.shared
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(directory.clone(), Listening { accepts, alive: receiver });
+        Server { shared: self.shared.clone(), directory, alive }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.alive.send_replace(false);
+        self.shared.listening.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.directory);
+    }
+}
+
+#[async_trait]
+impl Plugins for SimulatedPlugins {
+    async fn connect(&self, address: &PluginAddress) -> Result<Arc<dyn Conversation>, PluginError> {
+        let go_plugin::Address::Unix(path) = &address.handshake.address else {
+            return Err(PluginError::permanent("no Unix socket"));
+        };
+        if Path::new(path).parent() != Some(Path::new(plugward::names::PLUGIN_SIDE_DIRECTORY)) {
+            return Err(PluginError::permanent("the socket is not in the shared directory"));
+        }
+        let listening = self.shared.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = listening.get(&address.directory) else {
+            return Err(PluginError::transient("nobody listens"));
+        };
+        let ours = Identity::from_pem(address.identity.reveal())
+            .map_err(|error| PluginError::permanent(error.to_string()))?;
+        if ours.certificate_pem() != found.accepts {
+            return Err(PluginError::transient("the plugin does not accept our certificate"));
+        }
+        let (alive_for_shutdown, _) = watch::channel(true);
+        Ok(Arc::new(Line { alive: found.alive.clone(), alive_for_shutdown }))
+    }
+}
+
+#[async_trait]
+impl Conversation for Line {
+    async fn health(&self) -> Result<(), PluginError> {
+        if *self.alive.borrow() { Ok(()) } else { Err(PluginError::transient("the connection is gone")) }
+    }
+
+    async fn shutdown(&self) -> Result<(), PluginError> {
+        // What the plugin makes of it shows in its container; SIGTERM follows anyway.
+        self.alive_for_shutdown.send_replace(false);
+        Ok(())
+    }
+
+    fn stdio(&self) -> BoxStream<'static, (StdioChannel, Bytes)> {
+        stream::pending().boxed()
+    }
+
+    async fn closed(&self) {
+        let mut alive = self.alive.clone();
+        let _ = alive.wait_for(|alive| !alive).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! A world for one seed: an engine, plugins, directories, and the controller that comes and goes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugward::clock::Clock;
+use plugward::controller::{Controller, Parts, Tuning, View};
+use plugward::engines::Connector;
+use plugward::metrics::Metrics;
+use plugward::names::{ClusterId, label};
+use plugward::source;
+use plugward::state::State;
+use plugward_api::manifest::Rules;
+use plugward_engine::container::LogRotation;
+use plugward_engine::simulated::{Script, Settings, SimulatedContainer, SimulatedEngine};
+use plugward_engine::{ContainerId, ContainerSpec, ContainerState, Created, Engine, EngineError};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::manifests::{HOSTILE_IMAGE, IMAGE};
+use super::plugin::SimulatedPlugins;
+
+/// A world.
+pub struct World {
+    /// The engine.
+    pub engine: Arc<SimulatedEngine>,
+    /// Its plugins.
+    pub plugins: SimulatedPlugins,
+    /// The containers of others, which nobody may touch.
+    pub strangers: Vec<ContainerId>,
+    /// The time of day, for the engine and the controller alike.
+    pub clock: Clock,
+    seed: u64,
+    root: TempDir,
+    controller: Option<Incarnation>,
+}
+
+/// One life of the controller.
+struct Incarnation {
+    view: View,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+struct OneEngine(Arc<SimulatedEngine>);
+
+impl Connector for OneEngine {
+    fn connect(&self, _: Option<&str>) -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl World {
+    /// A world without a controller.
+    pub async fn new(seed: u64) -> Self {
+        let settings = Settings { seed, ..Settings::default() };
+        let clock = Clock::simulated(settings.started_at);
+        let engine = Arc::new(SimulatedEngine::new(settings));
+        let plugins = SimulatedPlugins::new(seed);
+        let behaving = plugins.clone();
+        engine.add_image(IMAGE, move |container| behaving.behave(container));
+        let misbehaving = plugins.clone();
+        engine.add_image(HOSTILE_IMAGE, move |container| misbehaving.misbehave(container));
+        engine.add_image("stranger:1", |_| Script::new().hang());
+        let root = TempDir::new().expect("a temporary directory");
+        for directory in ["manifests", "sockets"] {
+            fs::create_dir(root.path().join(directory)).expect("a directory");
+        }
+        let mut world = Self { engine, plugins, strangers: Vec::new(), clock, seed, root, controller: None };
+        world.add_strangers().await;
+        world
+    }
+
+    /// Containers that look like ours but for the cluster, and one without labels.
+    async fn add_strangers(&mut self) {
+        let other = BTreeMap::from([
+            (label::CLUSTER.to_owned(), "other".to_owned()),
+            (label::INSTANCE.to_owned(), "alpha".to_owned()),
+            (label::SLOT.to_owned(), "shared".to_owned()),
+        ]);
+        for (name, labels) in [("plugward-alpha-shared-aaaaa", other), ("bystander", BTreeMap::new())] {
+            let spec = ContainerSpec {
+                image: "stranger:1".to_owned(),
+                entrypoint: Vec::new(),
+                args: Vec::new(),
+                env: Vec::new(),
+                labels,
+                oci_runtime: "runc".to_owned(),
+                network: "none".to_owned(),
+                resources: plugward_engine::container::Resources::default(),
+                binds: Vec::new(),
+                log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
+                groups: Vec::new(),
+                capabilities: Vec::new(),
+                no_new_privileges: true,
+                read_only_root: false,
+            };
+            let Ok(Created::Created { id, .. }) = self.engine.create(name, &spec).await else {
+                panic!("a stranger's container");
+            };
+            self.engine.start(&id).await.expect("a stranger starts");
+            self.strangers.push(id);
+        }
+    }
+
+    /// The cluster whose controller this is.
+    pub fn cluster() -> ClusterId {
+        "sim".parse().expect("a cluster id")
+    }
+
+    /// Where manifests are.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.path().join("manifests")
+    }
+
+    /// Where state is.
+    pub fn state(&self) -> PathBuf {
+        self.root.path().join("state")
+    }
+
+    /// Where the directories shared with plugins are.
+    pub fn sockets(&self) -> PathBuf {
+        self.root.path().join("sockets")
+    }
+
+    /// The directory that holds it all.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Starts a controller, unless one runs.
+    pub async fn boot(&mut self) {
+        if self.controller.is_some() {
+            return;
+        }
+        let state = State::open(&self.state()).expect("a state directory");
+        let cluster = state.cluster(Some(&Self::cluster())).expect("a cluster");
+        let mut source = source::Settings::new([self.manifests()], Rules::default());
+        source.events = false;
+        source.quiet = Duration::ZERO;
+        source.rescan = Duration::from_secs(1);
+        source.confirm = Duration::from_millis(200);
+        let controller = Controller::new(Parts {
+            state,
+            cluster,
+            source,
+            connector: Arc::new(OneEngine(self.engine.clone())),
+            plugins: Arc::new(self.plugins.clone()),
+            clock: self.clock,
+            metrics: Metrics::new().expect("metrics"),
+            sockets: self.sockets(),
+            group: None,
+            tuning: Tuning { seed: Some(self.seed), ..Tuning::default() },
+        })
+        .expect("a controller");
+        let view = controller.view();
+        let stop = CancellationToken::new();
+        let run = controller.run(stop.clone());
+        let task = tokio::spawn(async move { drop(run.await) });
+        self.controller = Some(Incarnation { view, task, stop });
+    }
+
+    /// Ends the controller in the middle of whatever it does.
+    pub async fn crash(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.task.abort();
+            let _ = controller.task.await;
+            drop(controller.view);
+            // Paused time does not pass while a file is being written: what was begun is done after this.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Asks the controller to end, and waits for it.
+    pub async fn stop(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.stop.cancel();
+            controller.task.await.expect("the controller ends in peace");
+        }
+    }
+
+    /// The controller that runs.
+    pub fn view(&self) -> Option<&View> {
+        self.controller.as_ref().map(|controller| &controller.view)
+    }
+
+    /// Whether the controller's task has ended though nobody asked for it.
+    pub fn controller_died(&self) -> bool {
+        self.controller.as_ref().is_some_and(|controller| controller.task.is_finished())
+    }
+
+    /// The containers of the cluster.
+    pub fn ours(&self) -> Vec<SimulatedContainer> {
+        self.engine.with_labels(&plugward::names::cluster_selector(&Self::cluster()))
+    }
+
+    /// The containers of an instance that run.
+    pub fn running(&self, instance: &str) -> Vec<SimulatedContainer> {
+        let mut found = self.ours();
+        found.retain(|container| {
+            container.spec.labels.get(label::INSTANCE).map(String::as_str) == Some(instance)
+                && matches!(container.state, ContainerState::Running { .. })
+        });
+        found
+    }
+}

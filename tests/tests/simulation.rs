@@ -1,0 +1,65 @@
+//! Seeds of the simulation. `PLUGWARD_SEEDS` says how many (default 1,000), `PLUGWARD_SEED` runs one alone.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use plugward_tests::simulation::run::{self, Failure};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn run_seed(seed: u64) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        // One at a time, in order: the same seed does the same.
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime");
+    let done = runtime.block_on(run::run(seed));
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    done
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    if let Some(seed) = number("PLUGWARD_SEED") {
+        tracing_subscriber::fmt()
+            .with_env_filter(std::env::var("PLUGWARD_LOG").unwrap_or_else(|_| "plugward=debug".into()))
+            .without_time()
+            .init();
+        if let Err(failure) = run_seed(seed) {
+            panic!("seed {seed} after {:?}: {}\n{}", failure.at, failure.broken.0, failure.schedule);
+        }
+        return;
+    }
+    let seeds = number("PLUGWARD_SEEDS").unwrap_or(1000);
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    if let Err(failure) = run_seed(seed) {
+                        failures.lock().unwrap().push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    let mut text = String::new();
+    for failure in &failures {
+        text.push_str(&format!(
+            "PLUGWARD_SEED={} after {:?}: {}\n{}",
+            failure.seed, failure.at, failure.broken.0, failure.schedule
+        ));
+    }
+    assert!(failures.is_empty(), "{} of {seeds} seeds broke a promise:\n{text}", failures.len());
+}
