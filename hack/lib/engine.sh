@@ -18,6 +18,10 @@ engine_use() {
     case $ENGINE in
     debian) source "$HACK_LIB/engine-debian.sh" ;;
     current) source "$HACK_LIB/engine-current.sh" ;;
+    debian-spare | current-spare)
+        source "$HACK_LIB/engine-${ENGINE%-spare}.sh"
+        source "$HACK_LIB/engine-spare.sh"
+        ;;
     *) die "there is no engine $ENGINE" ;;
     esac
 }

@@ -53,16 +53,16 @@ cargo_deny() {
 
 # === what it does ===
 # Always the whole workspace with a filter, never one package: the features of dependencies, and so what is compiled, stay the same.
-# Which stage an integration test belongs to is told by its name: real*, simulated*, or neither.
+# Which stage an integration test belongs to is told by its name: real*, simulation*, or neither.
 
 stage_unit() {
     local -a others
-    mapfile -t others < <(integration_tests | grep -vE '^(real|simulated)')
+    mapfile -t others < <(integration_tests | grep -vE '^(real|simulation)')
     test_workspace --lib --bins "${others[@]/#/--test=}"
     test_workspace --doc
 }
 
-stage_simulated() { test_workspace --test 'simulated*'; }
+stage_simulation() { test_workspace --test 'simulation*'; }
 
 stage_engines() {
     hack/engine debian up
