@@ -16,14 +16,11 @@ engine_use() {
     ENGINE_DATA=$CACHE/engines/$ENGINE
     ENGINE_HOST=unix://$ENGINE_RUN/docker.sock
     case $ENGINE in
-    debian) source "$HACK_LIB/engine-debian.sh" ;;
-    current) source "$HACK_LIB/engine-current.sh" ;;
-    debian-spare | current-spare)
-        source "$HACK_LIB/engine-${ENGINE%-spare}.sh"
-        source "$HACK_LIB/engine-spare.sh"
-        ;;
+    debian | debian-spare) source "$HACK_LIB/engine-debian.sh" ;;
+    current | current-spare) source "$HACK_LIB/engine-current.sh" ;;
     *) die "there is no engine $ENGINE" ;;
     esac
+    [[ $ENGINE != *-spare ]] || source "$HACK_LIB/engine-spare.sh"
 }
 
 # One `up` or `down` of an engine at a time. The engine's own processes must not inherit the lock: they close descriptor 9.
