@@ -12,12 +12,14 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugward_api::{InstanceCondition, Kind, Name, Record, RecordKey};
 use plugward_runtime::{Backoff, Options, Queue, Request, Requests, Summary, WatchEvent, Writer};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +75,8 @@ pub struct Tuning {
     pub retry: (Duration, Duration),
     /// How long reconciles under way may take at a shutdown.
     pub grace: Duration,
+    /// What jitter is drawn from; `None` for another one each time.
+    pub seed: Option<u64>,
 }
 
 /// Why a controller cannot be made.
@@ -139,6 +143,7 @@ impl Default for Tuning {
             resync: Duration::from_secs(30),
             retry: (Duration::from_millis(100), Duration::from_secs(30)),
             grace: Duration::from_secs(30),
+            seed: None,
         }
     }
 }
@@ -187,6 +192,7 @@ impl Controller {
                 engines: engines.clone(),
                 sessions: sessions.clone(),
                 clock,
+                chance: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
             },
             executor: Executor {
                 cluster: cluster.id,
@@ -219,7 +225,7 @@ impl Controller {
             concurrency: tuning.concurrency,
             backoff: Backoff::new(tuning.retry.0, tuning.retry.1)?,
             grace: tuning.grace,
-            seed: None,
+            seed: tuning.seed,
         };
         Ok(Self {
             view,

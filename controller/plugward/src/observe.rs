@@ -4,11 +4,13 @@
 //! cache stands between the world and a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::try_join_all;
 use plugward_api::Name;
 use plugward_engine::{Container, EngineError, Listed};
+use rand::Rng;
+use rand::rngs::StdRng;
 
 use crate::clock::Clock;
 use crate::desired::Desired;
@@ -31,6 +33,8 @@ pub struct Observer {
     pub sessions: Sessions,
     /// The time of day.
     pub clock: Clock,
+    /// What jitter is drawn from.
+    pub chance: Mutex<StdRng>,
 }
 
 impl Observer {
@@ -60,7 +64,7 @@ impl Observer {
             .collect();
         Ok(Situation {
             now: self.clock.now(),
-            random: rand::random(),
+            random: self.chance.lock().unwrap_or_else(PoisonError::into_inner).random(),
             cluster: self.cluster.clone(),
             instance: instance.clone(),
             targets,

@@ -181,9 +181,13 @@ pub(super) fn named_entries<K: FromStr>(
     Ok(entries)
 }
 
+/// Where a file goes that cannot be read. It may still hold a key: it goes with what it belonged to.
+pub(super) fn aside(path: &Path) -> PathBuf {
+    path.with_extension("json.unreadable")
+}
+
 fn set_aside(path: &Path, error: &StateError) {
-    let aside = path.with_extension("json.unreadable");
-    let moved = fs::rename(path, &aside).is_ok();
+    let moved = fs::rename(path, aside(path)).is_ok();
     tracing::warn!(
         path = %path.display(),
         set_aside = moved,

@@ -70,7 +70,9 @@ impl State {
         for (instance, directory) in files::named_entries::<Name>(&slots_root, "")? {
             files::sweep(&directory)?;
             let found: BTreeMap<SlotName, Slot> = files::read_all(&directory)?;
-            slots.insert(instance, found);
+            if !found.is_empty() {
+                slots.insert(instance, found);
+            }
         }
         Ok(Self { root: root.into(), slots: Arc::new(Mutex::new(slots)) })
     }
@@ -129,6 +131,7 @@ impl State {
         let path = directory.join(format!("{name}.json"));
         files::off_thread(move || {
             files::remove(&path)?;
+            files::remove(&files::aside(&path))?;
             files::remove_empty_directory(&directory)
         })
         .await?;
