@@ -177,12 +177,10 @@ impl<K: Key, R: Reason> Requests<K, R> {
         }
     }
 
-    /// Ends the run of a key.
+    /// Ends the run of a key. Nobody is woken: who finishes is who takes, and looks again at the next
+    /// [`next`](Self::next).
     pub(crate) fn finish(&self, taken: Taken<K, R>, next: Next) {
-        let sooner = self.shared.lock().finish(taken, next, Instant::now());
-        if sooner {
-            self.shared.changed.notify_one();
-        }
+        self.shared.lock().finish(taken, next, Instant::now());
     }
 
     /// Waits until the queue is closed.

@@ -128,8 +128,8 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
         Some(Taken { key, reason, attempt: failures, due: place.due, priority })
     }
 
-    /// Ends the run of a key. As with [`add`](Self::add), says whether somebody must look again.
-    pub(super) fn finish(&mut self, taken: Taken<K, R>, next: Next, now: Instant) -> bool {
+    /// Ends the run of a key.
+    pub(super) fn finish(&mut self, taken: Taken<K, R>, next: Next, now: Instant) {
         let Taken { key, reason, attempt, priority, .. } = taken;
         let Some(Entry { phase: Phase::Running(asked), .. }) = self.keys.remove(&key) else {
             unreachable!("a key that was taken runs until it is finished");
@@ -144,11 +144,9 @@ impl<K: Clone + Eq + Hash, R> State<K, R> {
         let waiting = match (asked, again) {
             (Some(asked), Some(again)) => asked.merge(again),
             (Some(only), None) | (None, Some(only)) => only,
-            (None, None) => return false,
+            (None, None) => return,
         };
-        let before = self.next_due();
         self.file(key, Entry { failures, phase: Phase::Waiting(waiting) });
-        self.is_sooner(before)
     }
 
     /// When the next request is due, past or future.

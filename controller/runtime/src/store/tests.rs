@@ -128,6 +128,23 @@ async fn a_store_is_ready_once_a_listing_is_complete_and_remains_so() {
     assert_eq!(store.keys(), ["a", "b"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_store_finds_it_filled() {
+    for _ in 0..500 {
+        let (mut writer, store) = store::<u32, u32>();
+        let waiting = tokio::spawn(async move {
+            while !store.is_ready() {
+                std::hint::spin_loop();
+            }
+            store.len()
+        });
+        assert!(writer.apply(Init).is_empty());
+        assert!(writer.apply(InitApply(1, 1)).is_empty());
+        assert_eq!(writer.apply(InitDone), [1]);
+        assert_eq!(waiting.await.unwrap(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_store_whose_writer_is_gone_never_lets_anyone_wait_for_ever() {
     let (writer, store) = store::<&str, u32>();

@@ -159,7 +159,10 @@ async fn nothing_runs_before_every_store_is_ready_and_requests_are_merged_meanwh
     assert_eq!(queue.add("a", ""), Added::New);
     assert_eq!(queue.add("b", ""), Added::New);
     assert_eq!(queue.add("a", ""), Added::Merged);
-    advance(LONG).await;
+    for _ in 0..3 {
+        settle().await;
+        advance(LONG).await;
+    }
     settle().await;
     assert!(runs.lock().unwrap().is_empty());
 
@@ -410,11 +413,13 @@ async fn a_shutdown_lets_runs_finish_and_starts_no_more() {
     assert_eq!(rig.key().await, "a");
     rig.queue.add("b", "");
     rig.queue.add_after("c", LONG, "");
-    let (queue, before) = (rig.queue.clone(), Instant::now());
-    let summary = rig.stop().await;
-    assert_eq!(summary, Summary { dropped: vec!["b", "c"], aborted: Vec::new() });
+    let before = Instant::now();
+    rig.stop.send(()).unwrap();
+    settle().await;
+    assert_eq!(rig.queue.depth().running, 1);
+    assert_eq!(rig.queue.add("d", ""), Added::Closed);
+    assert_eq!(rig.workers.await.unwrap(), Summary { dropped: vec!["b", "c"], aborted: Vec::new() });
     assert!(before.elapsed() < 6 * SECOND);
-    assert_eq!(queue.add("d", ""), Added::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,8 +451,10 @@ async fn what_runs_longer_than_the_grace_is_aborted_and_said() {
     rig.queue.add("short", "");
     assert_eq!([rig.key().await, rig.key().await], ["long", "short"]);
     rig.queue.add("long", "asked for again");
+    let before = Instant::now();
     let summary = rig.stop().await;
     assert_eq!(summary, Summary { dropped: vec!["long"], aborted: vec!["long"] });
+    assert!(before.elapsed() < 11 * SECOND, "it was left behind and not ended");
     advance(100 * LONG).await;
     assert!(!ended.load(Ordering::Relaxed));
     let told = told.take();
