@@ -17,7 +17,7 @@ mod tls;
 mod transport;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,7 +29,6 @@ use bollard::query_parameters::{
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
 use futures::{Stream, TryStreamExt as _};
-use tokio::sync::Mutex;
 
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
 use crate::error::{EngineError, ErrorKind, Operation};
@@ -57,6 +56,8 @@ pub struct DockerEngine {
     address: Arc<Address>,
     dialer: Dialer,
     session: Mutex<Option<Arc<Session>>>,
+    /// Held while a version is agreed on, so that many callers ask once.
+    negotiating: tokio::sync::Mutex<()>,
 }
 
 // === impl DockerEngine ===
@@ -65,7 +66,12 @@ impl DockerEngine {
     /// Takes the address. The engine need not run yet.
     pub fn new(address: Address) -> Self {
         let address = Arc::new(address);
-        Self { dialer: Dialer::new(Arc::clone(&address)), address, session: Mutex::new(None) }
+        Self {
+            dialer: Dialer::new(Arc::clone(&address)),
+            address,
+            session: Mutex::default(),
+            negotiating: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Where the engine is.
@@ -107,30 +113,35 @@ impl DockerEngine {
             })
         );
         if let Some(used) = used.filter(|_| lost) {
-            self.forget(&used).await;
+            self.forget(&used);
         }
         result
     }
 
     /// The agreement with the engine, made anew if there is none.
     async fn session(&self) -> Result<Arc<Session>, (ErrorKind, String)> {
-        let mut slot = self.session.lock().await;
-        if let Some(session) = &*slot {
-            return Ok(Arc::clone(session));
+        if let Some(session) = self.agreed().clone() {
+            return Ok(session);
+        }
+        let _negotiating = self.negotiating.lock().await;
+        if let Some(session) = self.agreed().clone() {
+            return Ok(session);
         }
         let session = Session::negotiate(&self.dialer).await.map_err(|error| match error {
             SessionError::Request(error) => classify::classify(Operation::Connect, &error),
             SessionError::Incompatible(message) => (ErrorKind::Incompatible, message),
         })?;
-        Ok(Arc::clone(slot.insert(Arc::new(session))))
+        Ok(Arc::clone(self.agreed().insert(Arc::new(session))))
     }
 
     /// Drops an agreement, unless another call has made a newer one.
-    async fn forget(&self, used: &Arc<Session>) {
-        let mut slot = self.session.lock().await;
-        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
-            *slot = None;
-        }
+    fn forget(&self, used: &Arc<Session>) {
+        self.agreed().take_if(|current| Arc::ptr_eq(current, used));
+    }
+
+    /// Never held over an await: a call that has reached its limit must not wait for another's negotiation.
+    fn agreed(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call that is answered with a stream, once the engine has granted it.

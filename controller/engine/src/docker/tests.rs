@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex as StdMutex;
 
 use tempfile::TempDir;
 use tokio::io::{
@@ -18,7 +17,7 @@ use super::*;
 /// A server on a Unix socket that answers each request with the next of its lines, and remembers what was asked.
 struct Scripted {
     directory: TempDir,
-    asked: Arc<StdMutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
     /// Counts the unfinished answers that nobody wants any more.
     left: watch::Receiver<usize>,
     server: tokio::task::JoinHandle<()>,
@@ -58,7 +57,7 @@ impl Scripted {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("d.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let asked: Arc<StdMutex<Vec<String>>> = Arc::default();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let (sender, left) = watch::channel(0);
         let server = tokio::spawn(serve(listener, answers.into_iter().collect(), Arc::clone(&asked), sender));
         let address = Address::resolve(Some(&format!("unix://{}", path.display())), &Nothing).unwrap();
@@ -81,7 +80,7 @@ impl Drop for Scripted {
 async fn serve(
     listener: UnixListener,
     mut answers: VecDeque<Answer>,
-    asked: Arc<StdMutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
     left: watch::Sender<usize>,
 ) {
     let mut kept = Vec::new();
@@ -175,6 +174,16 @@ async fn an_engine_that_was_lost_is_asked_for_its_version_again() {
         "/v1.48/containers/json",
     ];
     assert_eq!(asked, expected.map(|path| format!("GET {path}")));
+}
+
+#[tokio::test]
+async fn many_callers_agree_on_a_version_once() {
+    let (server, engine) = Scripted::new([VERSION, Whole(200, "[]"), Whole(200, "[]"), Whole(200, "[]")]);
+    let labels = BTreeMap::new();
+    let lists = futures::future::join_all((0..3).map(|_| engine.list(&labels))).await;
+    assert!(lists.iter().all(Result::is_ok), "{lists:?}");
+    let versions = server.asked().iter().filter(|line| line.contains("/version")).count();
+    assert_eq!(versions, 1);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::containers::{Entry, State};
 use super::output::Output;
 use super::process::{self, Handle};
 use super::script::{Script, Signal, StartedContainer};
-use super::world::{Shared, World};
+use super::world::{Shared, World, pass};
 use crate::container::{Container, ContainerId, ContainerSpec, Exit, Listed};
 use crate::error::{EngineError, ErrorKind, Operation};
 use crate::event::Event;
@@ -267,7 +267,7 @@ async fn start(shared: Arc<Shared>, id: ContainerId) -> Result<Started, EngineEr
         world.script(&started)
     };
     let latency = script.latency.unwrap_or(shared.world().settings.latency.start);
-    tokio::time::sleep(latency).await;
+    pass(latency).await;
     let mut world = shared.world();
     let now = world.now();
     world.next_pid += 1;
