@@ -193,15 +193,12 @@ impl Ledger {
     pub(crate) fn observe(&mut self, scan: Scan, now: Duration) -> Outcome {
         let sights = self.look_at_directories(scan, now);
         let mut round = Round::new(now, self.confirm, self.complete());
-        for (path, sight) in &sights {
-            self.files.entry(path.clone()).or_default();
-            if matches!(sight, Sight::Unsettled) {
-                round.outcome.unsettled = true;
-            }
-        }
-        self.look_for_absent(&sights, &mut round);
+        let waiting = self.look_for_absent(&sights, &mut round);
         for (path, sight) in sights {
-            self.look_at(&path, sight, &mut round);
+            // Of ten thousand manifests nearly all are as they were: not worth a search for each.
+            if !matches!(sight, Sight::Unchanged) || waiting.contains(&path) {
+                self.look_at(&path, sight, &mut round);
+            }
         }
         self.settle(&mut round);
         round.outcome
@@ -238,15 +235,15 @@ impl Ledger {
             let Some(directory) = self.directories.get_mut(&path) else { continue };
             match listing {
                 Listing::Unreadable(problem) => directory.could_not_be_read(problem),
-                Listing::Read { identity, files } => {
-                    let holds_records = self
-                        .files
-                        .iter()
-                        .any(|(file, manifest)| manifest.in_force.is_some() && file.is_in(&path));
+                Listing::Read { identity, mut files } => {
                     let known = directory.known();
+                    let holds_records = || {
+                        let mut files = self.files.iter();
+                        files.any(|(file, manifest)| manifest.in_force.is_some() && file.is_in(&path))
+                    };
                     directory.was_listed(identity, files.keys(), holds_records, now, self.confirm);
                     self.identities_unsaved |= directory.known() != known;
-                    sights.extend(files);
+                    sights.append(&mut files);
                 }
             }
         }
@@ -254,12 +251,22 @@ impl Ledger {
     }
 
     /// Counts files as absent that their directory was seen without, and takes the count back where the
-    /// directory is not to be believed.
-    fn look_for_absent(&mut self, sights: &BTreeMap<ManifestPath, Sight>, round: &mut Round) {
+    /// directory is not to be believed. Returns the files that are there and wait for a second look.
+    fn look_for_absent(
+        &mut self,
+        sights: &BTreeMap<ManifestPath, Sight>,
+        round: &mut Round,
+    ) -> BTreeSet<ManifestPath> {
+        let mut waiting = BTreeSet::new();
         let mut gone = Vec::new();
         let mut changed = Vec::new();
+        let mut sighted = sights.keys().peekable();
         for (path, manifest) in &mut self.files {
-            if sights.contains_key(path) {
+            while sighted.next_if(|sighted| *sighted < path).is_some() {}
+            if sighted.next_if_eq(&path).is_some() {
+                if matches!(manifest.seen, Seen::Lacking(_)) {
+                    waiting.insert(path.clone());
+                }
                 continue;
             }
             let believed = path
@@ -290,11 +297,16 @@ impl Ledger {
         for path in gone {
             self.remove(&path, round);
         }
+        waiting
     }
 
     fn look_at(&mut self, path: &ManifestPath, sight: Sight, round: &mut Round) {
-        let Some(manifest) = self.files.get_mut(path) else { return };
+        let manifest = self.files.entry(path.clone()).or_default();
         match sight {
+            Sight::AsRemembered => {
+                manifest.seen = Seen::InForce;
+                self.touch(path, round);
+            }
             Sight::Unchanged => {
                 if let Seen::Lacking(lacking) = &mut manifest.seen
                     && round.confirms(*lacking.since.get_or_insert(round.now))
@@ -304,6 +316,7 @@ impl Ledger {
                 }
             }
             Sight::Unsettled | Sight::BeingWritten => {
+                round.outcome.unsettled |= matches!(sight, Sight::Unsettled);
                 if manifest.seen.interrupt() {
                     self.touch(path, round);
                 }

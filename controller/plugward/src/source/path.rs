@@ -31,6 +31,11 @@ impl ManifestPath {
         Self(path.into())
     }
 
+    /// The name in its directory.
+    pub(crate) fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn a_path_belongs_to_its_own_directory_only() {
         let path = ManifestPath::within("/m", "a.json");
-        assert_eq!(path.as_str(), "/m/a.json");
+        assert_eq!((path.as_str(), path.name()), ("/m/a.json", "a.json"));
         assert_eq!(ManifestPath::within("/", "a.json").as_str(), "/a.json");
         assert!(path.is_in(Path::new("/m")));
         assert!(!path.is_in(Path::new("/")));

@@ -3,6 +3,7 @@
 //! The order within a look is what the promises rest on: directories are watched before they are read, what
 //! changed is stored before it is told, and the report is right before an event makes someone read it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,19 +192,24 @@ impl Worker {
         inbox: Arc<Inbox>,
     ) -> Self {
         let parser = parser(settings.rules.clone());
+        let directories = settings.directories.clone();
+        let limits = Limits { bytes: manifest::MAX_BYTES as u64, settle: settings.quiet };
+        let mut scanner = Scanner::new(directories.clone(), limits, Arc::clone(&parser));
         let (stored, identities) = last_good.take();
         let restored = stored.into_iter().map(|stored| {
             let documents = parser(stored.text.as_bytes(), stored.path.format()).ok();
+            if documents.is_some() {
+                scanner.remember(&stored.path, &stored.text);
+            }
             Restored { path: stored.path, text: stored.text.into(), held: stored.held, documents }
         });
-        let directories = settings.directories.clone();
-        let ledger = Ledger::new(directories.clone(), settings.confirm, restored.collect(), identities);
-        let limits = Limits { bytes: manifest::MAX_BYTES as u64, settle: settings.quiet };
+        let restored = restored.collect();
+        let ledger = Ledger::new(directories.clone(), settings.confirm, restored, identities);
         let watched = if settings.events { directories.clone() } else { Vec::new() };
         Self {
             watcher: Watcher::new(watched, Arc::clone(&inbox)),
             inbox,
-            scanner: Scanner::new(directories, limits, parser),
+            scanner,
             ledger,
             last_good,
             reports,
@@ -213,13 +219,16 @@ impl Worker {
 
     /// Looks at everything, at `now`.
     fn look(mut self, now: Duration) -> (Self, Look) {
-        let unwatched = self.watcher.adjust();
+        // The first look opens every file, and each opening would be an event. So it goes without watches, and the
+        // next one follows at once.
+        let first = !self.told;
+        let unwatched = if first { BTreeMap::new() } else { self.watcher.adjust() };
         let scan = self.scanner.scan(&|name| self.inbox.is_being_written(name));
         let exchanged = self.exchanged(&scan);
         let outcome = self.ledger.observe(scan, now);
         let stored = self.store();
         publish(&self.reports, &self.ledger, &outcome.touched, &self.last_good, &unwatched, stored);
-        let again = if outcome.unsettled || exchanged {
+        let again = if outcome.unsettled || exchanged || first {
             Some(Again::Unsettled)
         } else {
             self.ledger.next_look(now).map(Again::Confirm)

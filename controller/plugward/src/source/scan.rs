@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -39,10 +40,11 @@ pub(crate) struct Scanner {
     reader: Reader,
 }
 
-/// One directory and what was last read of its manifests.
+/// One directory and what was last read of its manifests, in the order of their names. A scan is one pass over both
+/// orders: there may be ten thousand.
 struct Directory {
     path: PathBuf,
-    seen: BTreeMap<ManifestPath, Seen>,
+    seen: Vec<(ManifestPath, Seen)>,
 }
 
 /// How one file is read.
@@ -86,6 +88,8 @@ pub(crate) enum Listing {
 pub(crate) enum Sight {
     /// It is as the scanner said last.
     Unchanged,
+    /// It is as it was [remembered](Scanner::remember).
+    AsRemembered,
     /// It changed a moment ago: it may be half written.
     Unsettled,
     /// A writer is known to have it open.
@@ -118,7 +122,8 @@ pub(crate) enum Identity {
 /// What was last read of a manifest.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    stamp: Stamp,
+    /// Nothing when it was not read, but remembered by an earlier run.
+    stamp: Option<Stamp>,
     /// Whether the file may have changed since without a new stamp.
     racy: bool,
     digest: [u8; 32],
@@ -138,9 +143,17 @@ struct Stamp {
 
 impl Scanner {
     pub(crate) fn new(directories: Vec<PathBuf>, limits: Limits, parser: Parser) -> Self {
-        let directories =
-            directories.into_iter().map(|path| Directory { path, seen: BTreeMap::new() }).collect();
+        let directories = directories.into_iter().map(|path| Directory { path, seen: Vec::new() }).collect();
         Self { directories, reader: Reader { limits, parser } }
+    }
+
+    /// Lets the scanner know what a manifest held when the last run ended: when it still does, it need not be parsed.
+    /// To be called before the first scan, in the order of the paths.
+    pub(crate) fn remember(&mut self, path: &ManifestPath, text: &str) {
+        let seen = Seen { stamp: None, racy: true, digest: Sha256::digest(text).into() };
+        if let Some(directory) = self.directories.iter_mut().find(|directory| path.is_in(&directory.path)) {
+            directory.seen.push((path.clone(), seen));
+        }
     }
 
     /// Looks at everything once. `being_written` tells of which names a writer is known to be at work; such files
@@ -187,44 +200,41 @@ impl Directory {
             Identity::of(&opened).map_err(|error| DirectoryProblem::unreadable("examine", error))?;
         let names = names(&opened).map_err(|error| DirectoryProblem::unreadable("list", error))?;
 
-        let mut files = BTreeMap::new();
+        let mut files = Vec::with_capacity(names.len());
+        let mut before = mem::take(&mut self.seen).into_iter().peekable();
         for name in names {
             let Ok(name) = std::str::from_utf8(&name) else {
                 let path = ManifestPath::within(directory, &String::from_utf8_lossy(&name));
-                files.insert(path, Sight::Unusable(vec![Problem::PathNotUtf8]));
+                files.push((path, Sight::Unusable(vec![Problem::PathNotUtf8])));
                 continue;
             };
-            let path = ManifestPath::within(directory, name);
-            if being_written(name) {
-                files.insert(path, Sight::BeingWritten);
-                continue;
-            }
-            let sight = match reader.glance(opened.as_fd(), name, path.format(), self.seen.get(&path)) {
+            while before.next_if(|(path, _)| path.name() < name).is_some() {}
+            let (path, seen) = match before.next_if(|(path, _)| path.name() == name) {
+                Some((path, seen)) => (path, Some(seen)),
+                None => (ManifestPath::within(directory, name), None),
+            };
+            let glance = if being_written(name) {
+                Glance::BeingWritten
+            } else {
+                reader.glance(opened.as_fd(), name, path.format(), seen.as_ref())
+            };
+            let (seen, sight) = match glance {
                 Glance::Vanished => continue,
-                Glance::Unchanged => Sight::Unchanged,
-                Glance::Unsettled => Sight::Unsettled,
-                Glance::CannotRead(problem) => {
-                    // To be tried again: what forbids reading need not change the file's stamp when it goes.
-                    self.seen.remove(&path);
-                    Sight::Unusable(vec![problem])
-                }
-                Glance::Reread(seen) => {
-                    self.seen.insert(path.clone(), seen);
-                    Sight::Unchanged
-                }
-                Glance::Read(seen, sight) => {
-                    self.seen.insert(path.clone(), seen);
-                    sight
-                }
+                Glance::Unchanged => (seen, Sight::Unchanged),
+                Glance::Unsettled => (seen, Sight::Unsettled),
+                Glance::BeingWritten => (seen, Sight::BeingWritten),
+                // To be tried again: what forbids reading need not change the file's stamp when it goes.
+                Glance::CannotRead(problem) => (None, Sight::Unusable(vec![problem])),
+                Glance::Read(seen, sight) => (Some(seen), sight),
             };
-            files.insert(path, sight);
+            self.seen.extend(seen.map(|seen| (path.clone(), seen)));
+            files.push((path, sight));
         }
-        self.seen.retain(|path, _| files.contains_key(path));
-        Ok((identity, files))
+        Ok((identity, files.into_iter().collect()))
     }
 }
 
-/// The manifests' names in a directory, in no order.
+/// The manifests' names in a directory, in order.
 fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
@@ -234,6 +244,7 @@ fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
             names.push(name.to_owned());
         }
     }
+    names.sort_unstable();
     Ok(names)
 }
 
@@ -247,10 +258,10 @@ enum Glance {
     Unchanged,
     /// It changed a moment ago.
     Unsettled,
+    /// A writer has it open.
+    BeingWritten,
     /// The system would not let us read it.
     CannotRead(Problem),
-    /// It was read, and holds what it held.
-    Reread(Seen),
     /// It was read.
     Read(Seen, Sight),
 }
@@ -280,7 +291,7 @@ impl Reader {
             return Glance::CannotRead(problem);
         }
         let stamp = Stamp::of(&stat);
-        if seen.is_some_and(|seen| seen.stamp == stamp && !seen.racy) {
+        if seen.is_some_and(|seen| seen.stamp == Some(stamp) && !seen.racy) {
             return Glance::Unchanged;
         }
         let now = SystemTime::now();
@@ -294,15 +305,17 @@ impl Reader {
             Err(Unread::Refused(problem)) => return Glance::CannotRead(problem),
         };
         let read = Seen {
-            stamp,
+            stamp: Some(stamp),
             // A time in the future says nothing about what is to come.
             racy: age.is_none_or(|age| age < COARSEST_CLOCK),
             digest: Sha256::digest(&bytes).into(),
         };
-        if seen.is_some_and(|seen| seen.digest == read.digest) {
-            return Glance::Reread(read);
-        }
-        let sight = self.parse(&bytes, format);
+        let sight = match seen {
+            Some(seen) if seen.digest != read.digest => self.parse(&bytes, format),
+            Some(Seen { stamp: Some(_), .. }) => Sight::Unchanged,
+            Some(Seen { stamp: None, .. }) => Sight::AsRemembered,
+            None => self.parse(&bytes, format),
+        };
         Glance::Read(read, sight)
     }
 

@@ -89,17 +89,17 @@ impl Directory {
     pub(super) fn was_listed<'a>(
         &mut self,
         identity: Identity,
-        names: impl Iterator<Item = &'a ManifestPath>,
-        holds_records: bool,
+        names: impl ExactSizeIterator<Item = &'a ManifestPath>,
+        holds_records: impl FnOnce() -> bool,
         now: Duration,
         confirm: Duration,
     ) {
-        let names: BTreeSet<_> = names.cloned().collect();
-        if self.known == Some(identity) || !holds_records {
+        if self.known == Some(identity) || !holds_records() {
             // The directory we know, or one from which nothing can be lost.
-            self.believe(identity, !names.is_empty());
+            self.believe(identity, names.len() > 0);
             return;
         }
+        let names: BTreeSet<_> = names.cloned().collect();
         if names.is_empty() {
             self.latest = Latest::Problem(DirectoryProblem::Replaced);
             return;

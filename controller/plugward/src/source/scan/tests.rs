@@ -67,7 +67,7 @@ impl Fixture {
     }
 
     fn seen(&mut self) -> &mut Seen {
-        self.scanner.directories[0].seen.values_mut().next().unwrap()
+        &mut self.scanner.directories[0].seen[0].1
     }
 }
 
@@ -113,6 +113,26 @@ fn a_file_that_was_young_when_it_was_read_is_read_again() {
     assert!(matches!(fixture.scan()["a.yaml"], Sight::Unchanged), "the same bytes are no news");
     fixture.seen().digest = [0; 32];
     assert!(matches!(fixture.scan()["a.yaml"], Sight::Usable { .. }));
+}
+
+#[test]
+fn a_file_that_is_as_the_last_run_left_it_is_not_parsed() {
+    let mut fixture = Fixture::new();
+    for (name, text) in [("a.yaml", "old text"), ("b.yaml", GOOD), ("c.yaml", GOOD)] {
+        fixture.scanner.remember(&ManifestPath::new(fixture.path(name).to_str().unwrap()), text);
+    }
+    fixture.scanner.remember(&ManifestPath::new("/elsewhere/a.yaml"), GOOD);
+    fixture.write("a.yaml", GOOD);
+    fixture.write("b.yaml", GOOD);
+    let files = fixture.scan();
+    assert_eq!(files.len(), 2);
+    assert!(matches!(files["a.yaml"], Sight::Usable { .. }));
+    assert!(matches!(files["b.yaml"], Sight::AsRemembered));
+    assert!(matches!(fixture.scan()["b.yaml"], Sight::Unchanged));
+    fixture.write("b.yaml", "{");
+    assert!(matches!(fixture.scan()["b.yaml"], Sight::Unusable(_)));
+    fixture.write("b.yaml", GOOD);
+    assert!(matches!(fixture.scan()["b.yaml"], Sight::Usable { .. }), "told anew");
 }
 
 #[test]

@@ -51,6 +51,15 @@ pub(super) struct Stored {
     refused: bool,
 }
 
+/// What the scanner knows of manifests.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    /// What it read last.
+    read: BTreeMap<ManifestPath, Content>,
+    /// What the last run left, of manifests that were not read since.
+    remembered: BTreeMap<ManifestPath, Arc<str>>,
+}
+
 /// A ledger with all it needs.
 #[derive(Debug)]
 pub(super) struct Sim {
@@ -60,8 +69,7 @@ pub(super) struct Sim {
     store: BTreeMap<ManifestPath, Stored>,
     identities: BTreeMap<PathBuf, Identity>,
     storing_fails: bool,
-    /// What the scanner remembers to have read.
-    read: BTreeMap<ManifestPath, Content>,
+    scanner: Memory,
 }
 
 pub(super) fn record(name: &str, spec: u32) -> Written {
@@ -138,7 +146,7 @@ impl Sim {
             store: BTreeMap::new(),
             identities: BTreeMap::new(),
             storing_fails: false,
-            read: BTreeMap::new(),
+            scanner: Memory::default(),
         }
     }
 
@@ -260,16 +268,17 @@ impl Sim {
 
     pub(super) fn look(&mut self, pause: Duration) -> Outcome {
         self.now += pause;
-        let read = &mut self.read;
+        let scanner = &mut self.scanner;
         let directories = self.mounts.iter().map(|(path, mount)| {
             let listing = if mount.hidden {
                 Listing::Unreadable(DirectoryProblem::Missing)
             } else {
                 let shown = mount.shown();
                 let files =
-                    shown.files.iter().map(|(path, content)| (path.clone(), content.sight(path, read)));
+                    shown.files.iter().map(|(path, content)| (path.clone(), content.sight(path, scanner)));
                 let files: BTreeMap<_, _> = files.collect();
-                read.retain(|file, _| !file.is_in(path) || files.contains_key(file));
+                scanner.read.retain(|file, _| !file.is_in(path) || files.contains_key(file));
+                scanner.remembered.retain(|file, _| !file.is_in(path) || files.contains_key(file));
                 Listing::Read { identity: Identity::OnDevice { inode: shown.number, device: 1 }, files }
             };
             (path.clone(), listing)
@@ -314,7 +323,9 @@ impl Sim {
 
     pub(super) fn restart(&mut self) {
         self.ledger = self.reloaded();
-        self.read.clear();
+        let accepted = self.store.iter().filter(|(_, stored)| !stored.refused);
+        let remembered = accepted.map(|(path, stored)| (path.clone(), Arc::clone(&stored.text)));
+        self.scanner = Memory { read: BTreeMap::new(), remembered: remembered.collect() };
     }
 
     /// What would be there after a restart.
@@ -326,23 +337,27 @@ impl Sim {
             store: self.store.clone(),
             identities: self.identities.clone(),
             storing_fails: false,
-            read: BTreeMap::new(),
+            scanner: Memory::default(),
         }
     }
 }
 
 impl Content {
-    /// What the scanner says, which `read` the file before or did not.
-    fn sight(&self, path: &ManifestPath, read: &mut BTreeMap<ManifestPath, Self>) -> Sight {
+    /// What the scanner says.
+    fn sight(&self, path: &ManifestPath, scanner: &mut Memory) -> Sight {
         match self {
-            Self::Good(_) if read.get(path) == Some(self) => Sight::Unchanged,
+            Self::Good(_) if scanner.read.get(path) == Some(self) => Sight::Unchanged,
             Self::Good(records) => {
-                read.insert(path.clone(), self.clone());
+                scanner.read.insert(path.clone(), self.clone());
                 let text = serde_json::to_string(records).unwrap();
-                Sight::Usable { documents: parse(&text), text: text.into() }
+                match scanner.remembered.remove(path) {
+                    Some(remembered) if *remembered == *text => Sight::AsRemembered,
+                    _ => Sight::Usable { documents: parse(&text), text: text.into() },
+                }
             }
             Self::Bad => {
-                read.remove(path);
+                scanner.read.remove(path);
+                scanner.remembered.remove(path);
                 Sight::Unusable(vec![Problem::DanglingSymlink])
             }
             Self::Busy => Sight::BeingWritten,
