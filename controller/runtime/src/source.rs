@@ -47,10 +47,11 @@ impl Follow {
     /// Follows a source for ever: opens it, passes its events on, and when it fails, ends or panics waits and
     /// opens it again.
     ///
-    /// Each source is followed in a task of its own, so that one that fails holds up no other. A stream that
-    /// was opened starts with [`WatchEvent::Init`]; connecting is part of the stream, and its failure the
-    /// stream's first item. An event is passed on in the order
-    /// store first, trigger second: `|event| for key in writer.apply(event) { queue.add(key, reason) }`.
+    /// Follow each source in a task of its own: then one that fails holds up no other. A stream that was opened
+    /// starts with [`WatchEvent::Init`]; connecting is part of the stream, and its failure the first item.
+    ///
+    /// `apply` gets the events: it stores first and triggers second, by asking for the keys that
+    /// [`Writer::apply`](crate::Writer::apply) returns.
     ///
     /// `interrupted` hears of each interruption and of the wait that follows; it is logged already.
     pub async fn run<K, V, E, S>(
