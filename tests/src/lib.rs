@@ -8,4 +8,5 @@
     reason = "a test that cannot go on has failed"
 )]
 
+pub mod real;
 pub mod simulation;

@@ -1,0 +1,187 @@
+//! An engine under test.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use plugward_engine::docker::Surroundings;
+use plugward_engine::{Address, Container, ContainerId, DockerEngine, Engine, Listed};
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::http;
+use super::manifest::{COUNTER, GO_COUNTER, HOSTILE};
+
+/// An engine under test. Clones are the same engine.
+#[derive(Clone)]
+pub struct TestEngine {
+    /// Its name in `PLUGWARD_TEST_ENGINES`.
+    pub name: String,
+    /// Its address, as a runtime's record has it.
+    pub host: String,
+    /// The port to it.
+    pub port: Arc<DockerEngine>,
+    socket: PathBuf,
+}
+
+/// No environment, no files.
+struct Nothing;
+
+impl Surroundings for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+// === impl TestEngine ===
+
+impl TestEngine {
+    /// The engines that the environment names; none, if it names none, which is said or, where everything must be tested, fails.
+    ///
+    /// # Panics
+    /// When an engine holds no images to test with.
+    pub async fn all() -> Vec<Self> {
+        let named = std::env::var("PLUGWARD_TEST_ENGINES").unwrap_or_default();
+        if named.trim().is_empty() {
+            skipped("PLUGWARD_TEST_ENGINES names no engine (hack/engine NAME up starts one)");
+        }
+        let engines: Vec<Self> = named
+            .split_whitespace()
+            .map(|word| match word.split_once('=') {
+                Some((name, host)) => Self::new(name, host),
+                None => panic!("PLUGWARD_TEST_ENGINES holds {word:?}, which is not NAME=unix:///PATH"),
+            })
+            .collect();
+        for engine in &engines {
+            engine.check_images().await;
+        }
+        engines
+    }
+
+    /// The engine at a Unix socket.
+    ///
+    /// # Panics
+    /// When the address is no Unix socket's.
+    pub fn new(name: &str, host: &str) -> Self {
+        let Some(socket) = host.strip_prefix("unix://") else {
+            panic!("{name}={host}: engines for tests are on Unix sockets")
+        };
+        let address = Address::resolve(Some(host), &Nothing).unwrap();
+        Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            port: Arc::new(DockerEngine::new(address)),
+            socket: socket.into(),
+        }
+    }
+
+    async fn check_images(&self) {
+        for image in [COUNTER, HOSTILE, GO_COUNTER] {
+            let found = self.port.inspect_image(image).await.unwrap();
+            assert!(
+                found.is_some(),
+                "the engine {} has no image {image}: run hack/image --engine {} all",
+                self.name,
+                self.host
+            );
+        }
+    }
+
+    /// A request to the API past the port: status and JSON.
+    pub async fn api(&self, method: &str, path: &str) -> (u16, Value) {
+        let (status, body) = self.raw(method, path, Bytes::new()).await;
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn raw(&self, method: &str, path: &str, body: Bytes) -> (u16, Bytes) {
+        let stream = UnixStream::connect(&self.socket).await.unwrap();
+        http::request(stream, method, path, body).await.expect("the engine answers")
+    }
+
+    /// The OCI runtimes that run plugins. Others are names that engines give to the shims of these.
+    pub async fn oci_runtimes(&self) -> Vec<String> {
+        let runtimes = self.port.info().await.unwrap().oci_runtimes;
+        runtimes.into_iter().filter(|name| !name.contains('.')).collect()
+    }
+
+    /// The containers that carry these labels.
+    pub async fn containers(&self, labels: &BTreeMap<String, String>) -> Vec<Listed> {
+        self.port.list(labels).await.unwrap()
+    }
+
+    /// A container that is there.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn container(&self, id: &str) -> Container {
+        self.port
+            .inspect(id)
+            .await
+            .unwrap()
+            .unwrap_or_else(|| panic!("{}: there is no container {id}", self.name))
+    }
+
+    /// Kills a container's process, as `docker kill` does. It may have ended, or be gone.
+    pub async fn kill(&self, id: &str) {
+        self.port.kill(&ContainerId::new(id)).await.unwrap();
+    }
+
+    /// Removes a container, as `docker rm -f` does. It may be gone.
+    pub async fn remove(&self, id: &str) {
+        self.port.remove(&ContainerId::new(id)).await.unwrap();
+    }
+
+    /// The ID of an image that is there.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn image_id(&self, image: &str) -> String {
+        self.port.inspect_image(image).await.unwrap().expect("the image is there").id
+    }
+
+    /// Gives an image another name.
+    pub async fn tag(&self, image: &str, repository: &str, tag: &str) {
+        let (status, answer) =
+            self.api("POST", &format!("/images/{image}/tag?repo={repository}&tag={tag}")).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// Takes a name from an image. It may be gone already.
+    pub async fn untag(&self, image: &str) {
+        let (status, answer) = self.api("DELETE", &format!("/images/{image}?force=1&noprune=1")).await;
+        assert!([200, 404].contains(&status), "{status}: {answer}");
+    }
+
+    /// Brings an image from another engine, unless it is there.
+    pub async fn copy_image(&self, from: &Self, image: &str) {
+        if self.port.inspect_image(image).await.unwrap().is_some() {
+            return;
+        }
+        let (status, archive) = from.raw("GET", &format!("/images/{image}/get"), Bytes::new()).await;
+        assert_eq!(status, 200);
+        let (status, answer) = self.raw("POST", "/images/load?quiet=1", archive).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+        assert!(self.port.inspect_image(image).await.unwrap().is_some(), "{image} was not loaded");
+    }
+}
+
+/// Says that a test is skipped, past the capture of its output, or fails it where everything must be tested.
+///
+/// # Panics
+/// When `PLUGWARD_REQUIRE_ALL` is set.
+pub(super) fn skipped(why: &str) {
+    use std::io::Write as _;
+    assert!(
+        std::env::var_os("PLUGWARD_REQUIRE_ALL").is_none(),
+        "{why}, and PLUGWARD_REQUIRE_ALL makes that a failure"
+    );
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Nobody reads the captured output of a test that passes.
+    let _ = writeln!(io::stderr(), "SKIPPED: {test}: {why}");
+}

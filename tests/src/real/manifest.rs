@@ -1,0 +1,101 @@
+//! Manifests, made of parts.
+
+use plugward_api::API_VERSION;
+use serde_json::{Value, json};
+
+/// The example plugin.
+pub const COUNTER: &str = "plugward.example/counter:0.1.0";
+
+/// The plugin that misbehaves as its arguments say.
+pub const HOSTILE: &str = "plugward.test/hostile:0.1.0";
+
+/// A plugin made with go-plugin, in Go.
+pub const GO_COUNTER: &str = "plugward.test/plugin-counter:0.5.0";
+
+/// A record to be written into a manifest.
+#[derive(Debug, Clone)]
+pub struct Manifest(Value);
+
+/// A runtime named `runc`, of that OCI runtime on the engine at `host`, without network.
+pub fn runtime(host: &str) -> Manifest {
+    Manifest(json!({
+        "apiVersion": API_VERSION,
+        "kind": "PluginRuntime",
+        "metadata": { "name": "runc" },
+        "spec": { "ociRuntime": "runc", "engine": { "host": host }, "network": "none" },
+    }))
+}
+
+/// An instance of the example plugin. Its restarts back off from 200 ms.
+pub fn counter(name: &str) -> Manifest {
+    instance(name, COUNTER, "COUNTER_PLUGIN", "counter")
+}
+
+/// An instance of the plugin that misbehaves.
+pub fn hostile(name: &str, args: &[&str]) -> Manifest {
+    instance(name, HOSTILE, "HOSTILE_PLUGIN", "hostile").with("/spec/args", json!(args))
+}
+
+/// An instance of the plugin in Go.
+pub fn go_counter(name: &str) -> Manifest {
+    instance(name, GO_COUNTER, "BASIC_PLUGIN", "hello")
+}
+
+fn instance(name: &str, image: &str, cookie_key: &str, cookie_value: &str) -> Manifest {
+    let (repository, tag) = image.split_once(':').expect("a constant");
+    Manifest(json!({
+        "apiVersion": API_VERSION,
+        "kind": "PluginInstance",
+        "metadata": { "name": name },
+        "spec": {
+            "plugin": { "type": "custom", "name": "plugin", "version": format!("v{tag}") },
+            "image": { "repository": repository, "tag": tag },
+            "runtime": "runc",
+            "handshake": { "cookieKey": cookie_key, "cookieValue": cookie_value, "protocolVersions": [1] },
+            "mounts": [{ "name": name }],
+        },
+    }))
+}
+
+// === impl Manifest ===
+
+impl Manifest {
+    /// The same, with the field at a JSON pointer set. What is missing on the way to it is made.
+    ///
+    /// # Panics
+    /// When the way leads through something that is no object.
+    #[must_use]
+    pub fn with(mut self, pointer: &str, value: Value) -> Self {
+        let mut place = &mut self.0;
+        for part in pointer.split('/').skip(1) {
+            if place.is_null() {
+                *place = json!({});
+            }
+            place = &mut place[part];
+        }
+        *place = value;
+        self
+    }
+
+    /// The same on an OCI runtime, and named for it.
+    #[must_use]
+    pub fn on(self, oci_runtime: &str) -> Self {
+        let kind = self.0["kind"].clone();
+        let (name, pointer) = if kind == "PluginRuntime" {
+            ("/metadata/name", "/spec/ociRuntime")
+        } else {
+            ("/spec/runtime", "/spec/runtime")
+        };
+        self.with(name, json!(oci_runtime)).with(pointer, json!(oci_runtime))
+    }
+
+    /// As one YAML document: JSON is YAML.
+    pub fn document(&self) -> String {
+        serde_json::to_string_pretty(&self.0).expect("a value is JSON")
+    }
+}
+
+/// A file of these records.
+pub(super) fn file(records: &[Manifest]) -> String {
+    records.iter().map(|record| format!("---\n{}\n", record.document())).collect()
+}

@@ -1,0 +1,48 @@
+//! What the metrics port says.
+
+use std::collections::BTreeMap;
+
+/// One scrape.
+#[derive(Debug, Clone)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    pub(super) fn parse(text: &str) -> Self {
+        let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series.to_owned(), value.parse().ok()?))
+        });
+        Self(series.collect())
+    }
+
+    /// The value of a series, written as the port writes it: `name{label="value"}` with labels in alphabetical order.
+    pub fn get(&self, series: &str) -> Option<f64> {
+        self.0.get(series).copied()
+    }
+
+    /// How often an instance was restarted for a reason.
+    pub fn restarts(&self, instance: &str, reason: &str) -> Option<f64> {
+        self.get(&format!(
+            "plugward_plugin_restarts_total{{plugin_instance=\"{instance}\",reason=\"{reason}\"}}"
+        ))
+    }
+
+    /// How many mounts the container of an instance's only slot serves.
+    pub fn mounts(&self, instance: &str) -> Option<f64> {
+        self.get(&format!(
+            "plugward_plugin_multiplexed_mounts{{plugin_instance=\"{instance}\",slot=\"shared\"}}"
+        ))
+    }
+
+    /// The series that name an instance.
+    pub fn of_instance(&self, instance: &str) -> Vec<&str> {
+        let label = format!("plugin_instance=\"{instance}\"");
+        self.0.keys().map(String::as_str).filter(|series| series.contains(&label)).collect()
+    }
+
+    /// The sum of a family's series.
+    pub fn sum(&self, family: &str) -> f64 {
+        let of_family = |series: &str| series.split('{').next() == Some(family);
+        self.0.iter().filter(|(series, _)| of_family(series)).map(|(_, value)| value).sum()
+    }
+}

@@ -1,0 +1,124 @@
+//! The program as a process.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long the program may take to do what it is told.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A controller that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    pid: Pid,
+}
+
+/// How a controller ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
+}
+
+/// What a command said, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// The program under test: `PLUGWARD_BIN`, else the one that cargo built with this test, from the same sources.
+pub(super) fn path() -> PathBuf {
+    if let Some(path) = std::env::var_os("PLUGWARD_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("a process has an executable");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    profile.join("plugward-under-test")
+}
+
+/// Runs the program to its end.
+pub(super) async fn run(arguments: &[String], environment: &[(&str, &str)], stdout: Stdio) -> Said {
+    let child = command(arguments, environment).stdout(stdout).stderr(Stdio::piped()).spawn();
+    let output = child.expect("the program is built").wait_with_output();
+    let output = timeout(LIMIT, output).await.expect("the command ends").unwrap();
+    Said {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("the program prints text"),
+        stderr: String::from_utf8(output.stderr).expect("the program prints text"),
+    }
+}
+
+/// The program with nothing in its environment but this, and the way to other programs.
+fn command(arguments: &[String], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(path());
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+// === impl Program ===
+
+impl Program {
+    pub(super) fn start(arguments: &[String], environment: &[(&str, &str)], log: &Path) -> Self {
+        let log: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = command(arguments, environment);
+        let child =
+            command.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("the program is built");
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it was just started");
+        Self { child, pid }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    pub(super) fn has_ended(&mut self) -> Option<Ended> {
+        self.child.try_wait().unwrap().map(Ended::from)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn ended(mut self) -> Ended {
+        timeout(LIMIT, self.child.wait()).await.expect("the controller ends").unwrap().into()
+    }
+
+    /// Its largest resident memory up to now, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kibibytes << 10
+    }
+}
+
+// === impl Ended ===
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        Self { code: status.code() }
+    }
+}
