@@ -90,7 +90,10 @@ impl Sessions {
         if table.contains_key(&key) {
             return;
         }
-        let span = tracing::info_span!("session", instance = %opening.instance, container = %opening.place.name);
+        // Of no parent: a conversation outlives the reconcile that begins it.
+        let span = tracing::info_span!(
+            parent: None, "session", instance = %opening.instance, container = %opening.place.name
+        );
         let talk = Talk { shared: self.shared.clone(), key: key.clone(), opening };
         let task = tokio::spawn(talk.run().instrument(span)).abort_handle();
         table.insert(key, Entry { sight: SessionSight::Connecting, conversation: None, task });
