@@ -1,4 +1,73 @@
-//! The program `plugward`.
+//! The program `plugward`: declared go-plugin plugins run in containers on a Docker Engine, and stay running.
+//!
+//! This crate joins four that know nothing of each other: records ([`plugward_api`]), the loop
+//! ([`plugward_runtime`]), engines ([`plugward_engine`]) and the plugins' protocol ([`go_plugin`]). It is a library
+//! with a small `main`, so that the tests drive the same controller with simulated engines and plugins.
+//!
+//! # Flow
+//!
+//! ```text
+//! manifests ─▶ source ─▶ records ──┐                    ┌─▶ desired ─┐
+//! engines ───▶ links ──────────────┼─▶ queue ─▶ reconcile            ├─▶ plan ─▶ execute ─▶ engines, plugins, state
+//! plugins ───▶ sessions ───────────┘                    └─▶ observe ─┘     │
+//!                                                                          └─▶ status ─▶ control socket, metrics
+//! ```
+//!
+//! Everything on the left only names instances. A reconcile is told a name and no reason: [`desired`] says what the
+//! records want, [`observe`] what is remembered and seen, [`plan`] decides, [`execute`] acts, [`status`] tells. A
+//! record that is gone is a desired state like any other. What a start needs long for, the conversation with its
+//! plugin, goes on beside in [`session`], and asks for a reconcile when it has news.
+//!
+//! Read [`reconcile`], [`plan`], [`slot`] and [`execute`] in this order; then [`controller`], where all is wired.
+//!
+//! # What it promises, and where that is kept
+//!
+//! | promise | kept by |
+//! | --- | --- |
+//! | a valid manifest becomes a ready plugin, an edit a changed one, a removed record leaves nothing | [`plan`]: planning after a plan was carried out gives no steps |
+//! | a manifest that cannot be used changes nothing that runs, over restarts too | [`source`]: its rules, and the last good versions it stores |
+//! | restarts back off, and only for what is the plugin's own doing | `plan::judge`; the delays are [`recipe::RestartPolicy`]'s |
+//! | only what is labelled ours is touched | [`names`]: every list asks for the cluster's label; [`execute`] compares labels before it takes a name for its own |
+//! | one controller for a cluster id on a machine | [`lock`] |
+//! | at most one container of a slot serves, over a crash at any instruction | [`slot`]: a start is stored before its effect; [`plan`]: halt before create |
+//! | a new controller adopts what is healthy | [`slot`]: container, key and handshake line are stored; [`session`] connects again |
+//! | one instance of a runtime is replaced at a time | [`roll`] |
+//! | a plugin's misbehaviour costs that plugin alone | [`session`]: a task and time limits for each; the sizes are [`go_plugin`]'s |
+//! | what is stored is old or new, never a mixture | [`atomic`] |
+//! | nothing secret is shown | [`recipe`] and [`slot`]: in no `Debug`; [`control`]: values hidden; [`state`]: files 0600 |
+//!
+//! # What each module may touch
+//!
+//! | module | role | touches |
+//! | --- | --- | --- |
+//! | [`cli`] | the commands, and how things look on a terminal | arguments, the environment, the control socket |
+//! | [`app`] | the controller as a process: locks, signals, start and end | signals, ports |
+//! | [`controller`] | all parts wired; news become requests | tasks |
+//! | [`source`] | manifest directories become records | manifests, last good versions |
+//! | [`desired`] | what the records want of an instance | nothing |
+//! | [`engines`] | a link to each engine, kept up | engines: information, lists, events |
+//! | [`session`] | the conversation with each plugin | plugins, containers' logs |
+//! | [`plugin`] | the port to plugins, and its real side | sockets |
+//! | [`output`] | plugins' output as lines | nothing |
+//! | [`observe`] | the situation of an instance | engines: lists, inspections |
+//! | [`plan`] | what to do next: all decisions | nothing, not even a clock |
+//! | [`execute`] | one effect for each step | engines, state, shared directories |
+//! | [`reconcile`] | the four above in a row | nothing by itself |
+//! | [`roll`] | whose turn it is to be replaced | nothing |
+//! | [`recipe`], [`container`] | what a container is made from, its hash, its engine's form | nothing |
+//! | [`slot`] | what is remembered of a container's place | nothing |
+//! | [`names`] | labels, container names, slots, cluster ids | nothing |
+//! | [`state`], [`atomic`] | the state directory | files |
+//! | [`directories`] | where state and sockets lie | the environment |
+//! | [`lock`] | one controller at a time | a file lock, an abstract socket |
+//! | [`status`], [`runtimes`] | phases, conditions, events | state |
+//! | [`metrics`] | what is counted | nothing |
+//! | [`control`] | the control socket and the metrics port | sockets |
+//! | [`telemetry`] | the log | standard error |
+//! | [`clock`], [`errors`], [`reason`] | the time of day, errors as text, why an instance is looked at | the clock |
+//!
+//! Effects on engines go through [`plugward_engine::Engine`], and on plugins through [`plugin::Plugins`]: nothing
+//! else has any.
 
 pub mod app;
 pub mod atomic;
