@@ -41,7 +41,7 @@
 //! | module | role | touches |
 //! | --- | --- | --- |
 //! | [`cli`] | the commands, and how things look on a terminal | arguments, the environment, the control socket |
-//! | [`app`] | the controller as a process: locks, signals, start and end | signals, ports |
+//! | [`app`] | the controller as a process: locks, signals, start and end | signals, the run directory |
 //! | [`controller`] | all parts wired; news become requests | tasks |
 //! | [`source`] | manifest directories become records | manifests, last good versions |
 //! | [`desired`] | what the records want of an instance | nothing |
@@ -66,8 +66,8 @@
 //! | [`telemetry`] | the log | standard error |
 //! | [`clock`], [`errors`], [`reason`] | the time of day, errors as text, why an instance is looked at | the clock |
 //!
-//! Effects on engines go through [`plugward_engine::Engine`], and on plugins through [`plugin::Plugins`]: nothing
-//! else has any.
+//! All effects on engines go through [`plugward_engine::Engine`], and all on plugins through [`plugin::Plugins`]:
+//! these two ports are what a simulation has to stand in for.
 
 pub mod app;
 pub mod atomic;
