@@ -56,6 +56,8 @@ engine_start_containerd() {
 }
 
 engine_start_dockerd() {
+    # One that was killed leaves it, and refuses to start while a process has that number: its own that nobody has waited for yet.
+    process_pid "$ENGINE_RUN/dockerd" >/dev/null || rm -f "$ENGINE_RUN/dockerd.pid"
     PATH=$ENGINE_PATH process_detach "$ENGINE_RUN/dockerd" "$ENGINE_RUN/dockerd.log" \
         dockerd --config-file "$ENGINE_RUN/daemon.json" 9>&-
     engine_await dockerd api_answers "$ENGINE_HOST"
