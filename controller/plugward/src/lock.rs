@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ impl StateLock {
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let path = directory.join("lock");
         let failed = |source| LockError::Failed { path: path.clone(), source };
-        std::fs::create_dir_all(directory).map_err(failed)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
