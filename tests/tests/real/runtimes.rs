@@ -76,8 +76,8 @@ async fn a_changed_runtime_replaces_its_instances_one_at_a_time() {
 async fn a_replacement_that_fails_stops_the_roll_until_the_next_edit() {
     on_each_engine(|world| async move {
         let before = three_ready(&world).await;
-        // Less memory than any engine gives to a container.
-        let impossible = runtime(&world.engine.host).with("/spec/resources/memory", json!("1Mi"));
+        // Only the engine knows which networks there are.
+        let impossible = runtime(&world.engine.host).with("/spec/network", json!("nowhere"));
         world.declare("runtime.yaml", &[impossible]);
         let failed = world
             .wait("one has failed, and the others wait", async || {

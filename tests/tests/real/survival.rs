@@ -96,8 +96,9 @@ async fn a_controller_that_is_killed_at_any_moment_leaves_one_container_per_slot
         let mut expected = BTreeSet::new();
         for name in NAMES {
             let slot = world.until_ready(name).await;
-            // It backs off only for starts that failed, and none did: it was killed, or its start was cut off.
-            assert_eq!(slot.failures, 0, "{name}: {slot:?}");
+            // What the test did, and what a controller did that was killed while it removed the plugin; nothing else went wrong.
+            let possible = ["killed", "removed", "exited"];
+            assert!(restarts(&slot).keys().all(|reason| possible.contains(reason)), "{name}: {slot:?}");
             expected.insert(slot.container_name.unwrap());
         }
         world.settle().await;
