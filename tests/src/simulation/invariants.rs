@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use plugward::names::label;
-use plugward_api::{Kind, Name, Phase, RecordKey};
+use plugward_api::{InstanceCondition, InstanceStatus, Kind, Name, Phase, RecordKey};
 use plugward_engine::ContainerState;
 
 use super::manifests::SECRET;
@@ -124,7 +124,7 @@ pub fn adopted(world: &World, before: &BTreeMap<String, String>) -> Result<(), B
     Ok(())
 }
 
-/// The ready containers, by instance, as status and engine agree on them.
+/// The ready containers, by instance, as status and engine agree on them; without those that will end.
 pub fn ready(world: &World, instances: &[&str]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let Some(view) = world.view() else { return found };
@@ -136,12 +136,19 @@ pub fn ready(world: &World, instances: &[&str]) -> BTreeMap<String, String> {
         let running = world.running(instance);
         if let (Some(start), [container]) = (ready, running.as_slice())
             && start.container == container.name
-            && view.book.instance(&name).is_some_and(|status| status.phase == Phase::Ready)
+            && !world.plugins.is_mortal(&container.name)
+            && view.book.instance(&name).is_some_and(|status| is_settled(&status))
         {
             found.insert((*instance).to_owned(), container.id.as_str().to_owned());
         }
     }
     found
+}
+
+/// Whether an instance is ready, and no update of it is under way or waiting.
+fn is_settled(status: &InstanceStatus) -> bool {
+    let progress = status.conditions.get(InstanceCondition::Progressing);
+    status.phase == Phase::Ready && progress.is_some_and(|condition| condition.reason == "UpToDate")
 }
 
 fn nothing_secret_is_shown(world: &World) -> Result<(), Broken> {

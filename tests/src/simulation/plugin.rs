@@ -1,8 +1,8 @@
 //! Plugins in simulated containers, and the way to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,6 +37,8 @@ struct Shared {
     listening: Mutex<HashMap<PathBuf, Listening>>,
     mood: Mutex<Mood>,
     chance: Mutex<StdRng>,
+    /// Containers, by name, that will end: by themselves, or because somebody saw to it.
+    mortals: Mutex<HashSet<String>>,
     /// The certificate that every simulated plugin prints. Nobody checks it: there is no TLS here.
     certificate: String,
 }
@@ -71,6 +73,7 @@ impl SimulatedPlugins {
                 listening: Mutex::default(),
                 mood: Mutex::new(Mood::Moody),
                 chance: Mutex::new(StdRng::seed_from_u64(seed)),
+                mortals: Mutex::default(),
                 certificate,
             }),
         }
@@ -98,6 +101,7 @@ impl SimulatedPlugins {
             4 => self.serve(script, container).ignore_term(),
             5..10 => {
                 let until = Duration::from_millis(life);
+                self.mortals().insert(container.name.clone());
                 let server = self.server(container);
                 self.hello(script, container)
                     .run(async move {
@@ -120,6 +124,20 @@ impl SimulatedPlugins {
             2 => script.stderr(format!("cannot start in {}\n", container.name)).exit(7),
             _ => script.oom_killed(),
         }
+    }
+
+    /// Notes that a container of this name will end.
+    pub fn doom(&self, name: &str) {
+        self.mortals().insert(name.to_owned());
+    }
+
+    /// Whether a container of this name will end, or has.
+    pub fn is_mortal(&self, name: &str) -> bool {
+        self.mortals().contains(name)
+    }
+
+    fn mortals(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.shared.mortals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self, script: Script, container: &StartedContainer) -> Script {

@@ -19,6 +19,9 @@ const STEP: Duration = Duration::from_millis(50);
 /// How long peace may take to come, in simulated time: a few of the longest delays.
 const PEACE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// How long a new controller has for what it finds, faults and all.
+const ADOPTION_TIME: Duration = Duration::from_secs(15);
+
 /// How long peace must last.
 const PEACE_LASTS: Duration = Duration::from_secs(90);
 
@@ -40,8 +43,6 @@ struct Play {
     began: Instant,
     declared: BTreeMap<&'static str, u32>,
     image: Option<String>,
-    /// Ready containers at the end of the last controller that nobody has touched since.
-    to_adopt: BTreeMap<String, String>,
 }
 
 /// Runs a seed.
@@ -56,7 +57,6 @@ pub async fn run(seed: u64) -> Result<(), Failure> {
         began: Instant::now(),
         declared: BTreeMap::new(),
         image: None,
-        to_adopt: BTreeMap::new(),
     };
     let done = play.play(&schedule).await;
     let at = play.began.elapsed();
@@ -98,7 +98,7 @@ impl Play {
     async fn perform(&mut self, deed: Deed) -> Result<(), Broken> {
         match deed {
             Deed::Declare(instance, variant) => {
-                self.touched(instance);
+                self.doom(instance);
                 self.write(instance, &manifests::instance(instance, variant, IMAGE));
                 self.declared.insert(instance, variant);
                 // The file is to be seen before the next deed may break or remove it.
@@ -109,21 +109,22 @@ impl Play {
                 self.write(instance, &whole[..whole.len() / 2]);
             }
             Deed::Delete(instance) if self.declared.remove(instance).is_some() => {
-                self.touched(instance);
+                self.doom(instance);
                 let _ = fs::remove_file(self.world.manifests().join(format!("{instance}.yaml")));
             }
             Deed::EditRuntime(pids) => {
-                self.to_adopt.clear();
+                INSTANCES.iter().for_each(|instance| self.doom(instance));
                 self.write("runtime", &manifests::runtime(pids));
+                self.seen().await?;
             }
             Deed::Kill(instance) => {
-                self.touched(instance);
+                self.doom(instance);
                 for container in self.world.running(instance) {
                     self.world.engine.kill_process(&container.id, Signal::Kill);
                 }
             }
             Deed::Remove(instance) => {
-                self.touched(instance);
+                self.doom(instance);
                 for container in self.world.running(instance) {
                     self.world.engine.remove_from_outside(&container.id);
                 }
@@ -136,7 +137,6 @@ impl Play {
                 }
             }
             Deed::EngineRestart(seconds) => {
-                self.to_adopt.clear();
                 self.world.engine.stop_engine();
                 self.pass(Duration::from_secs(seconds)).await?;
                 self.world.engine.start_engine();
@@ -168,7 +168,6 @@ impl Play {
                 fs::rename(&away, self.world.manifests()).map_err(|error| Broken(error.to_string()))?;
             }
             Deed::Corrupt(instance) => {
-                self.touched(instance);
                 self.world.crash().await;
                 let slot = self.world.state().join("slots").join(instance).join("shared.json");
                 if slot.exists() {
@@ -183,12 +182,10 @@ impl Play {
 
     /// The next controller starts, and adopts what was ready.
     async fn change_controller(&mut self, ready: BTreeMap<String, String>, seconds: u64) -> Result<(), Broken> {
-        self.to_adopt = ready;
-        // What ends by itself in the meantime is not there to be adopted.
         self.pass(Duration::from_secs(seconds)).await?;
-        self.drop_ended();
         self.world.boot().await;
-        Ok(())
+        self.pass(ADOPTION_TIME).await?;
+        invariants::adopted(&self.world, &ready)
     }
 
     /// Waits until the controller has read what was written, as far as one runs.
@@ -221,17 +218,11 @@ impl Play {
         invariants::in_peace(&self.world, &self.declared)
     }
 
-    fn touched(&mut self, instance: &str) {
-        self.to_adopt.remove(instance);
-    }
-
-    fn drop_ended(&mut self) {
-        let running: Vec<String> = INSTANCES
-            .iter()
-            .flat_map(|instance| self.world.running(instance))
-            .map(|container| container.id.as_str().to_owned())
-            .collect();
-        self.to_adopt.retain(|_, id| running.contains(id));
+    /// What runs of an instance now will not be there for long.
+    fn doom(&self, instance: &str) {
+        for container in self.world.running(instance) {
+            self.world.plugins.doom(&container.name);
+        }
     }
 
     fn write(&self, name: &str, text: &str) {
