@@ -79,6 +79,9 @@ pub enum RunError {
     /// Metrics cannot be made.
     #[error("metrics cannot be registered")]
     Metrics(#[source] prometheus::Error),
+    /// The controller ended though nobody asked for it.
+    #[error("the controller failed: the log says why. Plugins run on")]
+    Failed,
     /// Signals cannot be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] std::io::Error),
@@ -131,20 +134,22 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 
     let stop = CancellationToken::new();
     let mut running = tokio::spawn(controller.run(stop.clone()));
-    tokio::select! {
-        () = signals.next() => {}
-        _ = &mut running => {}
-    }
-    let ending = end(&view, &stop, running, settings.drain_on_exit);
-    tokio::select! {
-        () = ending => {}
-        () = signals.next() => tracing::warn!("a second signal: ending at once"),
+    let failed = tokio::select! {
+        () = signals.next() => false,
+        _ = &mut running => true,
+    };
+    if !failed {
+        let ending = end(&view, &stop, running, settings.drain_on_exit);
+        tokio::select! {
+            () = ending => {}
+            () = signals.next() => tracing::warn!("a second signal: ending at once"),
+        }
     }
     services_stop.cancel();
     services.close();
     let _ = timeout(Duration::from_secs(1), services.wait()).await;
     let _ = std::fs::remove_file(directories.control_socket());
-    Ok(())
+    if failed { Err(RunError::Failed) } else { Ok(()) }
 }
 
 async fn end(

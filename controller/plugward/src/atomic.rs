@@ -2,7 +2,7 @@
 //!
 //! Every file of the state directory is written through this module. After a crash at any instruction, or on a
 //! full disk, a file holds its old bytes or its new ones, never a mixture, and never nothing in place of old
-//! bytes. When [`write`] has returned, the new bytes survive a power cut.
+//! bytes. When [`write()`] has returned, the new bytes survive a power cut.
 //!
 //! A crash between creating the temporary file and renaming it leaves `.NAME.tmp-…` behind. Such files are never
 //! read; [`sweep`] removes them when the program starts.
@@ -77,7 +77,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
     flush_directory(directory)
 }
 
-/// Replaces or creates many files of one directory, as [`write`] does for each, with few flushes.
+/// Replaces or creates many files of one directory, as [`write()`] does for each, with few flushes.
 ///
 /// # Errors
 /// When writing or flushing fails, no file has been replaced. When a rename fails, the files before it have.

@@ -12,8 +12,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plugward_api::{InstanceCondition, Kind, Name, Record, RecordKey};
@@ -156,7 +156,8 @@ impl Controller {
     /// # Errors
     /// When something that an earlier controller left cannot be read.
     pub fn new(parts: Parts) -> Result<Self, ControllerError> {
-        let Parts { state, cluster, source, connector, plugins, clock, metrics, sockets, group, tuning } = parts;
+        let Parts { state, cluster, source, connector, plugins, clock, metrics, sockets, group, tuning } =
+            parts;
         let statuses = state.statuses()?;
         let (writer, records) = plugward_runtime::store();
         let (queue, requests) = plugward_runtime::queue(metrics.clone());
@@ -274,7 +275,16 @@ impl Controller {
         let stores = view.records.clone();
         let reconcile = move |request: Request<Name>| reconciler.clone().reconcile(request);
         let ready = async move { stores.ready().await };
-        let summary = plugward_runtime::run(requests, options, ready, reconcile, shutdown.cancelled()).await;
+        // A controller that hears nothing any more must not go on as if all were well.
+        let stop = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                ended = inputs.join_next() => {
+                    tracing::error!(failed = ended.is_some_and(|ended| ended.is_err()), "manifests are not read any more");
+                }
+            }
+        };
+        let summary = plugward_runtime::run(requests, options, ready, reconcile, stop).await;
         source_stop.cancel();
         while inputs.join_next().await.is_some() {}
         drop(tasks);
@@ -378,15 +388,19 @@ fn wake(view: &View, instances: impl IntoIterator<Item = Name>, reason: Reason) 
 /// Halts the rolls of runtimes whose last replacement had failed before our own restart.
 fn halt_failed_rolls(view: &View, rolls: &Rolls) {
     for instance in view.state.instances() {
-        let failed = view.state.slots(&instance).values().any(|slot| {
-            slot.updating && slot.current.as_ref().is_some_and(|start| start.end.is_some())
-        });
+        let failed = view
+            .state
+            .slots(&instance)
+            .values()
+            .any(|slot| slot.updating && slot.current.as_ref().is_some_and(|start| start.end.is_some()));
         let runtime = view
             .book
             .instance(&instance)
             .and_then(|status| status.conditions.get(InstanceCondition::Progressing).cloned())
             .filter(|_| failed)
-            .and_then(|_| instance_runtime(view, &RecordKey { kind: Kind::PluginInstance, name: instance.clone() }));
+            .and_then(|_| {
+                instance_runtime(view, &RecordKey { kind: Kind::PluginInstance, name: instance.clone() })
+            });
         if let Some(runtime) = runtime {
             rolls.halt(&runtime, &instance);
         }
@@ -475,4 +489,3 @@ impl Listener for Triggers {
         }
     }
 }
-

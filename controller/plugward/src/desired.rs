@@ -76,11 +76,11 @@ impl Desired {
         edit.runtime = generation;
         let declaration = Declaration { instance: declared.clone(), edit };
         let mut refused: Vec<String> =
-            support::unsupported(spec).iter().map(|found| format!("{}: {}", found.field, found.message)).collect();
+            support::unsupported(spec).into_iter().map(|found| found.message).collect();
         refused.extend(
             support::unsupported_runtime(&runtime.spec)
                 .iter()
-                .map(|found| format!("runtime {}, {}: {}", spec.runtime, found.field, found.message)),
+                .map(|found| format!("runtime {}: {}", spec.runtime, found.message)),
         );
         if !refused.is_empty() {
             return Self::Kept(declaration, KeptBecause::NotSupported(refused));
@@ -123,7 +123,9 @@ pub fn runtime(name: &Name, records: &Records) -> Option<(PluginRuntime, u64)> {
     let declared = records.get(&key);
     match declared.as_deref().map(|declared| (declared.record.as_ref(), declared.generation)) {
         Some((Record::Runtime(runtime), generation)) => Some((runtime.clone(), generation)),
-        _ => Some(PluginRuntime::built_in()).filter(|built_in| built_in.metadata.name == *name).map(|it| (it, 0)),
+        _ => Some(PluginRuntime::built_in())
+            .filter(|built_in| built_in.metadata.name == *name)
+            .map(|it| (it, 0)),
     }
 }
 

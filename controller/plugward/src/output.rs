@@ -5,7 +5,7 @@ use go_plugin::StdioChannel;
 /// Lines longer than this are cut.
 const MAX_LINE: usize = 8 * 1024;
 
-/// Puts the pieces of two streams together to lines. Holds at most [`MAX_LINE`] bytes of each.
+/// Puts the pieces of two streams together to lines. Holds at most `MAX_LINE` bytes of each.
 #[derive(Debug, Default)]
 pub struct OutputLines {
     stdout: Vec<u8>,

@@ -156,7 +156,8 @@ impl RestartPolicy {
     /// that `random` gives.
     pub fn delay(&self, failures: u32, random: u64) -> Duration {
         // Validation has refused what is no backoff; a stored recipe of another version may still hold it.
-        Backoff::new(self.initial, self.max).map_or(self.max, |backoff| backoff.delay(failures, random))
+        Backoff::new(self.initial, self.max)
+            .map_or(self.max, |backoff| backoff.delay(failures.saturating_sub(1), random))
     }
 }
 

@@ -6,7 +6,7 @@
 //! finds is read by the next observation as a [`SessionSight`]; every change of it asks for a reconcile.
 //!
 //! A connection that ends is not yet a container that ends: the task connects again. Only what stays broken
-//! for [`RECONNECT_LIMIT`] is a failure, and the engine usually knows long before that the container is gone.
+//! for `RECONNECT_LIMIT` is a failure, and the engine usually knows long before that the container is gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
 use crate::clock::Clock;
-use crate::plan::{Place, SessionSight};
 use crate::output::OutputLines;
+use crate::plan::{Place, SessionSight};
 use crate::plugin::{Conversation, PluginAddress, PluginError, Plugins};
 use crate::slot::Start;
 
@@ -153,11 +153,8 @@ impl Talk {
         let start = &self.opening.start;
         let deadline = Instant::now() + start.recipe.start_timeout;
         let (line, handshake) = self.handshake(deadline).await?;
-        let address = PluginAddress {
-            directory: start.directory.clone(),
-            handshake,
-            identity: start.identity.clone(),
-        };
+        let address =
+            PluginAddress { directory: start.directory.clone(), handshake, identity: start.identity.clone() };
         let mut conversation = self.connect(&address, deadline, self.start_reason()).await?;
         let since = start.ready_at.unwrap_or_else(|| self.shared.clock.now());
         loop {
@@ -176,7 +173,9 @@ impl Talk {
             Some(line) => line.clone().into_bytes(),
             None => match timeout_at(deadline, self.read_line()).await {
                 Ok(line) => line?,
-                Err(_) => return Err(self.failed("no handshake line on standard output within the start timeout")),
+                Err(_) => {
+                    return Err(self.failed("no handshake line on standard output within the start timeout"));
+                }
             },
         };
         let handshake = Handshake::parse(&line).map_err(|error| self.failed(crate::errors::chain(&error)))?;
