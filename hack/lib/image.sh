@@ -4,7 +4,7 @@
 
 # image_put HOST REFERENCE PROGRAM: makes the image, unless the engine has it with the same content.
 image_put() {
-    local host=$1 reference=$2 program=$3 name archive digest
+    local host=$1 reference=$2 program=$3 name archive digest before
     name=$(basename "$program")
     archive=$(mktemp)
     tar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=0755 -C "$(dirname "$program")" -cf "$archive" "$name"
@@ -14,14 +14,22 @@ image_put() {
         say "$reference is in $host already."
     else
         step "Importing $reference into $host"
+        before=$(image_id "$host" "$reference")
         image_import "$host" "$reference" "$name" "$archive"
         image_has_layer "$host" "$reference" "$digest" || die "$host took $reference, but does not have it"
+        # What the name meant before would stay without one. The engine keeps it where it is in use.
+        [[ -z $before ]] || api "$host" DELETE "/images/$before" >/dev/null 2>&1 || true
     fi
     rm -f "$archive"
 }
 
 image_has_layer() {
     api "$1" GET "/images/$2/json" 2>/dev/null | grep -q "$3"
+}
+
+# The id of an image; nothing when there is none.
+image_id() {
+    { api "$1" GET "/images/$2/json" 2>/dev/null || true; } | { grep -o '"Id":"sha256:[0-9a-f]*"' || true; } | cut -d'"' -f4
 }
 
 image_import() {
