@@ -285,8 +285,8 @@ fn run_without_privileges(test: &str) {
         .env(AGAIN, "1")
         .output();
     let Ok(output) = output else { return skipped("setpriv is needed: permissions do not stop root") };
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 // --- editors and other tools
@@ -637,6 +637,20 @@ async fn what_was_removed_while_the_controller_was_down_goes() {
     let mut running = world.start().await;
     assert_eq!(running.initial, Some(vec![key("x"), key("y"), key("z")]), "one look is not enough");
     running.until("both are gone", |running| running.names() == ["y"]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_was_emptied_while_the_controller_was_down_is_empty() {
+    let world = World::new();
+    world.declare("m/a.yaml", &[("x", 1)]);
+    let mut running = world.start().await;
+    running.until_declared("x", 1).await;
+    running.stop().await;
+    world.remove("m/a.yaml");
+    let mut running = world.start().await;
+    running.until_deleted("x").await;
+    running.until_directory(&world.path("m"), None).await;
     running.stop().await;
 }
 

@@ -39,7 +39,7 @@ impl Ledger {
                 .as_ref()
                 .is_none_or(|before| before.file != holding.file || before.generation != holding.generation);
             if moved {
-                self.unsaved.extend(before.map(|before| before.file));
+                // The one that held it before was installed anew or removed: it is stored anyway.
                 self.unsaved.insert(holding.file.clone());
             }
             if changed && let Some(declared) = self.declared(&key, &holding) {

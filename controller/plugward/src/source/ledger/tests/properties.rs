@@ -127,7 +127,7 @@ impl Checked {
             match change {
                 Change::Apply(key, new) => {
                     let old = self.known.get(&key);
-                    self.check_apply(&key, old, &new);
+                    Self::check_apply(&key, old, &new);
                     self.known.insert(key, new);
                 }
                 Change::Delete(key) => {
@@ -164,7 +164,7 @@ impl Checked {
         assert_eq!(told, self.holders());
     }
 
-    fn check_apply(&self, key: &RecordKey, old: Option<&Declared>, new: &Declared) {
+    fn check_apply(key: &RecordKey, old: Option<&Declared>, new: &Declared) {
         let Some(old) = old else {
             assert_eq!(new.generation, 1, "{key} is new");
             return;
@@ -197,15 +197,15 @@ impl Checked {
     fn shown(&self) -> BTreeMap<&'static str, Shown> {
         let shown = FILES.map(|file| {
             let mount = &self.sim.mounts[&PathBuf::from(file).parent().unwrap().to_owned()];
-            let shelf = mount.shown();
-            let shown = match shelf.files.get(&ManifestPath::new(file)) {
+            let visible = mount.shown();
+            let shown = match visible.files.get(&ManifestPath::new(file)) {
                 _ if mount.hidden => Shown::Nothing,
                 Some(Content::Good(records)) => {
                     Shown::Declares(records.iter().map(|record| record.name.clone()).collect())
                 }
                 Some(_) => Shown::Nothing,
                 // An empty directory that never held anything is a mount point without its mount.
-                None if shelf.files.is_empty() && !self.listed.contains(&shelf.number) => Shown::Nothing,
+                None if visible.files.is_empty() && !self.listed.contains(&visible.number) => Shown::Nothing,
                 None => Shown::Absent,
             };
             (file, shown)

@@ -228,7 +228,7 @@ impl Sim {
 
     pub(super) fn directory_problem(&self, directory: &str) -> Option<DirectoryProblem> {
         let mut directories = self.ledger.directories();
-        directories.find(|(path, _)| **path == PathBuf::from(directory)).unwrap().1.cloned()
+        directories.find(|(path, _)| path.as_path() == std::path::Path::new(directory)).unwrap().1.cloned()
     }
 
     pub(super) fn keys(&self) -> Vec<RecordKey> {
