@@ -69,7 +69,8 @@ pub enum FindError {
 impl Surroundings {
     /// Those of this process.
     pub fn of_process() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             root: rustix::process::geteuid().is_root(),
             state_home: variable("XDG_STATE_HOME"),
@@ -88,7 +89,8 @@ impl Surroundings {
         }
         let home = || self.home.as_ref().map(|home| home.join(".local/state"));
         let base = self.state_home.clone().or_else(home);
-        base.map(|base| base.join("plugward")).ok_or(NoDefault { flag: "--state-dir", variable: "XDG_STATE_HOME" })
+        base.map(|base| base.join("plugward"))
+            .ok_or(NoDefault { flag: "--state-dir", variable: "XDG_STATE_HOME" })
     }
 
     /// The default run directory.
@@ -100,7 +102,8 @@ impl Surroundings {
             return Ok(PathBuf::from("/run/plugward"));
         }
         let base = self.runtime_directory.clone();
-        base.map(|base| base.join("plugward")).ok_or(NoDefault { flag: "--run-dir", variable: "XDG_RUNTIME_DIR" })
+        base.map(|base| base.join("plugward"))
+            .ok_or(NoDefault { flag: "--run-dir", variable: "XDG_RUNTIME_DIR" })
     }
 }
 
@@ -134,7 +137,8 @@ impl RunDirectory {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {
                 found.push(last);
-                let name = |found: &Self| found.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name =
+                    |found: &Self| found.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let mut clusters: Vec<String> = found.iter().map(name).collect();
                 clusters.sort();
                 Err(FindError::Several { directory: run_directory.to_owned(), clusters })

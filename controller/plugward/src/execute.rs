@@ -162,12 +162,12 @@ impl Run<'_> {
             Step::DropOutgoing { slot } => {
                 let mut dropped = None;
                 self.change(slot, |stored| dropped = stored.outgoing.take()).await?;
-                self.remove_directory_of(dropped)?;
+                remove_directories_of(dropped)?;
             }
             Step::Forget { slot } => {
                 let stored = self.executor.state.slot(self.instance, slot);
                 self.executor.state.forget_slot(self.instance, slot).await?;
-                self.remove_directory_of(stored.current.into_iter().chain(stored.outgoing))?;
+                remove_directories_of(stored.current.into_iter().chain(stored.outgoing))?;
             }
         }
         Ok(Flow::Continue)
@@ -227,7 +227,7 @@ impl Run<'_> {
             }
         })
         .await?;
-        self.remove_directory_of(dropped)?;
+        remove_directories_of(dropped)?;
         let book = &self.executor.book;
         match (&new.before, reason) {
             (Before::Ended(ended), _) => {
@@ -321,11 +321,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Nobody uses the directories of starts that are no longer remembered.
-    fn remove_directory_of(&self, starts: impl IntoIterator<Item = Start>) -> Result<(), ReconcileError> {
-        starts.into_iter().try_for_each(|start| remove_directory(&start.directory))
-    }
-
     // --- containers ---
 
     fn current(&self, slot: &SlotName) -> Result<Start, ReconcileError> {
@@ -348,7 +343,7 @@ impl Run<'_> {
             slot,
             &start,
             image,
-            identity.certificate_pem().to_owned(),
+            identity.certificate_pem(),
         );
         let spec = match spec {
             Ok(spec) => spec,
@@ -363,13 +358,14 @@ impl Run<'_> {
                 }
                 id
             }
-            Ok(Created::AlreadyExists) => match self.ours(&*engine, slot, &start).await? {
-                Some(id) => id,
-                None => {
-                    let message = format!("the name {} is taken by a container that is not ours", start.container);
+            Ok(Created::AlreadyExists) => {
+                let Some(id) = self.ours(&*engine, slot, &start).await? else {
+                    let name = &start.container;
+                    let message = format!("the name {name} is taken by a container that is not ours");
                     return self.start_failed(slot, &start, message).await;
-                }
-            },
+                };
+                id
+            }
             Err(error) => return self.refused(slot, &start, error).await,
         };
         self.create_took = began.elapsed();
@@ -418,7 +414,8 @@ impl Run<'_> {
         noted?;
         match started {
             Ok(Started::Started | Started::AlreadyStarted) => {
-                let timing = Timing { create: self.create_took, start: began.elapsed(), started: Instant::now() };
+                let timing =
+                    Timing { create: self.create_took, start: began.elapsed(), started: Instant::now() };
                 self.executor.timings.put(start.container.clone(), timing);
                 tracing::info!(%slot, container = start.container, "started");
                 let message = format!("started container {}", start.container);
@@ -561,6 +558,11 @@ fn remove_directory(path: &Path) -> Result<(), ReconcileError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Nobody uses the directories of starts that are no longer remembered.
+fn remove_directories_of(starts: impl IntoIterator<Item = Start>) -> Result<(), ReconcileError> {
+    starts.into_iter().try_for_each(|start| remove_directory(&start.directory))
 }
 
 /// Removes directories that a crash left: those of no remembered start.

@@ -76,7 +76,11 @@ impl Metrics {
                 &["plugin_instance", "slot"],
             )?,
             reconciles: counter("reconcile_total", "Reconciles of instances, by result.", &["result"])?,
-            reconcile_seconds: histogram("reconcile_duration_seconds", "How long reconciles took.", &["result"])?,
+            reconcile_seconds: histogram(
+                "reconcile_duration_seconds",
+                "How long reconciles took.",
+                &["result"],
+            )?,
             queue_adds: counter("workqueue_adds_total", "Requests that the work queue took.", &["priority"])?,
             queue_retries: counter("workqueue_retries_total", "Retries after failed reconciles.", &[])?,
             queue_seconds: histogram(
@@ -84,14 +88,30 @@ impl Metrics {
                 "How long requests waited after they were due.",
                 &[],
             )?,
-            queue_depth: gauge("workqueue_depth", "Instances in the work queue, by what they do.", &["state"])?,
-            manifest_files: gauge("manifest_files", "Manifest files, by whether they can be used.", &["state"])?,
+            queue_depth: gauge(
+                "workqueue_depth",
+                "Instances in the work queue, by what they do.",
+                &["state"],
+            )?,
+            manifest_files: gauge(
+                "manifest_files",
+                "Manifest files, by whether they can be used.",
+                &["state"],
+            )?,
             manifest_errors: IntGauge::new(
                 "plugward_manifest_errors",
                 "Errors in manifest files and directories that stand now.",
             )?,
-            engine_calls: counter("engine_calls_total", "Calls to engines, by result.", &["operation", "result"])?,
-            engine_seconds: histogram("engine_call_duration_seconds", "How long calls to engines took.", &["operation"])?,
+            engine_calls: counter(
+                "engine_calls_total",
+                "Calls to engines, by result.",
+                &["operation", "result"],
+            )?,
+            engine_seconds: histogram(
+                "engine_call_duration_seconds",
+                "How long calls to engines took.",
+                &["operation"],
+            )?,
             engine_up: gauge("engine_up", "Whether the engine of a runtime answers.", &["plugin_runtime"])?,
             build: gauge("build_info", "1, with the version of the program.", &["version"])?,
         };

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use hmac::{Hmac, Mac};
 use plugward_api::Name;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// Labels that every container of ours carries.
 pub mod label {
@@ -80,11 +79,8 @@ pub fn container_name(
     spec_hash: &str,
     start: u64,
 ) -> String {
-    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(cluster.as_str().as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(format!("{instance}\0{slot}\0{spec_hash}\0{start}").as_bytes());
-    let suffix: String = base32(&mac.finalize().into_bytes()).take(5).collect();
+    let digest = Sha256::digest(format!("{cluster}\0{instance}\0{slot}\0{spec_hash}\0{start}"));
+    let suffix: String = base32(&digest).take(5).collect();
     format!("plugward-{instance}-{slot}-{suffix}")
 }
 

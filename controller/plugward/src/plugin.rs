@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use go_plugin::external::Bytes;
-use go_plugin::{ConnectError, Handshake, Health, Identity, Plugin, SocketAddress, SocketError, StdioChannel};
+use go_plugin::{
+    ConnectError, Handshake, Health, Identity, Plugin, SocketAddress, SocketError, StdioChannel,
+};
 
 use crate::errors::chain;
 use crate::names::PLUGIN_SIDE_DIRECTORY;
@@ -103,10 +105,9 @@ impl Plugins for SocketPlugins {
             }
             None => None,
         };
-        let plugin = Plugin::connect(&socket, settings, CALL_LIMIT).await.map_err(|error| PluginError {
-            permanent: stays(&error),
-            message: chain(&error),
-        })?;
+        let plugin = Plugin::connect(&socket, settings, CALL_LIMIT)
+            .await
+            .map_err(|error| PluginError { permanent: stays(&error), message: chain(&error) })?;
         Ok(Arc::new(SocketConversation(plugin)))
     }
 }

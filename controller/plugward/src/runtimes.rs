@@ -65,8 +65,10 @@ fn conclude(view: &View, name: &Name, runtime: &PluginRuntime, generation: u64) 
             let available = if knows {
                 (ConditionStatus::True, "Available", String::new())
             } else {
-                let message =
-                    format!("the engine has no OCI runtime {wanted:?}; it has {}", info.oci_runtimes.join(", "));
+                let message = format!(
+                    "the engine has no OCI runtime {wanted:?}; it has {}",
+                    info.oci_runtimes.join(", ")
+                );
                 (ConditionStatus::False, "OciRuntimeUnknown", message)
             };
             let engine = EngineStatus {

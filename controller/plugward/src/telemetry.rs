@@ -29,8 +29,8 @@ pub struct InvalidFilter {
 pub fn init(filter: &str, format: LogFormat) -> Result<(), InvalidFilter> {
     // The engine client logs whole requests below this level, with the environment of containers.
     let capped = format!("{filter},{}", plugward_engine::docker::LOG_CAP);
-    let filter = EnvFilter::try_new(&capped)
-        .map_err(|source| InvalidFilter { filter: filter.to_owned(), source })?;
+    let filter =
+        EnvFilter::try_new(&capped).map_err(|source| InvalidFilter { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),

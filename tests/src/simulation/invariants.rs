@@ -78,7 +78,8 @@ pub fn in_peace(world: &World, declared: &BTreeMap<&'static str, u32>) -> Result
         );
         let running = world.running(instance);
         promise!(running.len() == 1, "promise 1: {} containers of {instance} run", running.len());
-        let ran = running[0].spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value.clone());
+        let ran =
+            running[0].spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value.clone());
         promise!(
             ran == Some(variant.to_string()),
             "promise 2: {instance} runs variant {ran:?}, and {variant} is declared"
@@ -105,7 +106,12 @@ pub fn in_peace(world: &World, declared: &BTreeMap<&'static str, u32>) -> Result
         wanted.len()
     );
     promise!(
-        view.records.get(&RecordKey { kind: Kind::PluginInstance, name: "hostile".parse().map_err(|_| Broken("a name".into()))? }).is_some(),
+        view.records
+            .get(&RecordKey {
+                kind: Kind::PluginInstance,
+                name: "hostile".parse().map_err(|_| Broken("a name".into()))?
+            })
+            .is_some(),
         "promise 9: the hostile instance is not declared any more"
     );
     nothing_secret_is_shown(world)
@@ -118,8 +124,12 @@ pub fn in_peace(world: &World, declared: &BTreeMap<&'static str, u32>) -> Result
 pub fn adopted(world: &World, before: &BTreeMap<String, String>) -> Result<(), Broken> {
     for (instance, id) in before {
         let container = world.engine.container(id);
-        let runs = container.is_some_and(|container| matches!(container.state, ContainerState::Running { .. }));
-        promise!(runs, "promise 7: the ready container of {instance} did not outlive the controller's restart");
+        let runs =
+            container.is_some_and(|container| matches!(container.state, ContainerState::Running { .. }));
+        promise!(
+            runs,
+            "promise 7: the ready container of {instance} did not outlive the controller's restart"
+        );
     }
     Ok(())
 }
@@ -158,10 +168,7 @@ fn nothing_secret_is_shown(world: &World) -> Result<(), Broken> {
         promise!(!status.contains(SECRET), "promise 10: the status of {instance} shows a secret");
     }
     let metrics = view.metrics.render().map_err(|error| Broken(error.to_string()))?;
-    promise!(
-        !String::from_utf8_lossy(&metrics).contains(SECRET),
-        "promise 10: the metrics show a secret"
-    );
+    promise!(!String::from_utf8_lossy(&metrics).contains(SECRET), "promise 10: the metrics show a secret");
     private(&world.state())
 }
 

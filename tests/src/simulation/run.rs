@@ -52,12 +52,7 @@ struct Play {
 pub async fn run(seed: u64) -> Result<(), Failure> {
     let schedule = Schedule::of(seed);
     let world = World::new(seed).await;
-    let mut play = Play {
-        world,
-        began: Instant::now(),
-        declared: BTreeMap::new(),
-        image: None,
-    };
+    let mut play = Play { world, began: Instant::now(), declared: BTreeMap::new(), image: None };
     let done = play.play(&schedule).await;
     let at = play.began.elapsed();
     play.world.crash().await;
@@ -181,7 +176,11 @@ impl Play {
     }
 
     /// The next controller starts, and adopts what was ready.
-    async fn change_controller(&mut self, ready: BTreeMap<String, String>, seconds: u64) -> Result<(), Broken> {
+    async fn change_controller(
+        &mut self,
+        ready: BTreeMap<String, String>,
+        seconds: u64,
+    ) -> Result<(), Broken> {
         self.pass(Duration::from_secs(seconds)).await?;
         self.world.boot().await;
         self.pass(ADOPTION_TIME).await?;
@@ -231,7 +230,8 @@ impl Play {
     }
 
     fn take_image_away(&mut self) {
-        let id = self.world.engine.containers().iter().find(|c| c.spec.image == IMAGE).map(|c| c.image_id.clone());
+        let id =
+            self.world.engine.containers().iter().find(|c| c.spec.image == IMAGE).map(|c| c.image_id.clone());
         if let Some(id) = id {
             // A second name keeps the image for its return.
             self.world.engine.tag_image(&id, "kept:1");

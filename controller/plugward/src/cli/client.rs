@@ -31,7 +31,8 @@ pub(super) struct Controller {
 impl Which {
     /// Finds the controller.
     pub(super) fn controller(&self) -> Result<Controller, Failed> {
-        let directory = self.run_dir.clone().map_or_else(|| Surroundings::of_process().run_directory(), Ok)?;
+        let directory =
+            self.run_dir.clone().map_or_else(|| Surroundings::of_process().run_directory(), Ok)?;
         let found = RunDirectory::find(&directory, self.cluster_id.as_ref())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Controller { socket: found.control_socket(), runtime })

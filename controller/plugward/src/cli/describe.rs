@@ -34,7 +34,9 @@ enum Subject {
 fn subject(text: &str) -> Result<Subject, String> {
     match text {
         "manifests" | "manifest" => Ok(Subject::Manifests),
-        other => kind(other).map(Subject::Record).map_err(|_| "expected instance, runtime or manifests".to_owned()),
+        other => {
+            kind(other).map(Subject::Record).map_err(|_| "expected instance, runtime or manifests".to_owned())
+        }
     }
 }
 
@@ -150,7 +152,8 @@ impl Page {
     }
 
     fn last_exit(&mut self, exit: &Value, now: Timestamp) {
-        let code = exit.get("code").and_then(Value::as_i64).map(|code| format!(", code {code}")).unwrap_or_default();
+        let code =
+            exit.get("code").and_then(Value::as_i64).map(|code| format!(", code {code}")).unwrap_or_default();
         let message = text(exit, "/message");
         let message = if message.is_empty() { String::new() } else { format!(": {message}") };
         let _ = writeln!(

@@ -34,7 +34,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         let object = controller.get(kind, name)?;
         match arguments.output {
             Output::Json | Output::Yaml => print_value(&object, arguments.output)?,
-            Output::Table | Output::Wide => print(&records(kind, &[object], arguments.output, Timestamp::now()))?,
+            Output::Table | Output::Wide => {
+                print(&records(kind, &[object], arguments.output, Timestamp::now()))?;
+            }
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -68,9 +70,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
 fn tell_of_bad_manifests(controller: &client::Controller) -> Result<(), Failed> {
     let manifests = controller.manifests()?;
     let count = |pointer: &str, bad: &dyn Fn(&Value) -> bool| {
-        manifests.pointer(pointer).and_then(Value::as_array).map_or(0, |all| all.iter().filter(|one| bad(one)).count())
+        manifests
+            .pointer(pointer)
+            .and_then(Value::as_array)
+            .map_or(0, |all| all.iter().filter(|one| bad(one)).count())
     };
-    let files = count("/files", &|file| file["problems"].as_array().is_some_and(|problems| !problems.is_empty()));
+    let files =
+        count("/files", &|file| file["problems"].as_array().is_some_and(|problems| !problems.is_empty()));
     let directories = count("/directories", &|directory| directory["problem"].is_string());
     if files + directories > 0 {
         eprintln!(
@@ -80,22 +86,36 @@ fn tell_of_bad_manifests(controller: &client::Controller) -> Result<(), Failed> 
     Ok(())
 }
 
+/// Makes the cells of an object.
+type Row = fn(&Value, Timestamp) -> Vec<String>;
+
 fn records(kind: Kind, objects: &[Value], output: Output, now: Timestamp) -> String {
     let wide = output == Output::Wide;
-    let (titles, row): (&[&str], fn(&Value, Timestamp) -> Vec<String>) = match (kind, wide) {
-        (Kind::PluginInstance, false) => (
-            &["NAME", "PLUGIN", "RUNTIME", "PHASE", "READY", "RESTARTS", "AGE"],
-            instance,
-        ),
+    let (titles, row): (&[&str], Row) = match (kind, wide) {
+        (Kind::PluginInstance, false) => {
+            (&["NAME", "PLUGIN", "RUNTIME", "PHASE", "READY", "RESTARTS", "AGE"], instance)
+        }
         (Kind::PluginInstance, true) => (
-            &["NAME", "PLUGIN", "RUNTIME", "PHASE", "READY", "RESTARTS", "AGE", "TYPE", "VERSION", "IMAGE", "CONTAINER", "MOUNTS"],
+            &[
+                "NAME",
+                "PLUGIN",
+                "RUNTIME",
+                "PHASE",
+                "READY",
+                "RESTARTS",
+                "AGE",
+                "TYPE",
+                "VERSION",
+                "IMAGE",
+                "CONTAINER",
+                "MOUNTS",
+            ],
             instance_wide,
         ),
         (Kind::PluginRuntime, false) => (&["NAME", "OCI-RUNTIME", "REACHABLE", "INSTANCES"], runtime),
-        (Kind::PluginRuntime, true) => (
-            &["NAME", "OCI-RUNTIME", "REACHABLE", "INSTANCES", "ENGINE", "VERSION", "API"],
-            runtime_wide,
-        ),
+        (Kind::PluginRuntime, true) => {
+            (&["NAME", "OCI-RUNTIME", "REACHABLE", "INSTANCES", "ENGINE", "VERSION", "API"], runtime_wide)
+        }
     };
     let mut rows = vec![titles.iter().map(|title| (*title).to_owned()).collect()];
     rows.extend(objects.iter().map(|object| row(object, now)));
@@ -104,7 +124,8 @@ fn records(kind: Kind, objects: &[Value], output: Output, now: Timestamp) -> Str
 
 fn instance(object: &Value, now: Timestamp) -> Vec<String> {
     let slots = slots(object);
-    let ready = slots.iter().filter(|slot| slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty()));
+    let ready =
+        slots.iter().filter(|slot| slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty()));
     let restarts: u64 = slots.iter().filter_map(|slot| slot["restarts"].as_u64()).sum();
     let since = condition(object, "Accepted").and_then(|condition| time(condition, "/lastTransitionTime"));
     vec![
@@ -142,7 +163,9 @@ fn runtime(object: &Value, _: Timestamp) -> Vec<String> {
     vec![
         text(object, "/metadata/name").to_owned(),
         text(object, "/spec/ociRuntime").to_owned(),
-        condition(object, "EngineReachable").map_or("Unknown", |condition| text(condition, "/status")).to_owned(),
+        condition(object, "EngineReachable")
+            .map_or("Unknown", |condition| text(condition, "/status"))
+            .to_owned(),
         object.pointer("/status/instances").and_then(Value::as_u64).unwrap_or(0).to_string(),
     ]
 }

@@ -15,7 +15,13 @@ use crate::telemetry::{self, LogFormat};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A directory with manifests (*.yaml, *.yml, *.json). May be given several times.
-    #[arg(long, value_name = "DIR", env = "PLUGWARD_MANIFESTS", value_delimiter = ':', default_value = "/etc/plugward/manifests")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PLUGWARD_MANIFESTS",
+        value_delimiter = ':',
+        default_value = "/etc/plugward/manifests"
+    )]
     manifests: Vec<PathBuf>,
 
     /// Where the controller keeps what it must know again after a restart
@@ -87,5 +93,6 @@ fn group_number(group: &str) -> Result<u32, Failed> {
         let mut fields = line.split(':');
         (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
-    number.ok_or_else(|| format!("there is no group {group:?}: make it, or give --socket-group another").into())
+    number
+        .ok_or_else(|| format!("there is no group {group:?}: make it, or give --socket-group another").into())
 }

@@ -1,5 +1,7 @@
 //! Tables as kubectl prints them: columns as wide as their cells, three spaces apart, no lines.
 
+use std::fmt::Write;
+
 /// Lays out rows. All have as many cells as the first, which holds the titles.
 pub(super) fn layout(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
@@ -9,7 +11,7 @@ pub(super) fn layout(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:<width$}   "));
+            let _ = write!(line, "{cell:<width$}   ");
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -33,7 +33,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     let run_directory = arguments.run_dir.clone().or_else(|| Surroundings::of_process().run_directory().ok());
     let cluster = arguments.cluster_id.clone().unwrap_or_else(|| ClusterId::from_random([0; 10]));
-    let mount_socket_directory = run_directory.map(|directory| RunDirectory::new(&directory, &cluster).mounts());
+    let mount_socket_directory =
+        run_directory.map(|directory| RunDirectory::new(&directory, &cluster).mounts());
     let mut check = Check { rules: Rules { mount_socket_directory }, ..Check::default() };
     for path in &arguments.paths {
         check.path(path);
@@ -68,10 +69,13 @@ impl Check {
         match fs::read_dir(path) {
             Ok(entries) => {
                 let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-                files.retain(|file| file.file_name().is_some_and(|name| source::is_manifest(name.as_encoded_bytes())));
+                files.retain(|file| {
+                    file.file_name().is_some_and(|name| source::is_manifest(name.as_encoded_bytes()))
+                });
                 files.sort();
                 if files.is_empty() {
-                    self.problems.push(format!("{}: no manifests (*.yaml, *.yml, *.json) in it", path.display()));
+                    self.problems
+                        .push(format!("{}: no manifests (*.yaml, *.yml, *.json) in it", path.display()));
                 }
                 for file in files {
                     self.file(&file);

@@ -88,7 +88,9 @@ pub fn bind_control(path: &Path, group: Option<u32>) -> Result<UnixListener, Lis
 /// # Errors
 /// When it is taken or not ours.
 pub async fn bind_metrics(address: &str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError::Port { address: address.to_owned(), source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError::Port { address: address.to_owned(), source })
 }
 
 /// Answers on the control socket until `stop`.

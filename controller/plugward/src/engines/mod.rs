@@ -14,8 +14,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use plugward_api::Name;
-use plugward_engine::{Engine, EngineError, EngineInfo, EventKind};
 use plugward_engine::watch::{Signal, WatchOptions, watch};
+use plugward_engine::{Engine, EngineError, EngineInfo, EventKind};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -243,12 +243,7 @@ impl Engines {
                 let span = tracing::info_span!("engine", host = host.as_deref().unwrap_or("default"));
                 let follow = Follow::new(self.shared.clone(), host, engine.clone());
                 let task = tokio::spawn(follow.run().instrument(span)).abort_handle();
-                Link {
-                    engine: Some(engine),
-                    status: LinkStatus::Connecting,
-                    absence: None,
-                    task: Some(task),
-                }
+                Link { engine: Some(engine), status: LinkStatus::Connecting, absence: None, task: Some(task) }
             }
             Err(error) => {
                 tracing::warn!(host, error = crate::errors::chain(&error), "engine address cannot be used");

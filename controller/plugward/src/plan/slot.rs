@@ -153,7 +153,8 @@ impl SlotPlanner<'_> {
             };
             return self.ended(start, *reason, exit, Some(container));
         }
-        let moved = matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
+        let moved =
+            matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
         if moved || !start.hash.satisfies(&self.target.hash) {
             return self.replace(start, Some(container));
         }
@@ -341,7 +342,8 @@ impl SlotPlanner<'_> {
 
     /// Takes up a start that is stored but does not run.
     fn make(&mut self, start: &Start) -> Outlook {
-        let moved = matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
+        let moved =
+            matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
         if moved || !start.hash.satisfies(&self.target.hash) {
             // It never ran: the edit takes its place.
             if let Some(obstacle) = self.obstacle() {

@@ -235,7 +235,6 @@ fn failures_are_forgotten_after_a_stable_time() {
 #[test]
 fn a_paused_container_is_left_alone() {
     let mut scene = Scene::new().ready();
-    scene.sight().containers[0].state =
-        ContainerState::Running { started_at: at(2), pid: 7, paused: true };
+    scene.sight().containers[0].state = ContainerState::Running { started_at: at(2), pid: 7, paused: true };
     golden("paused", &scene);
 }

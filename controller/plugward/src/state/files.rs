@@ -231,7 +231,9 @@ pub(super) fn remove(path: &Path) -> Result<(), StateError> {
 pub(super) fn remove_empty_directory(path: &Path) -> Result<(), StateError> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Ok(())
+        }
         Err(source) => Err(StateError::List { path: path.to_owned(), source }),
     }
 }

@@ -32,10 +32,9 @@ pub(super) fn load_or_create(path: &Path, wanted: Option<&ClusterId>) -> Result<
         None => create(path, wanted)?,
     };
     match wanted {
-        Some(wanted) if *wanted != file.cluster_id => Err(StateError::OtherCluster {
-            kept: file.cluster_id.to_string(),
-            wanted: wanted.to_string(),
-        }),
+        Some(wanted) if *wanted != file.cluster_id => {
+            Err(StateError::OtherCluster { kept: file.cluster_id.to_string(), wanted: wanted.to_string() })
+        }
         _ => Ok(Cluster { id: file.cluster_id, hash_key: HashKey::new(file.hash_key) }),
     }
 }
@@ -52,6 +51,8 @@ fn create(path: &Path, wanted: Option<&ClusterId>) -> Result<ClusterFile, StateE
 
 fn random<const N: usize>() -> Result<[u8; N], StateError> {
     let mut bytes = [0; N];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(StateError::Random)?;
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(StateError::Random)?;
     Ok(bytes)
 }

@@ -189,12 +189,8 @@ impl Book {
     #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
     fn take_dirty(
         &self,
-    ) -> (
-        BTreeSet<(Kind, Name)>,
-        Vec<(Name, InstanceStatus)>,
-        Vec<(Name, RuntimeStatus)>,
-        Vec<(Kind, Name)>,
-    ) {
+    ) -> (BTreeSet<(Kind, Name)>, Vec<(Name, InstanceStatus)>, Vec<(Name, RuntimeStatus)>, Vec<(Kind, Name)>)
+    {
         let mut pages = self.lock();
         let dirty = std::mem::take(&mut pages.dirty);
         let (mut instances, mut runtimes, mut gone) = (Vec::new(), Vec::new(), Vec::new());

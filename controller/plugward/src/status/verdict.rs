@@ -7,7 +7,8 @@ use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
 use crate::desired::{Desired, KeptBecause};
 use crate::names::SlotName;
 use crate::plan::{
-    EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, SessionSight, Situation, Target, UpdateState,
+    EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, SessionSight, Situation, Target,
+    UpdateState,
 };
 use crate::slot::Slot;
 
@@ -109,8 +110,9 @@ fn runtime_available(
     });
     match unknown {
         Some(obstacle) => {
-            let message =
-                format!("{obstacle}; register it with the engine, or name another in the runtime's ociRuntime");
+            let message = format!(
+                "{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"
+            );
             finding(condition, ConditionStatus::False, "OciRuntimeUnknown", message)
         }
         None => finding(condition, ConditionStatus::True, "Available", ""),
@@ -279,8 +281,7 @@ pub fn slot_statuses(
             .get(name)
             .zip(start)
             .and_then(|(sight, start)| sight.containers.iter().find(|seen| seen.name == start.container));
-        let ready =
-            plan.outlooks.get(name).is_some_and(|outlook| outlook.state == OutlookState::Ready);
+        let ready = plan.outlooks.get(name).is_some_and(|outlook| outlook.state == OutlookState::Ready);
         let end = start.and_then(|start| start.end.as_ref());
         SlotStatus {
             name: name.to_string(),
@@ -295,7 +296,7 @@ pub fn slot_statuses(
             backoff_until: end.map(|end| end.retry_at).filter(|until| *until > situation.now),
             failures: slot.failures,
             last_exit: slot.last_exit.clone(),
-            start_times: start.map(|start| start.times.clone()).unwrap_or_default(),
+            start_times: start.map(|start| start.times).unwrap_or_default(),
         }
     };
     stored.iter().map(status).collect()

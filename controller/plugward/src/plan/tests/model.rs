@@ -1,8 +1,8 @@
 //! A model of the world that carries out plans, and properties of all plans that it can be brought into.
 
-use proptest::prelude::*;
 use plugward_api::RestartReason;
 use plugward_engine::ContainerState;
+use proptest::prelude::*;
 
 use super::scene::{Scene, at, exited, running, sighting};
 use crate::names::SlotName;
@@ -86,7 +86,9 @@ impl World {
                 }
                 container.session = SessionSight::None;
             }
-            (Happening::Removed, Some(_)) => sight.containers.retain(|seen| Some(&seen.name) != name.as_ref()),
+            (Happening::Removed, Some(_)) => {
+                sight.containers.retain(|seen| Some(&seen.name) != name.as_ref());
+            }
             (Happening::Ready, Some(container)) if container.session == SessionSight::Connecting => {
                 container.session = SessionSight::Ready { handshake: "line".into(), since: now };
             }
@@ -104,11 +106,8 @@ impl World {
                 self.scene.target().engine = Scene::new().moved().target().engine.clone();
             }
             (Happening::Image(there), _) => {
-                self.scene.target().image = if *there {
-                    ImageSight::Found { id: "sha256:feed".into() }
-                } else {
-                    ImageSight::Missing
-                };
+                self.scene.target().image =
+                    if *there { ImageSight::Found { id: "sha256:feed".into() } } else { ImageSight::Missing };
             }
             (Happening::Turn(may), _) => self.scene.situation.may_replace = *may,
             (Happening::Restarted, _) => {

@@ -10,9 +10,7 @@ use plugward_api::status::StartTimes;
 use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
-use crate::plan::{
-    Absence, EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target,
-};
+use crate::plan::{Absence, EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target};
 use crate::recipe::{ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
 use crate::slot::{Edit, End, EngineRef, Start, StoredIdentity};
 
@@ -192,11 +190,8 @@ impl Scene {
 
     /// The record names another engine.
     pub(super) fn moved(mut self) -> Self {
-        self.target().engine = EngineSight::Up {
-            engine: engine("ENGINE-B"),
-            oci_runtimes: vec!["runc".into()],
-            absence: None,
-        };
+        self.target().engine =
+            EngineSight::Up { engine: engine("ENGINE-B"), oci_runtimes: vec!["runc".into()], absence: None };
         self
     }
 
