@@ -97,5 +97,5 @@ impl Manifest {
 
 /// A file of these records.
 pub(super) fn file(records: &[Manifest]) -> String {
-    records.iter().map(|record| format!("---\n{}\n", record.document())).collect()
+    records.iter().flat_map(|record| ["---\n".to_owned(), record.document(), "\n".to_owned()]).collect()
 }

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 /// One scrape.
 #[derive(Debug, Clone)]
-pub struct Metrics(BTreeMap<String, f64>);
+pub struct Metrics(BTreeMap<String, String>);
 
 impl Metrics {
     pub(super) fn parse(text: &str) -> Self {
         let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
-            Some((series.to_owned(), value.parse().ok()?))
+            Some((series.to_owned(), value.to_owned()))
         });
         Self(series.collect())
     }
 
     /// The value of a series, written as the port writes it: `name{label="value"}` with labels in alphabetical order.
     pub fn get(&self, series: &str) -> Option<f64> {
-        self.0.get(series).copied()
+        self.0.get(series)?.parse().ok()
     }
 
     /// How often an instance was restarted for a reason.
@@ -40,9 +40,13 @@ impl Metrics {
         self.0.keys().map(String::as_str).filter(|series| series.contains(&label)).collect()
     }
 
-    /// The sum of a family's series.
-    pub fn sum(&self, family: &str) -> f64 {
-        let of_family = |series: &str| series.split('{').next() == Some(family);
-        self.0.iter().filter(|(series, _)| of_family(series)).map(|(_, value)| value).sum()
+    /// The sum of a counter's series.
+    ///
+    /// # Panics
+    /// When one is no whole number.
+    pub fn total(&self, counter: &str) -> u64 {
+        let of_counter = |series: &str| series.split('{').next() == Some(counter);
+        let series = self.0.iter().filter(|(series, _)| of_counter(series));
+        series.map(|(_, value)| value.parse::<u64>().expect("a counter of whole things")).sum()
     }
 }

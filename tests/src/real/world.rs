@@ -328,7 +328,7 @@ impl World {
         .await
     }
 
-    /// Waits until an instance is ready, as its record wants it now.
+    /// Waits until an instance is ready as its record wants it now, and nothing of it is about to be replaced.
     pub async fn until_ready(&self, instance: &str) -> SlotStatus {
         let generation = self.generation(instance).await;
         let status = self
@@ -336,6 +336,7 @@ impl World {
                 status.phase == Phase::Ready
                     && status.observed_generation >= generation
                     && status.conditions.is_true(InstanceCondition::Ready)
+                    && progressing(status) == Some("UpToDate")
                     && slot(status).container_id.is_some()
             })
             .await;
@@ -543,6 +544,10 @@ async fn remove(engine: &TestEngine, container: &ContainerId) {
 pub fn slot(status: &InstanceStatus) -> &SlotStatus {
     static NONE: std::sync::OnceLock<SlotStatus> = std::sync::OnceLock::new();
     status.slots.first().unwrap_or_else(|| NONE.get_or_init(SlotStatus::default))
+}
+
+fn progressing(status: &InstanceStatus) -> Option<&str> {
+    status.conditions.get(InstanceCondition::Progressing).map(|condition| condition.reason.as_str())
 }
 
 /// How often a slot was restarted, by reason.

@@ -188,7 +188,7 @@ async fn restarted(world: &World, slot: &SlotStatus, reason: &str) {
     assert_eq!(slot.failures, 0);
     let metrics = world.metrics().await;
     assert_eq!(metrics.restarts("counter", reason), Some(1.0));
-    assert_eq!(metrics.sum("plugward_plugin_restarts_total"), 1.0);
+    assert_eq!(metrics.total("plugward_plugin_restarts_total"), 1);
     world.settle().await;
     assert_eq!(world.containers().await.len(), 1, "the dead container is gone");
 }

@@ -1,6 +1,7 @@
 //! Promise 1: a declared plugin runs, an edit changes it, a removed record removes it.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use plugward_api::{InstanceCondition, Phase, SlotStatus};
 use plugward_tests::real::{
@@ -46,9 +47,9 @@ async fn an_edit_of_what_a_container_is_made_of_replaces_it_once() {
     on_each_engine(|world| async move {
         world.tag(COUNTER, "2").await;
         let runtime = runtime(&world.engine.host);
-        world.declare("runtime.yaml", &[runtime.clone()]);
+        world.declare("runtime.yaml", slice::from_ref(&runtime));
         let first = counter("counter");
-        world.declare("counter.yaml", &[first.clone()]);
+        world.declare("counter.yaml", slice::from_ref(&first));
         world.start().await;
         let mut before = world.until_ready("counter").await;
 
@@ -69,7 +70,7 @@ async fn an_edit_of_what_a_container_is_made_of_replaces_it_once() {
         assert_eq!(seen["HostConfig"]["NanoCpus"], 250_000_000);
         assert_eq!(seen["HostConfig"]["PidsLimit"], 50);
         assert_eq!(seen["Config"]["Image"], format!("{}:2", world.repository()));
-        assert_eq!(world.metrics().await.sum("plugward_plugin_restarts_total"), 0.0, "an edit is no restart");
+        assert_eq!(world.metrics().await.total("plugward_plugin_restarts_total"), 0, "an edit is no restart");
     })
     .await;
 }
@@ -79,7 +80,7 @@ async fn an_edit_of_anything_else_replaces_nothing() {
     on_each_engine(|world| async move {
         world.declare_runtime();
         let first = counter("counter");
-        world.declare("counter.yaml", &[first.clone()]);
+        world.declare("counter.yaml", slice::from_ref(&first));
         world.start().await;
         let before = world.until_ready("counter").await;
         let starts = world.starts("counter");

@@ -64,9 +64,9 @@ async fn nothing_is_removed_as_undeclared_while_the_manifests_are_missing() {
         world.start().await;
         world.wait("the missing directory is told", async || missing(&world).await).await;
         // The controller looks at what nobody declares, and looks again.
-        let reconciles = async || world.metrics().await.sum("plugward_reconcile_total");
+        let reconciles = async || world.metrics().await.total("plugward_reconcile_total");
         let before = reconciles().await;
-        world.wait("it looks again", async || (reconciles().await >= before + 2.0).then_some(())).await;
+        world.wait("it looks again", async || (reconciles().await >= before + 2).then_some(())).await;
         runs(&world, &left_over).await;
 
         fs::rename(&away, world.manifests()).unwrap();

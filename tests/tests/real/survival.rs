@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use plugward_api::SlotStatus;
@@ -220,9 +223,13 @@ async fn a_state_directory_that_cannot_be_used_is_told_and_nothing_is_touched() 
         let file = world.path("file");
         fs::write(&file, "").unwrap();
         let inside = file.join("state");
+        let other = world.path("other");
+        fs::create_dir(&other).unwrap();
+        chown(&other, Some(12345), None).unwrap();
         for (path, phrase) in [
             (file.to_string_lossy(), "File exists"),
             (inside.to_string_lossy(), "Not a directory"),
+            (other.to_string_lossy(), "belongs to user 12345"),
             // Not even root can make anything there.
             ("/proc/plugward".into(), "No such file or directory"),
         ] {
@@ -239,6 +246,55 @@ async fn a_state_directory_that_cannot_be_used_is_told_and_nothing_is_touched() 
         adopted(&world, &before).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_no_plugin_and_is_over_when_there_is_room() {
+    on_one_engine(|world| async move {
+        let disk = SmallDisk::mount(&world.state());
+        let before = three_ready(&world).await;
+        let filler = world.state().join("filler");
+        // As much as there is room for: the error is that there was too little.
+        fs::write(&filler, vec![0; 4 << 20]).unwrap_err();
+
+        world.engine.kill(before["one"].container_id.as_deref().unwrap()).await;
+        world
+            .until("one", "has told of the full disk", |status| {
+                status.events.iter().any(|event| event.message.contains("No space left on device"))
+            })
+            .await;
+        for name in ["two", "three"] {
+            assert!(matches!(world.container(&before[name]).await.state, ContainerState::Running { .. }));
+        }
+        fs::remove_file(&filler).unwrap();
+        let healed = world.until_ready_again("one", &before["one"]).await;
+        assert_eq!((restarts(&healed), healed.failures), (BTreeMap::from([("killed", 1)]), 0));
+        world.settle().await;
+        assert_eq!(world.containers().await.len(), 3);
+        world.terminate().await;
+        drop(disk);
+    })
+    .await;
+}
+
+/// A file system of 2 MiB. Dropping it unmounts it.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Self {
+        fs::create_dir(path).unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=2m,mode=700", "none"];
+        let mounted = Command::new("mount").args(options).arg(path).status().unwrap();
+        assert!(mounted.success(), "mount needs root");
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
 }
 
 fn declare_three(world: &World) {
@@ -267,7 +323,7 @@ async fn adopted(world: &World, before: &BTreeMap<&str, SlotStatus>) {
         assert_eq!((after.restarts, after.ready_at), (0, slot.ready_at), "{name}");
     }
     assert_eq!(world.containers().await.len(), before.len());
-    assert_eq!(world.metrics().await.sum("plugward_plugin_restarts_total"), 0.0);
+    assert_eq!(world.metrics().await.total("plugward_plugin_restarts_total"), 0);
 }
 
 /// The controller ends at once, and says why.
