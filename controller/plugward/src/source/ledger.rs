@@ -16,14 +16,15 @@ use plugward_api::RecordKey;
 
 use self::directory::{Directory, Trust};
 use self::holding::Holding;
+use self::manifest::{Lacking, Manifest, Seen};
 use self::version::{Records, Version};
 use super::path::ManifestPath;
-use super::problem::Problem;
 use super::scan::{Identity, Listing, Scan, Sight};
 use super::{Declared, Document};
 
 mod directory;
 mod holding;
+mod manifest;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -77,39 +78,6 @@ pub(crate) struct Outcome {
 pub(crate) enum Change {
     Apply(RecordKey, Declared),
     Delete(RecordKey),
-}
-
-/// A manifest: what is in force of it, and what it was when last seen.
-#[derive(Debug, Default)]
-struct Manifest {
-    in_force: Option<Version>,
-    seen: Seen,
-}
-
-/// What a manifest was when it was last seen.
-#[derive(Debug, Default)]
-enum Seen {
-    /// Not seen, or only while it was being written.
-    #[default]
-    NotYet,
-    /// It holds the version in force.
-    InForce,
-    /// It cannot be used.
-    Unusable(Vec<Problem>),
-    /// It can be used, but does not declare names that it holds.
-    Lacking(Lacking),
-    /// It is not in its directory.
-    Absent { since: Duration },
-}
-
-/// A version that is not in force yet, because it would remove something.
-#[derive(Debug)]
-struct Lacking {
-    version: Version,
-    /// The names that this version would give up.
-    missing: BTreeSet<RecordKey>,
-    /// Since when every scan found all of them missing; nothing when the last scan could not tell.
-    since: Option<Duration>,
 }
 
 /// One scan being taken in.
@@ -409,34 +377,6 @@ impl Ledger {
         round.outcome.touched.insert(path.clone());
         for key in self.held_by(path) {
             round.outcome.touched.extend(self.claims.get(key).into_iter().flatten().cloned());
-        }
-    }
-}
-
-// === impl Seen ===
-
-impl Seen {
-    /// Takes back what earlier scans found missing: this one could not tell. Says whether that is another state.
-    fn interrupt(&mut self) -> bool {
-        match self {
-            Self::Absent { .. } => {
-                *self = Self::NotYet;
-                true
-            }
-            Self::Lacking(lacking) => {
-                lacking.since = None;
-                false
-            }
-            Self::NotYet | Self::InForce | Self::Unusable(_) => false,
-        }
-    }
-
-    /// Since when a removal waits for a second scan.
-    fn in_doubt_since(&self) -> Option<Duration> {
-        match self {
-            Self::Absent { since } => Some(*since),
-            Self::Lacking(lacking) => lacking.since,
-            Self::NotYet | Self::InForce | Self::Unusable(_) => None,
         }
     }
 }

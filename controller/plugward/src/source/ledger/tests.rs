@@ -1,5 +1,5 @@
 use super::*;
-use crate::source::{DirectoryProblem, FileState};
+use crate::source::{DirectoryProblem, FileState, Problem};
 
 mod properties;
 mod world;

@@ -1,12 +1,14 @@
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use plugward_api::manifest::{self, Rules};
-use rustix::fs::{CWD, mkfifoat};
+use rustix::fs::mkfifoat;
 use tempfile::TempDir;
 
+use super::file::{Stamp, Unread};
 use super::*;
 
 const GOOD: &str = "{apiVersion: plugward.dev/v1alpha1, kind: PluginRuntime, metadata: {name: x}, spec: {}}";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::*;
-use crate::source::{DirectoryProblem, Document};
+use crate::source::{DirectoryProblem, Document, Problem};
 
 pub(super) const CONFIRM: Duration = Duration::from_millis(500);
 
