@@ -59,7 +59,8 @@
 //! # Guarantees
 //!
 //! - The first events are `Init`, an `InitApply` for everything in force, `InitDone`: after the first look, whether
-//!   or not every directory could be read. What cannot be read contributes its last good records.
+//!   or not every directory could be read. What cannot be read contributes its last good records, and so does what was
+//!   removed while the controller was down: one look is not enough, so it is listed, and deleted by the second.
 //! - A record whose spec and metadata are equal to what was last told gives no event, whatever happens to its file.
 //! - What was told survives a crash at any instruction. When storing fails, what is in force stays in force in this run,
 //!   and the report says what a restart would lose.
@@ -119,8 +120,7 @@ pub struct Settings {
 pub struct Declared {
     /// What is declared.
     pub record: Arc<Record>,
-    /// The manifest that declares it. The record may be told of before or after it moves within its file, or to
-    /// another: that alone is no event.
+    /// The manifest that declared it when it was last told. A move to another one is no event by itself.
     pub file: PathBuf,
     /// Where in the file it began when it was last told.
     pub place: Place,
