@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use plugward::names::label;
 use plugward_api::{InstanceCondition, InstanceStatus, Kind, Name, Phase, RecordKey};
 use plugward_engine::ContainerState;
 
-use super::manifests::SECRET;
+use super::manifests::{LONGEST_BACKOFF, SECRET};
 use super::world::World;
 
 /// A promise that was broken, in words.
@@ -131,6 +132,19 @@ pub fn adopted(world: &World, before: &BTreeMap<String, String>) -> Result<(), B
             "promise 7: the ready container of {instance} did not outlive the controller's restart"
         );
     }
+    Ok(())
+}
+
+/// Promise 4: an instance that never becomes ready is started ever more rarely, down to once in half its
+/// longest back-off (the other half is jitter).
+///
+/// # Errors
+/// When it was started more often.
+pub fn backs_off(starts: u64, within: Duration) -> Result<(), Broken> {
+    // The delay may have begun anew just before: seven doublings lead from 200 ms to 20 s.
+    let growing = 7;
+    let most = within.as_secs() / (LONGEST_BACKOFF.as_secs() / 2) + growing + 1;
+    promise!(starts <= most, "promise 4: the hostile instance was started {starts} times in {within:?}");
     Ok(())
 }
 

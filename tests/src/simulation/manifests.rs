@@ -1,5 +1,7 @@
 //! Manifests of the simulation's instances.
 
+use std::time::Duration;
+
 /// The image of plugins that behave, most of the time.
 pub const IMAGE: &str = "example/plugin:1";
 
@@ -8,6 +10,9 @@ pub const HOSTILE_IMAGE: &str = "example/hostile:1";
 
 /// A value that must turn up nowhere but in manifests, state and containers.
 pub const SECRET: &str = "s3cret-value-of-the-simulation";
+
+/// `restart.maxBackoff` of every instance.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 
 /// The manifest of an instance. `variant` is an environment variable: another one is an edit that replaces
 /// the container.

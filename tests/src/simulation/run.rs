@@ -68,7 +68,7 @@ impl Play {
             longest_delay: Duration::from_secs(3),
         });
         self.write("hostile", &manifests::instance("hostile", 0, HOSTILE_IMAGE));
-        self.world.boot().await;
+        self.world.boot();
         for (pause, deed) in &schedule.0 {
             self.pass(*pause).await?;
             self.perform(*deed).await?;
@@ -108,7 +108,9 @@ impl Play {
                 let _ = fs::remove_file(self.world.manifests().join(format!("{instance}.yaml")));
             }
             Deed::EditRuntime(pids) => {
-                INSTANCES.iter().for_each(|instance| self.doom(instance));
+                for instance in INSTANCES {
+                    self.doom(instance);
+                }
                 self.write("runtime", &manifests::runtime(pids));
                 self.seen().await?;
             }
@@ -168,7 +170,7 @@ impl Play {
                 if slot.exists() {
                     fs::write(slot, "{").map_err(|error| Broken(error.to_string()))?;
                 }
-                self.world.boot().await;
+                self.world.boot();
             }
             Deed::Break(_) | Deed::Delete(_) | Deed::Rest => {}
         }
@@ -182,7 +184,7 @@ impl Play {
         seconds: u64,
     ) -> Result<(), Broken> {
         self.pass(Duration::from_secs(seconds)).await?;
-        self.world.boot().await;
+        self.world.boot();
         self.pass(ADOPTION_TIME).await?;
         invariants::adopted(&self.world, &ready)
     }
@@ -198,7 +200,7 @@ impl Play {
     async fn make_peace(&mut self) -> Result<(), Broken> {
         self.world.engine.set_fault_plan(FaultPlan::default());
         self.world.plugins.set_mood(Mood::Calm);
-        self.world.boot().await;
+        self.world.boot();
         let limit = Instant::now() + PEACE_LIMIT;
         loop {
             self.pass(Duration::from_secs(1)).await?;
@@ -210,10 +212,12 @@ impl Play {
         }
         // It lasts, and a controller that comes in peace changes nothing.
         let ready = invariants::ready(&self.world, &INSTANCES);
+        let starts = self.world.starts("hostile");
         self.world.crash().await;
-        self.world.boot().await;
+        self.world.boot();
         self.pass(PEACE_LASTS).await?;
         invariants::adopted(&self.world, &ready)?;
+        invariants::backs_off(self.world.starts("hostile") - starts, PEACE_LASTS)?;
         invariants::in_peace(&self.world, &self.declared)
     }
 

@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Starts a controller, unless one runs.
-    pub async fn boot(&mut self) {
+    pub fn boot(&mut self) {
         if self.controller.is_some() {
             return;
         }
@@ -199,6 +199,13 @@ impl World {
     /// The containers of the cluster.
     pub fn ours(&self) -> Vec<SimulatedContainer> {
         self.engine.with_labels(&plugward::names::cluster_selector(&Self::cluster()))
+    }
+
+    /// How often an instance's container was made, by what the controller remembers.
+    pub fn starts(&self, instance: &str) -> u64 {
+        let Some(view) = self.view() else { return 0 };
+        let name = instance.parse().expect("a name");
+        view.state.slots(&name).values().map(|slot| slot.starts).sum()
     }
 
     /// The containers of an instance that run.
