@@ -1,5 +1,8 @@
 //! Seeds of the simulation. `PLUGWARD_SEEDS` says how many (default 1,000), `PLUGWARD_SEED` runs one alone.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -56,10 +59,8 @@ fn every_seed_keeps_the_promises() {
     let failures = failures.into_inner().unwrap();
     let mut text = String::new();
     for failure in &failures {
-        text.push_str(&format!(
-            "PLUGWARD_SEED={} after {:?}: {}\n{}",
-            failure.seed, failure.at, failure.broken.0, failure.schedule
-        ));
+        let Failure { seed, broken, at, schedule } = failure;
+        let _ = write!(text, "PLUGWARD_SEED={seed} after {at:?}: {}\n{schedule}", broken.0);
     }
     assert!(failures.is_empty(), "{} of {seeds} seeds broke a promise:\n{text}", failures.len());
 }
