@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::control::server;
-use crate::controller::{Controller, ControllerError, Parts, Tuning, View};
+use crate::controller::{Controller, ControllerError, Parts, Tuning};
 use crate::directories::RunDirectory;
 use crate::engines::Connector;
 use crate::errors::chain;
@@ -28,6 +28,7 @@ use crate::names::ClusterId;
 use crate::plugin::SocketPlugins;
 use crate::source;
 use crate::state::{State, StateError};
+use crate::view::View;
 
 /// How long plugins may take to end when the controller takes them with it.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);

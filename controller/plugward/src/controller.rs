@@ -36,9 +36,10 @@ use crate::reconcile::Reconciler;
 use crate::roll::Rolls;
 use crate::runtimes;
 use crate::session::Sessions;
-use crate::source::{Declared, DirectorySource, LastGood, LastGoodError, Reports};
+use crate::source::{Declared, DirectorySource, LastGood, LastGoodError};
 use crate::state::{Cluster, State, StateError};
 use crate::status::Book;
+use crate::view::View;
 
 /// What a controller is made of.
 pub struct Parts {
@@ -104,28 +105,6 @@ pub struct Controller {
     rolls: Rolls,
     news: Arc<Notify>,
     options: Options,
-}
-
-/// The parts of a controller that others may look at. Clones are cheap.
-#[derive(Clone)]
-pub struct View {
-    /// What is declared.
-    pub records: Records,
-    /// How the manifests stand.
-    pub reports: Reports,
-    /// Statuses.
-    pub book: Book,
-    /// Engines.
-    pub engines: Engines,
-    /// What is remembered.
-    pub state: State,
-    /// What waits to be done.
-    pub queue: Queue<Name, Reason>,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Whether everything was looked at once.
-    synced: Arc<AtomicBool>,
-    draining: Arc<AtomicBool>,
 }
 
 /// Turns news of engines into requests.
@@ -438,34 +417,6 @@ async fn note_sync(view: View) {
     }
     view.synced.store(true, Ordering::Release);
     tracing::info!(records = view.records.len(), "first sync is done");
-}
-
-// === impl View ===
-
-impl View {
-    /// Whether everything that was there at the start has been looked at once.
-    pub fn synced(&self) -> bool {
-        self.synced.load(Ordering::Acquire)
-    }
-
-    /// Whether some engine answers, or none is needed.
-    pub fn engines_answer(&self) -> bool {
-        self.engines.statuses().is_empty() || !self.engines.live().is_empty()
-    }
-
-    /// Stops all plugins as if their records were gone, and waits until nothing of them is left.
-    pub async fn drain(&self) {
-        const POLL: Duration = Duration::from_millis(50);
-        self.draining.store(true, Ordering::Release);
-        loop {
-            let left = self.state.instances();
-            if left.is_empty() {
-                return;
-            }
-            wake(self, left, Reason::Record);
-            tokio::time::sleep(POLL).await;
-        }
-    }
 }
 
 // === impl Triggers ===

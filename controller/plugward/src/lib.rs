@@ -52,7 +52,7 @@
 //! | [`observe`] | the situation of an instance | engines: lists, inspections |
 //! | [`plan`] | what to do next: all decisions | nothing, not even a clock |
 //! | [`execute`] | one effect for each step | engines, state, shared directories |
-//! | [`reconcile`] | the four above in a row | nothing by itself |
+//! | [`reconcile`], [`failure`] | the four above in a row, and what they fail with | nothing by itself |
 //! | [`roll`] | whose turn it is to be replaced | nothing |
 //! | [`recipe`], [`container`] | what a container is made from, its hash, its engine's form | nothing |
 //! | [`slot`] | what is remembered of a container's place | nothing |
@@ -62,6 +62,7 @@
 //! | [`lock`] | one controller at a time | a file lock, an abstract socket |
 //! | [`status`], [`runtimes`] | phases, conditions, events | state |
 //! | [`metrics`] | what is counted | nothing |
+//! | [`view`] | what may be looked at of a controller that runs | nothing |
 //! | [`control`] | the control socket and the metrics port | sockets |
 //! | [`telemetry`] | the log | standard error |
 //! | [`clock`], [`errors`], [`reason`] | the time of day, errors as text, why an instance is looked at | the clock |
@@ -81,6 +82,7 @@ pub mod directories;
 pub mod engines;
 pub mod errors;
 pub mod execute;
+pub mod failure;
 pub mod lock;
 pub mod metrics;
 pub mod names;
@@ -99,3 +101,4 @@ pub mod source;
 pub mod state;
 pub mod status;
 pub mod telemetry;
+pub mod view;

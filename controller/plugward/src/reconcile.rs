@@ -2,62 +2,29 @@
 //!
 //! The reconciler takes a name and no hint of what changed. No policy lives here: the planner decides.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugward_api::status::EventType;
 use plugward_api::{Kind, Name};
-use plugward_engine::{EngineError, ErrorKind};
-use plugward_runtime::{Action, Failure, Queue, Request, Verdict as Retry};
+use plugward_runtime::{Action, Queue, Request};
 
 use crate::clock::Clock;
 use crate::desired::{Desired, Records};
 use crate::execute::Executor;
+use crate::failure::ReconcileError;
 use crate::observe::Observer;
 use crate::plan::{self, Plan, Situation, UpdateState};
 use crate::reason::Reason;
 use crate::recipe::HashKey;
 use crate::roll::Rolls;
 use crate::source::Reports;
-use crate::state::StateError;
 use crate::status::Book;
 use crate::status::verdict::{slot_statuses, verdict};
 
 /// How soon to look again at containers of a record that nobody declares, while manifests are still unread.
 const UNDECIDED_POLL: Duration = Duration::from_secs(2);
-
-/// Why a reconcile failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// An engine did not do what it was asked.
-    #[error("the engine failed")]
-    Engine(#[from] EngineError),
-    /// State could not be stored: nothing was done that depends on it.
-    #[error("state cannot be stored")]
-    State(#[from] StateError),
-    /// An engine went away between looking and acting.
-    #[error("engine {0} went away")]
-    EngineLost(String),
-    /// A container went away between two steps.
-    #[error("container {0} vanished while it was being started")]
-    Vanished(String),
-    /// The slot holds no start, or its container is not known: a plan out of order.
-    #[error("the plan does not fit what is remembered")]
-    NoStart,
-    /// A directory shared with a plugin could not be made or removed.
-    #[error("cannot make or remove the plugin's directory {}", path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A key could not be made or read.
-    #[error("cannot make or use the key of a plugin's connection")]
-    Identity(#[source] go_plugin::IdentityError),
-}
 
 /// Reconciles instances.
 pub struct Reconciler {
@@ -170,25 +137,5 @@ impl Reconciler {
         for instance in instances {
             self.queue.add(instance, Reason::Turn);
         }
-    }
-}
-
-// === impl ReconcileError ===
-
-impl Failure for ReconcileError {
-    fn category(&self) -> &'static str {
-        match self {
-            Self::Engine(error) => error.kind.as_str(),
-            Self::State(error) => error.category(),
-            Self::EngineLost(_) => ErrorKind::Unreachable.as_str(),
-            Self::Vanished(_) => "vanished",
-            Self::NoStart => "no_start",
-            Self::Directory { .. } => "directory",
-            Self::Identity(_) => "identity",
-        }
-    }
-
-    fn verdict(&self) -> Retry {
-        Retry::Retry
     }
 }

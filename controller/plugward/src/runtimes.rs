@@ -8,9 +8,9 @@ use plugward_api::status::EngineStatus;
 use plugward_api::{Condition, ConditionStatus, Kind, Name, PluginRuntime, Record, RuntimeCondition};
 use tokio::sync::Notify;
 
-use crate::controller::View;
 use crate::desired;
 use crate::engines::LinkStatus;
+use crate::view::View;
 
 /// How long news are gathered.
 const GATHER: Duration = Duration::from_millis(100);

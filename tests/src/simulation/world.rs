@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugward::clock::Clock;
-use plugward::controller::{Controller, Parts, Tuning, View};
+use plugward::controller::{Controller, Parts, Tuning};
 use plugward::engines::Connector;
 use plugward::metrics::Metrics;
 use plugward::names::{ClusterId, label};
 use plugward::source;
 use plugward::state::State;
+use plugward::view::View;
 use plugward_api::manifest::Rules;
 use plugward_engine::container::LogRotation;
 use plugward_engine::simulated::{Script, Settings, SimulatedContainer, SimulatedEngine};

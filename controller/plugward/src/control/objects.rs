@@ -3,8 +3,8 @@
 use plugward_api::{Kind, Name, Record, RecordKey};
 use serde_json::{Value, json};
 
-use crate::controller::View;
 use crate::source::{Declared, FileState};
+use crate::view::View;
 
 /// Stands for a value that is not told.
 pub const HIDDEN: &str = "<hidden>";

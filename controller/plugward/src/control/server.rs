@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::objects;
-use crate::controller::View;
+use crate::view::View;
 
 /// Why the controller cannot be reached.
 #[derive(Debug, thiserror::Error)]

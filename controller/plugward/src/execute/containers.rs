@@ -1,0 +1,264 @@
+//! Steps that change containers.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use go_plugin::Identity;
+use plugward_api::status::EventType;
+use plugward_engine::{
+    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, LogQuery, Removed, Started, Stopped,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::directories::{make_shared_directory, remove_directory};
+use super::timings::Timing;
+use super::{Flow, Run};
+use crate::container::container_spec;
+use crate::errors::chain;
+use crate::failure::ReconcileError;
+use crate::names::{SlotName, label};
+use crate::plan::{self, Place};
+use crate::session::Opening;
+use crate::slot::Start;
+
+/// How long a plugin may take to end after `Shutdown`, as go-plugin's hosts have it.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a process may take to end after SIGTERM, as Docker's default is.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How often to look whether a plugin that was asked to end has ended.
+const END_POLL: Duration = Duration::from_millis(50);
+
+/// Lines kept of what a container wrote last.
+const LAST_LINES: u32 = 20;
+
+/// Bytes kept of each of these lines.
+const LAST_LINE_BYTES: usize = 512;
+
+/// How long it may take to read them.
+const LAST_LINES_LIMIT: Duration = Duration::from_secs(2);
+
+impl Run<'_> {
+    fn current(&self, slot: &SlotName) -> Result<Start, ReconcileError> {
+        let stored = self.executor.state.slot(self.instance, slot);
+        stored.current.ok_or(ReconcileError::NoStart)
+    }
+
+    pub(super) async fn create(&mut self, slot: &SlotName, image: &str) -> Result<Flow, ReconcileError> {
+        let start = self.current(slot)?;
+        if self.places.get(slot).is_some_and(|place| place.name == start.container) {
+            return Ok(Flow::Continue);
+        }
+        let engine = self.executor.engine(&start.engine)?;
+        make_shared_directory(&start.directory, start.group)
+            .map_err(|source| ReconcileError::Directory { path: start.directory.clone(), source })?;
+        let identity = Identity::from_pem(start.identity.reveal()).map_err(ReconcileError::Identity)?;
+        let spec = container_spec(
+            &self.executor.cluster,
+            self.instance,
+            slot,
+            &start,
+            image,
+            identity.certificate_pem(),
+        );
+        let spec = match spec {
+            Ok(spec) => spec,
+            Err(error) => return self.start_failed(slot, &start, chain(&error)).await,
+        };
+        let began = Instant::now();
+        let id = match engine.create(&start.container, &spec).await {
+            Ok(Created::Created { id, warnings }) => {
+                for warning in warnings {
+                    tracing::warn!(container = start.container, warning, "the engine warns");
+                    self.executor.book.event(self.instance, EventType::Warning, "EngineWarning", warning);
+                }
+                id
+            }
+            Ok(Created::AlreadyExists) => {
+                let Some(id) = self.ours(&*engine, slot, &start).await? else {
+                    let name = &start.container;
+                    let message = format!("the name {name} is taken by a container that is not ours");
+                    return self.start_failed(slot, &start, message).await;
+                };
+                id
+            }
+            Err(error) => return self.refused(slot, &start, error).await,
+        };
+        self.create_took = began.elapsed();
+        let place = Place { engine: start.engine, id, name: start.container };
+        self.places.insert(slot.clone(), place);
+        Ok(Flow::Continue)
+    }
+
+    /// The container of that name, if it was made for this slot: a create that took effect unseen.
+    async fn ours(
+        &self,
+        engine: &dyn Engine,
+        slot: &SlotName,
+        start: &Start,
+    ) -> Result<Option<ContainerId>, ReconcileError> {
+        let Some(container) = engine.inspect(&start.container).await? else {
+            return Err(ReconcileError::Vanished(start.container.clone()));
+        };
+        let expected = [
+            (label::CLUSTER, self.executor.cluster.to_string()),
+            (label::INSTANCE, self.instance.to_string()),
+            (label::SLOT, slot.to_string()),
+            (label::SPEC_HASH, start.hash.to_string()),
+        ];
+        let ours = expected.iter().all(|(key, value)| container.labels.get(*key) == Some(value));
+        Ok(ours.then_some(container.id))
+    }
+
+    pub(super) async fn start(&mut self, slot: &SlotName) -> Result<Flow, ReconcileError> {
+        let start = self.current(slot)?;
+        let place = self.place(slot)?;
+        let engine = self.executor.engine(&start.engine)?;
+        let began = Instant::now();
+        // That the container exists is noted while it starts: it is of use only after a crash.
+        let (started, noted) = tokio::join!(engine.start(&place.id), async {
+            if start.created {
+                return Ok(());
+            }
+            self.change(slot, |stored| {
+                if let Some(start) = &mut stored.current {
+                    start.created = true;
+                }
+            })
+            .await
+        });
+        noted?;
+        match started {
+            Ok(Started::Started | Started::AlreadyStarted) => {
+                let timing =
+                    Timing { create: self.create_took, start: began.elapsed(), started: Instant::now() };
+                self.executor.timings.put(start.container.clone(), timing);
+                tracing::info!(%slot, container = start.container, "started");
+                let message = format!("started container {}", start.container);
+                self.executor.book.event(self.instance, EventType::Normal, "Started", message);
+                Ok(Flow::Continue)
+            }
+            Ok(Started::NotFound) => Err(ReconcileError::Vanished(start.container)),
+            Err(error) => self.refused(slot, &start, error).await,
+        }
+    }
+
+    /// An engine's error about a start: its own trouble, or the start's end.
+    async fn refused(
+        &self,
+        slot: &SlotName,
+        start: &Start,
+        error: EngineError,
+    ) -> Result<Flow, ReconcileError> {
+        match error.kind {
+            ErrorKind::Refused | ErrorKind::Internal | ErrorKind::Conflict => {
+                self.start_failed(slot, start, chain(&error)).await
+            }
+            // Neither says anything about the plugin: the next look finds out what is missing.
+            ErrorKind::NoSuchImage
+            | ErrorKind::UnknownRuntime
+            | ErrorKind::Unreachable
+            | ErrorKind::TimedOut
+            | ErrorKind::NotFound
+            | ErrorKind::Incompatible => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn start_failed(
+        &self,
+        slot: &SlotName,
+        start: &Start,
+        message: String,
+    ) -> Result<Flow, ReconcileError> {
+        let now = self.executor.clock.now();
+        let failures = self.executor.state.slot(self.instance, slot).failures;
+        let (end, retry_at) = plan::start_failed(start, message, failures, now, self.situation.random);
+        let edit = self.situation.targets.get(slot).map(|target| target.edit).unwrap_or_default();
+        self.record_end(slot, &end, retry_at, edit, None).await?;
+        Ok(Flow::StartFailed(retry_at))
+    }
+
+    fn place(&self, slot: &SlotName) -> Result<Place, ReconcileError> {
+        self.places.get(slot).cloned().ok_or(ReconcileError::NoStart)
+    }
+
+    pub(super) fn converse(&self, slot: &SlotName) -> Result<(), ReconcileError> {
+        let start = self.current(slot)?;
+        let place = self.place(slot)?;
+        let engine = self.executor.engine(&place.engine)?;
+        self.executor.sessions.begin(Opening { instance: self.instance.clone(), place, engine, start });
+        Ok(())
+    }
+
+    /// Ends a container: `Shutdown`, SIGTERM, SIGKILL, each with its time.
+    pub(super) async fn halt(&self, place: &Place) -> Result<(), ReconcileError> {
+        let engine = self.executor.engine(&place.engine)?;
+        if let Some(conversation) = self.executor.sessions.conversation(place) {
+            let asked = timeout(SHUTDOWN_LIMIT, conversation.shutdown()).await;
+            if let Ok(Ok(())) = asked {
+                let _ = timeout(SHUTDOWN_LIMIT, ended(&*engine, &place.id)).await;
+            }
+        }
+        match engine.stop(&place.id, STOP_GRACE).await? {
+            Stopped::Stopped | Stopped::AlreadyStopped | Stopped::NotFound => {}
+        }
+        tracing::info!(container = place.name, "stopped");
+        Ok(())
+    }
+
+    pub(super) async fn remove(
+        &self,
+        slot: &SlotName,
+        place: &Place,
+        keep_output: bool,
+    ) -> Result<(), ReconcileError> {
+        let engine = self.executor.engine(&place.engine)?;
+        if keep_output {
+            let output = self.last_lines(place).await;
+            self.change(slot, |stored| {
+                if let Some(exit) = &mut stored.last_exit {
+                    exit.output = output;
+                }
+            })
+            .await?;
+        }
+        self.executor.sessions.end(place);
+        match engine.remove(&place.id).await? {
+            Removed::Removed | Removed::NotFound | Removed::InProgress => {}
+        }
+        remove_directory(&self.executor.directory(&place.name))?;
+        tracing::info!(container = place.name, "removed");
+        Ok(())
+    }
+
+    /// The last lines that a container wrote to standard error. Without them, nothing is lost but words.
+    pub(super) async fn last_lines(&self, place: &Place) -> Vec<String> {
+        let Ok(engine) = self.executor.engine(&place.engine) else { return Vec::new() };
+        let query = LogQuery { follow: false, tail: Some(LAST_LINES), stdout: false, stderr: true };
+        let read = async {
+            let mut bytes = Vec::new();
+            let Ok(mut log) = engine.logs(&place.id, query).await else { return bytes };
+            while let Some(Ok(chunk)) = log.next().await {
+                bytes.extend(chunk.bytes);
+            }
+            bytes
+        };
+        let bytes = timeout(LAST_LINES_LIMIT, read).await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.lines().map(|line| line.chars().take(LAST_LINE_BYTES).collect::<String>());
+        let lines: Vec<String> = lines.collect();
+        let keep = lines.len().saturating_sub(LAST_LINES as usize);
+        lines.into_iter().skip(keep).collect()
+    }
+}
+
+/// Resolves when a container has ended, or cannot be asked.
+async fn ended(engine: &dyn Engine, id: &ContainerId) {
+    while let Ok(Some(container)) = engine.inspect(id.as_str()).await {
+        if !matches!(container.state, ContainerState::Running { .. }) {
+            return;
+        }
+        sleep(END_POLL).await;
+    }
+}

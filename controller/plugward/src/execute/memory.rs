@@ -1,0 +1,166 @@
+//! Steps that change what is remembered.
+
+use go_plugin::Identity;
+use jiff::Timestamp;
+use plugward_api::RestartReason;
+use plugward_api::status::{EventType, StartTimes};
+
+use super::Run;
+use super::directories::remove_directories_of;
+use crate::failure::ReconcileError;
+use crate::names::SlotName;
+use crate::plan::{Before, Ended, NewStart, Place};
+use crate::recipe::Recipe;
+use crate::slot::{Edit, End, Slot, Start, StoredIdentity};
+
+impl Run<'_> {
+    pub(super) async fn change(
+        &self,
+        slot: &SlotName,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<(), ReconcileError> {
+        let mut stored = self.executor.state.slot(self.instance, slot);
+        change(&mut stored);
+        Ok(self.executor.state.save_slot(self.instance, slot, stored).await?)
+    }
+
+    pub(super) async fn prepare(&mut self, slot: &SlotName, new: &NewStart) -> Result<(), ReconcileError> {
+        self.executor.engines.remember(&new.engine).await?;
+        let identity = Identity::generate().map_err(ReconcileError::Identity)?;
+        let now = self.executor.clock.now();
+        let start = Start {
+            container: new.container.clone(),
+            engine: new.engine.clone(),
+            recipe: Recipe::clone(&new.recipe),
+            hash: new.hash.clone(),
+            directory: self.executor.directory(&new.container),
+            group: self.executor.group,
+            identity: StoredIdentity::new(identity.to_pem().as_str()),
+            at: now,
+            created: false,
+            handshake: None,
+            ready_at: None,
+            end: None,
+            times: StartTimes::default(),
+        };
+        self.places.remove(slot);
+        let reason = match &new.before {
+            Before::Nothing | Before::Replaced => None,
+            Before::Ended(ended) => Some(ended.reason),
+            Before::EndedEarlier(reason) => Some(*reason),
+        };
+        let mut dropped = None;
+        self.change(slot, |stored| {
+            stored.starts = new.number;
+            dropped = stored.current.replace(start);
+            stored.failures = new.failures;
+            if let Some(reason) = reason {
+                *stored.restarts.entry(reason).or_default() += 1;
+            }
+            match &new.before {
+                Before::Ended(ended) => stored.last_exit = Some(ended.exit.clone()),
+                Before::Replaced => {
+                    stored.updating = true;
+                    // Of several updates in a row, the start that last served is the one to keep.
+                    if stored.outgoing.is_none() {
+                        stored.outgoing = dropped.take();
+                    }
+                }
+                Before::Nothing | Before::EndedEarlier(_) => {}
+            }
+        })
+        .await?;
+        remove_directories_of(dropped)?;
+        let book = &self.executor.book;
+        match (&new.before, reason) {
+            (Before::Ended(ended), _) => {
+                self.tell_end(ended);
+                book.restarted(self.instance, ended.reason);
+            }
+            (_, Some(reason)) => book.restarted(self.instance, reason),
+            (Before::Replaced, None) => {
+                book.event(
+                    self.instance,
+                    EventType::Normal,
+                    "Updating",
+                    format!("replacing the container by {}", new.container),
+                );
+            }
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) async fn record_end(
+        &self,
+        slot: &SlotName,
+        end: &Ended,
+        retry_at: Timestamp,
+        edit: Edit,
+        container: Option<&Place>,
+    ) -> Result<(), ReconcileError> {
+        let mut exit = end.exit.clone();
+        if let Some(place) = container {
+            exit.output = self.last_lines(place).await;
+        }
+        let at = exit.finished_at;
+        let reason = end.reason;
+        self.change(slot, |stored| {
+            stored.failures = end.failures;
+            stored.last_exit = Some(exit);
+            if let Some(start) = &mut stored.current {
+                start.end = Some(End { reason, at, retry_at, edit });
+            }
+        })
+        .await?;
+        self.tell_end(end);
+        let wait = self.executor.clock.until(retry_at);
+        if !wait.is_zero() {
+            self.executor.book.event(
+                self.instance,
+                EventType::Warning,
+                "BackOff",
+                format!("{} failures in a row: the next start waits", end.failures),
+            );
+            tracing::info!(%slot, failures = end.failures, wait = ?wait, "backing off");
+        }
+        Ok(())
+    }
+
+    fn tell_end(&self, ended: &Ended) {
+        let exit = &ended.exit;
+        let code = exit.code.map(|code| format!(" with code {code}")).unwrap_or_default();
+        let message = match (ended.reason, exit.message.as_str()) {
+            (RestartReason::Exited | RestartReason::Killed, "") => format!("the container ended{code}"),
+            (RestartReason::OomKilled, _) => "the container was killed for its memory limit".to_owned(),
+            (RestartReason::EngineLost, _) => "the container ended with its engine".to_owned(),
+            (_, message) => message.to_owned(),
+        };
+        tracing::warn!(reason = ended.reason.as_str(), message, "container is over");
+        self.executor.book.event(self.instance, EventType::Warning, "ContainerEnded", message);
+    }
+
+    pub(super) async fn record_ready(
+        &self,
+        slot: &SlotName,
+        handshake: &str,
+        since: Timestamp,
+    ) -> Result<(), ReconcileError> {
+        let stored = self.executor.state.slot(self.instance, slot);
+        let container = stored.current.as_ref().map(|start| start.container.clone()).unwrap_or_default();
+        let times = self.executor.timings.take(&container, self.executor.clock.now(), since);
+        self.change(slot, |stored| {
+            stored.updating = false;
+            if let Some(start) = &mut stored.current {
+                start.created = true;
+                start.handshake = Some(handshake.to_owned());
+                start.ready_at = Some(since);
+                start.times = times;
+            }
+        })
+        .await?;
+        tracing::info!(%slot, container, "ready");
+        self.executor.book.event(self.instance, EventType::Normal, "Ready", "the plugin is ready");
+        Ok(())
+    }
+}

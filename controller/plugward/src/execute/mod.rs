@@ -1,0 +1,146 @@
+//! Carrying out a plan: each step is one effect, or one change of what is remembered.
+//!
+//! A step that fails because of what was declared (the engine refuses the container) ends the start: that is
+//! recorded, and the next start waits. Any other failure ends the execution: the world is looked at again.
+
+mod containers;
+mod directories;
+mod memory;
+mod timings;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use plugward_api::Name;
+use plugward_engine::Engine;
+
+use crate::clock::Clock;
+use crate::engines::Engines;
+use crate::failure::ReconcileError;
+use crate::names::{ClusterId, SlotName};
+use crate::plan::{self, Place, Plan, Situation, Step};
+use crate::session::Sessions;
+use crate::slot::EngineRef;
+use crate::state::State;
+use crate::status::Book;
+
+pub use directories::sweep_directories;
+pub use timings::Timings;
+
+use directories::remove_directories_of;
+
+/// Carries out plans.
+pub struct Executor {
+    /// Whose containers these are.
+    pub cluster: ClusterId,
+    /// What is remembered.
+    pub state: State,
+    /// The engines.
+    pub engines: Engines,
+    /// The conversations.
+    pub sessions: Sessions,
+    /// Status, events and counters.
+    pub book: Book,
+    /// The time of day.
+    pub clock: Clock,
+    /// Where the directories shared with plugins are made.
+    pub sockets: PathBuf,
+    /// The group of the shared directories and of the plugins' sockets, unless root's.
+    pub group: Option<u32>,
+    /// How long the phases of starts took, by container, until they are recorded.
+    pub timings: Timings,
+}
+
+/// The execution of one plan.
+struct Run<'a> {
+    executor: &'a Executor,
+    instance: &'a Name,
+    situation: &'a Situation,
+    /// The containers of current starts, as they become known.
+    places: HashMap<SlotName, Place>,
+    /// How long the create of this run took.
+    create_took: Duration,
+}
+
+/// Whether the steps that follow make sense.
+enum Flow {
+    Continue,
+    /// A start failed for good: its end is recorded, and the next may come then.
+    StartFailed(Timestamp),
+}
+
+impl Executor {
+    /// Carries out a plan. The answer is when to look again because a start failed.
+    ///
+    /// # Errors
+    /// When an effect failed in a way that says nothing about the plugin.
+    pub async fn execute(
+        &self,
+        instance: &Name,
+        situation: &Situation,
+        plan: &Plan,
+    ) -> Result<Option<Timestamp>, ReconcileError> {
+        let mut places = HashMap::new();
+        for (slot, sight) in &situation.slots {
+            let current = sight.stored.current.as_ref();
+            let place = current
+                .and_then(|start| sight.containers.iter().find(|container| container.name == start.container))
+                .map(plan::Sighting::place);
+            if let Some(place) = place {
+                places.insert(slot.clone(), place);
+            }
+        }
+        let mut run = Run { executor: self, instance, situation, places, create_took: Duration::ZERO };
+        for step in &plan.steps {
+            tracing::debug!(%step, "step");
+            if let Flow::StartFailed(retry_at) = run.step(step).await? {
+                return Ok(Some(retry_at));
+            }
+        }
+        Ok(None)
+    }
+
+    fn engine(&self, engine: &EngineRef) -> Result<Arc<dyn Engine>, ReconcileError> {
+        self.engines.engine(&engine.id).ok_or_else(|| ReconcileError::EngineLost(engine.id.clone()))
+    }
+
+    fn directory(&self, container: &str) -> PathBuf {
+        self.sockets.join(container)
+    }
+}
+
+impl Run<'_> {
+    async fn step(&mut self, step: &Step) -> Result<Flow, ReconcileError> {
+        match step {
+            Step::RecordEnd { slot, end, retry_at, edit, container } => {
+                self.record_end(slot, end, *retry_at, *edit, container.as_ref()).await?;
+            }
+            Step::Prepare { slot, start } => self.prepare(slot, start).await?,
+            Step::Create { slot, image } => return self.create(slot, image).await,
+            Step::Start { slot } => return self.start(slot).await,
+            Step::Converse { slot } => self.converse(slot)?,
+            Step::RecordReady { slot, handshake, since } => {
+                self.record_ready(slot, handshake, *since).await?;
+            }
+            Step::ForgetFailures { slot } => self.change(slot, |stored| stored.failures = 0).await?,
+            Step::Halt { container } => self.halt(container).await?,
+            Step::Remove { slot, container, keep_output } => {
+                self.remove(slot, container, *keep_output).await?;
+            }
+            Step::DropOutgoing { slot } => {
+                let mut dropped = None;
+                self.change(slot, |stored| dropped = stored.outgoing.take()).await?;
+                remove_directories_of(dropped)?;
+            }
+            Step::Forget { slot } => {
+                let stored = self.executor.state.slot(self.instance, slot);
+                self.executor.state.forget_slot(self.instance, slot).await?;
+                remove_directories_of(stored.current.into_iter().chain(stored.outgoing))?;
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}

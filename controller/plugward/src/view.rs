@@ -1,0 +1,69 @@
+//! What may be looked at of a controller that runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use plugward_api::Name;
+use plugward_runtime::Queue;
+
+use crate::desired::Records;
+use crate::engines::Engines;
+use crate::metrics::Metrics;
+use crate::reason::Reason;
+use crate::source::Reports;
+use crate::state::State;
+use crate::status::Book;
+
+/// The parts of a controller that others may look at. Clones are cheap.
+#[derive(Clone)]
+pub struct View {
+    /// What is declared.
+    pub records: Records,
+    /// How the manifests stand.
+    pub reports: Reports,
+    /// Statuses.
+    pub book: Book,
+    /// Engines.
+    pub engines: Engines,
+    /// What is remembered.
+    pub state: State,
+    /// What waits to be done.
+    pub queue: Queue<Name, Reason>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether everything was looked at once.
+    pub(crate) synced: Arc<AtomicBool>,
+    /// Whether all plugins are to be stopped.
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+// === impl View ===
+
+impl View {
+    /// Whether everything that was there at the start has been looked at once.
+    pub fn synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether some engine answers, or none is needed.
+    pub fn engines_answer(&self) -> bool {
+        self.engines.statuses().is_empty() || !self.engines.live().is_empty()
+    }
+
+    /// Stops all plugins as if their records were gone, and waits until nothing of them is left.
+    pub async fn drain(&self) {
+        const POLL: Duration = Duration::from_millis(50);
+        self.draining.store(true, Ordering::Release);
+        loop {
+            let left = self.state.instances();
+            if left.is_empty() {
+                return;
+            }
+            for instance in left {
+                self.queue.add(instance, Reason::Record);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
