@@ -182,6 +182,6 @@ pub(super) fn skipped(why: &str) {
         "{why}, and PLUGWARD_REQUIRE_ALL makes that a failure"
     );
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Nobody reads the captured output of a test that passes.
-    let _ = writeln!(io::stderr(), "SKIPPED: {test}: {why}");
+    // Nobody reads the captured output of a test that passes. It begins a line, whatever the test runner was writing.
+    let _ = writeln!(io::stderr(), "\nSKIPPED: {test}: {why}");
 }
