@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use go_plugin::{Expected, Fed, Handshake, LineReader};
+use jiff::Timestamp;
 use plugward_api::{Name, RestartReason};
 use plugward_engine::{ContainerId, Engine, LogQuery};
 use tokio::task::AbortHandle;
@@ -73,6 +74,7 @@ pub struct Opening {
 struct Failure {
     reason: RestartReason,
     message: String,
+    since: Timestamp,
 }
 
 // === impl Sessions ===
@@ -146,7 +148,8 @@ impl Talk {
     async fn run(self) {
         let Err(failure) = self.talk().await;
         tracing::debug!(reason = failure.reason.as_str(), message = failure.message, "conversation failed");
-        self.show(SessionSight::Failed { reason: failure.reason, message: failure.message }, None);
+        let Failure { reason, message, since } = failure;
+        self.show(SessionSight::Failed { reason, message, since }, None);
     }
 
     async fn talk(&self) -> Result<std::convert::Infallible, Failure> {
@@ -162,8 +165,14 @@ impl Talk {
             self.show(ready, Some(conversation.clone()));
             self.attend(conversation.as_ref()).await;
             self.show(SessionSight::Connecting, None);
+            let lost_at = self.shared.clock.now();
             let limit = Instant::now() + RECONNECT_LIMIT;
-            conversation = self.connect(&address, limit, RestartReason::Unhealthy).await?;
+            conversation =
+                self.connect(&address, limit, RestartReason::Unhealthy).await.map_err(|failure| Failure {
+                    // It is of no use since its connection ended, not since we gave it up.
+                    since: lost_at,
+                    ..failure
+                })?;
         }
     }
 
@@ -220,12 +229,12 @@ impl Talk {
             };
             match timeout_at(deadline, attempt).await {
                 Ok(Ok(conversation)) => return Ok(conversation),
-                Ok(Err(error)) if error.permanent => return Err(Failure { reason, message: error.message }),
+                Ok(Err(error)) if error.permanent => return Err(self.failure(reason, error.message)),
                 Ok(Err(error)) => last = error,
                 Err(_) => {}
             }
             if Instant::now() + RETRY >= deadline {
-                return Err(Failure { reason, message: format!("not usable in time: {}", last.message) });
+                return Err(self.failure(reason, format!("not usable in time: {}", last.message)));
             }
             sleep(RETRY).await;
         }
@@ -258,7 +267,11 @@ impl Talk {
     }
 
     fn failed(&self, message: impl Into<String>) -> Failure {
-        Failure { reason: self.start_reason(), message: message.into() }
+        self.failure(self.start_reason(), message)
+    }
+
+    fn failure(&self, reason: RestartReason, message: impl Into<String>) -> Failure {
+        Failure { reason, message: message.into(), since: self.shared.clock.now() }
     }
 
     /// As what a start counts that does not come to a conversation: one that had come to it before this

@@ -96,6 +96,7 @@ async fn a_plugin_that_closes_its_connections_for_good_costs_itself_alone() {
         let ready = world.until_ready("hostile").await;
         let again = world.until_ready_again("hostile", &ready).await;
         assert_eq!(restarts(&again), BTreeMap::from([("unhealthy", 1)]));
+        assert_eq!(again.failures, 1, "it was of no use half a second after it was ready");
         let exit = again.last_exit.unwrap();
         assert!(exit.message.contains("does not accept connections"), "{exit:?}");
         unharmed(&world, &neighbour).await;

@@ -171,6 +171,8 @@ pub enum SessionSight {
         reason: RestartReason,
         /// What happened, in words.
         message: String,
+        /// Since when the plugin has been of no use: before it was given up.
+        since: Timestamp,
     },
 }
 

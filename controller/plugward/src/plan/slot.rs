@@ -142,13 +142,13 @@ impl SlotPlanner<'_> {
     }
 
     fn decide_running(&mut self, start: &Start, container: &Sighting) -> Outlook {
-        if let SessionSight::Failed { reason, message } = &container.session {
+        if let SessionSight::Failed { reason, message, since } = &container.session {
             let exit = LastExit {
                 reason: *reason,
                 code: None,
                 oom_killed: false,
                 message: message.clone(),
-                finished_at: self.situation.now,
+                finished_at: *since,
                 output: Vec::new(),
             };
             return self.ended(start, *reason, exit, Some(container));

@@ -101,6 +101,7 @@ fn a_failed_handshake_ends_the_container() {
     scene.session(SessionSight::Failed {
         reason: RestartReason::HandshakeFailed,
         message: "no handshake line".into(),
+        since: at(70),
     });
     golden("handshake_failed", &scene);
 }
@@ -108,8 +109,26 @@ fn a_failed_handshake_ends_the_container() {
 #[test]
 fn a_container_that_cannot_be_adopted_is_replaced_at_once() {
     let mut scene = Scene::new().ready();
-    scene.session(SessionSight::Failed { reason: RestartReason::NotAdoptable, message: "no TLS".into() });
+    scene.session(SessionSight::Failed {
+        reason: RestartReason::NotAdoptable,
+        message: "no TLS".into(),
+        since: at(99),
+    });
     golden("not_adoptable", &scene);
+}
+
+#[test]
+fn a_plugin_that_became_unreachable_soon_after_ready_backs_off_however_late_that_is_judged() {
+    let mut scene = Scene::new().ready();
+    let unreachable = |since| SessionSight::Failed {
+        reason: RestartReason::Unhealthy,
+        message: "it accepts no connection".into(),
+        since,
+    };
+    scene.session(unreachable(at(12)));
+    golden("unreachable_soon", &scene);
+    scene.session(unreachable(at(80)));
+    golden("unreachable_late", &scene);
 }
 
 #[test]

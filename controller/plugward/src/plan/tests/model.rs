@@ -93,7 +93,8 @@ impl World {
                 container.session = SessionSight::Ready { handshake: "line".into(), since: now };
             }
             (Happening::Fails(reason), Some(container)) if container.session == SessionSight::Connecting => {
-                container.session = SessionSight::Failed { reason: *reason, message: "words".into() };
+                container.session =
+                    SessionSight::Failed { reason: *reason, message: "words".into(), since: now };
             }
             (Happening::Edited, _) => {
                 self.edits += 1;
