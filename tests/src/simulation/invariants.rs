@@ -24,6 +24,15 @@ use plugward_engine::ContainerState;
 use super::manifests::{LONGEST_BACKOFF, SECRET};
 use super::world::World;
 
+/// What the good manifests declare.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The variant of each instance.
+    pub variants: BTreeMap<&'static str, u32>,
+    /// The limit of processes that the runtime sets.
+    pub pids: u32,
+}
+
 /// A promise that was broken, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken(pub String);
@@ -62,11 +71,12 @@ pub fn always(world: &World, instances: &[&str]) -> Result<(), Broken> {
     Ok(())
 }
 
-/// What holds once nothing disturbs any more: `declared` names each instance with the variant that is in force.
+/// What holds once nothing disturbs any more.
 ///
 /// # Errors
 /// With the promise that does not hold (yet).
-pub fn in_peace(world: &World, declared: &BTreeMap<&'static str, u32>) -> Result<(), Broken> {
+pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
+    let declared = &wanted.variants;
     let Some(view) = world.view() else { return Err(Broken("no controller runs".into())) };
     for (instance, variant) in declared {
         let name: Name = instance.parse().map_err(|_| Broken("a name".into()))?;
@@ -90,21 +100,21 @@ pub fn in_peace(world: &World, declared: &BTreeMap<&'static str, u32>) -> Result
             "promise 1: the status of {instance} shows another container"
         );
     }
-    let wanted: BTreeSet<&str> = declared.keys().copied().chain(["hostile"]).collect();
+    let names: BTreeSet<&str> = declared.keys().copied().chain(["hostile"]).collect();
     for container in world.ours() {
         let instance = container.spec.labels.get(label::INSTANCE).map_or("", String::as_str);
-        promise!(wanted.contains(instance), "promise 1: {} is left of {instance}", container.name);
+        promise!(names.contains(instance), "promise 1: {} is left of {instance}", container.name);
     }
     let remembered: BTreeSet<String> = view.state.instances().iter().map(ToString::to_string).collect();
     promise!(
-        remembered.iter().all(|instance| wanted.contains(instance.as_str())),
+        remembered.iter().all(|instance| names.contains(instance.as_str())),
         "promise 1: what is remembered is not what is declared: {remembered:?}"
     );
     let directories = fs::read_dir(world.sockets()).map_err(|error| Broken(error.to_string()))?.count();
     promise!(
-        directories <= wanted.len(),
+        directories <= names.len(),
         "promise 1: {directories} directories are left for {} instances",
-        wanted.len()
+        names.len()
     );
     promise!(
         view.records
@@ -148,11 +158,12 @@ pub fn backs_off(starts: u64, within: Duration) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The ready containers, by instance, as status and engine agree on them; without those that will end.
-pub fn ready(world: &World, instances: &[&str]) -> BTreeMap<String, String> {
+/// The ready containers, by instance, as status and engine agree on them; without those that will end, and
+/// those that an edit is about to replace.
+pub fn ready(world: &World, wanted: &Wanted) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let Some(view) = world.view() else { return found };
-    for instance in instances {
+    for (instance, variant) in &wanted.variants {
         let Ok(name) = instance.parse::<Name>() else { continue };
         let stored = view.state.slots(&name);
         let start = stored.values().find_map(|slot| slot.current.as_ref());
@@ -160,6 +171,8 @@ pub fn ready(world: &World, instances: &[&str]) -> BTreeMap<String, String> {
         let running = world.running(instance);
         if let (Some(start), [container]) = (ready, running.as_slice())
             && start.container == container.name
+            && start.recipe.container.pids == Some(wanted.pids.into())
+            && start.recipe.container.env.get("VARIANT") == Some(&variant.to_string())
             && !world.plugins.is_mortal(&container.name)
             && view.book.instance(&name).is_some_and(|status| is_settled(&status))
         {

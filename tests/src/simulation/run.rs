@@ -7,7 +7,7 @@ use std::time::Duration;
 use plugward_engine::simulated::{FaultPlan, Signal};
 use tokio::time::{Instant, sleep};
 
-use super::invariants::{self, Broken};
+use super::invariants::{self, Broken, Wanted};
 use super::manifests::{self, HOSTILE_IMAGE, IMAGE};
 use super::plugin::Mood;
 use super::schedule::{Deed, INSTANCES, Schedule};
@@ -41,7 +41,7 @@ pub struct Failure {
 struct Play {
     world: World,
     began: Instant,
-    declared: BTreeMap<&'static str, u32>,
+    wanted: Wanted,
     image: Option<String>,
 }
 
@@ -52,7 +52,7 @@ struct Play {
 pub async fn run(seed: u64) -> Result<(), Failure> {
     let schedule = Schedule::of(seed);
     let world = World::new(seed).await;
-    let mut play = Play { world, began: Instant::now(), declared: BTreeMap::new(), image: None };
+    let mut play = Play { world, began: Instant::now(), wanted: Wanted::default(), image: None };
     let done = play.play(&schedule).await;
     let at = play.began.elapsed();
     play.world.crash().await;
@@ -93,24 +93,21 @@ impl Play {
     async fn perform(&mut self, deed: Deed) -> Result<(), Broken> {
         match deed {
             Deed::Declare(instance, variant) => {
-                self.doom(instance);
                 self.write(instance, &manifests::instance(instance, variant, IMAGE));
-                self.declared.insert(instance, variant);
+                self.wanted.variants.insert(instance, variant);
                 // The file is to be seen before the next deed may break or remove it.
                 self.seen().await?;
             }
-            Deed::Break(instance) if self.declared.contains_key(instance) => {
+            Deed::Break(instance) if self.wanted.variants.contains_key(instance) => {
                 let whole = manifests::instance(instance, 99, IMAGE);
                 self.write(instance, &whole[..whole.len() / 2]);
             }
-            Deed::Delete(instance) if self.declared.remove(instance).is_some() => {
+            Deed::Delete(instance) if self.wanted.variants.remove(instance).is_some() => {
                 self.doom(instance);
                 let _ = fs::remove_file(self.world.manifests().join(format!("{instance}.yaml")));
             }
             Deed::EditRuntime(pids) => {
-                for instance in INSTANCES {
-                    self.doom(instance);
-                }
+                self.wanted.pids = pids;
                 self.write("runtime", &manifests::runtime(pids));
                 self.seen().await?;
             }
@@ -149,12 +146,12 @@ impl Play {
                 self.bring_image_back();
             }
             Deed::Crash(seconds) => {
-                let ready = invariants::ready(&self.world, &INSTANCES);
+                let ready = invariants::ready(&self.world, &self.wanted);
                 self.world.crash().await;
                 self.change_controller(ready, seconds).await?;
             }
             Deed::Restart(seconds) => {
-                let ready = invariants::ready(&self.world, &INSTANCES);
+                let ready = invariants::ready(&self.world, &self.wanted);
                 self.world.stop().await;
                 self.change_controller(ready, seconds).await?;
             }
@@ -204,21 +201,21 @@ impl Play {
         let limit = Instant::now() + PEACE_LIMIT;
         loop {
             self.pass(Duration::from_secs(1)).await?;
-            match invariants::in_peace(&self.world, &self.declared) {
+            match invariants::in_peace(&self.world, &self.wanted) {
                 Ok(()) => break,
                 Err(broken) if Instant::now() > limit => return Err(broken),
                 Err(_) => {}
             }
         }
         // It lasts, and a controller that comes in peace changes nothing.
-        let ready = invariants::ready(&self.world, &INSTANCES);
+        let ready = invariants::ready(&self.world, &self.wanted);
         let starts = self.world.starts("hostile");
         self.world.crash().await;
         self.world.boot();
         self.pass(PEACE_LASTS).await?;
         invariants::adopted(&self.world, &ready)?;
         invariants::backs_off(self.world.starts("hostile") - starts, PEACE_LASTS)?;
-        invariants::in_peace(&self.world, &self.declared)
+        invariants::in_peace(&self.world, &self.wanted)
     }
 
     /// What runs of an instance now will not be there for long.
