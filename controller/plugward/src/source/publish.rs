@@ -1,7 +1,6 @@
 //! From the ledger to the report, and to the log: one place, so that they cannot disagree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ use super::path::ManifestPath;
 use super::problem::DirectoryProblem;
 use super::reports::{DirectoryReport, FileReport, FileState, Report, StorageProblem};
 use crate::atomic::AtomicError;
+use crate::errors::chain;
 
 /// Brings the report up to date after a look. `touched`: the manifests of which something may have changed.
 pub(super) fn publish(
@@ -121,7 +121,7 @@ fn update_storage(report: &mut Report, last_good: &LastGood, stored: Result<(), 
         last_good.damaged().map(|(path, reason)| StorageProblem::Damaged { path, reason: reason.to_owned() });
     let mut storage: Vec<_> = damaged.collect();
     if let Err(error) = stored {
-        storage.push(StorageProblem::NotStored { error: with_causes(&error) });
+        storage.push(StorageProblem::NotStored { error: chain(&error) });
     }
     for problem in storage.iter().filter(|problem| !report.storage.contains(problem)) {
         error!("last good manifests: {problem}");
@@ -134,15 +134,4 @@ fn replace<T: PartialEq>(slot: &mut T, new: T) -> bool {
     let differs = *slot != new;
     *slot = new;
     differs
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
