@@ -16,8 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use plugward_api::{InstanceCondition, Kind, Name, Record, RecordKey};
-use plugward_runtime::{Backoff, Options, Queue, Request, Requests, Summary, WatchEvent, Writer};
+use plugward_api::{Kind, Name, Record, RecordKey};
+use plugward_runtime::{
+    Backoff, Options, Queue, Request, Requests, Summary, WatchEvent, Writer, WriterDropped,
+};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
@@ -242,18 +244,22 @@ impl Controller {
         if let Err(error) = sweep_directories(&reconciler.executor.sockets, &view.state) {
             tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
         }
-        halt_failed_rolls(&view, &rolls);
         view.engines.keep(&BTreeSet::new()).await;
 
         let (output, events) = mpsc::channel(1024);
         let source_stop = CancellationToken::new();
         let mut inputs = JoinSet::new();
         inputs.spawn(source.run(output, source_stop.clone()));
-        inputs.spawn(follow(view.clone(), rolls, writer, events, news));
+        let listed = CancellationToken::new();
+        inputs.spawn(follow(view.clone(), rolls, writer, events, news, listed.clone()));
 
         let stores = view.records.clone();
         let reconcile = move |request: Request<Name>| reconciler.clone().reconcile(request);
-        let ready = async move { stores.ready().await };
+        let ready = async move {
+            stores.ready().await?;
+            listed.cancelled().await;
+            Ok::<_, WriterDropped>(())
+        };
         // A controller that hears nothing any more must not go on as if all were well.
         let stop = async {
             tokio::select! {
@@ -289,16 +295,20 @@ impl Drop for Outgoing {
     }
 }
 
-/// Takes what the source tells until it ends.
+/// Takes what the source tells until it ends; `listed` is cancelled once the first list was taken.
 async fn follow(
     view: View,
     rolls: Rolls,
     mut writer: Writer<RecordKey, Declared>,
     mut events: mpsc::Receiver<WatchEvent<RecordKey, Declared>>,
     news: Arc<Notify>,
+    listed: CancellationToken,
 ) {
     while let Some(event) = events.recv().await {
         take_event(&view, &rolls, &mut writer, event).await;
+        if view.records.is_ready() {
+            listed.cancel();
+        }
         news.notify_one();
     }
 }
@@ -344,6 +354,7 @@ async fn take_event(
         }
     }
     if first_list {
+        halt_failed_rolls(view, rolls);
         // What is remembered and no longer declared is looked at too.
         for instance in view.state.instances().into_iter().chain(view.book.instances()) {
             view.queue.add_background(instance, Reason::Start);
@@ -372,16 +383,9 @@ fn halt_failed_rolls(view: &View, rolls: &Rolls) {
             .slots(&instance)
             .values()
             .any(|slot| slot.updating && slot.current.as_ref().is_some_and(|start| start.end.is_some()));
-        let runtime = view
-            .book
-            .instance(&instance)
-            .and_then(|status| status.conditions.get(InstanceCondition::Progressing).cloned())
-            .filter(|_| failed)
-            .and_then(|_| {
-                instance_runtime(view, &RecordKey { kind: Kind::PluginInstance, name: instance.clone() })
-            });
-        if let Some(runtime) = runtime {
-            rolls.halt(&runtime, &instance);
+        let key = RecordKey { kind: Kind::PluginInstance, name: instance };
+        if let Some(runtime) = instance_runtime(view, &key).filter(|_| failed) {
+            rolls.halt(&runtime, &key.name);
         }
     }
 }

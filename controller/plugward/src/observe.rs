@@ -116,7 +116,6 @@ impl Observer {
             id: container.id,
             name: container.name,
             image_id: container.image_id,
-            created_at: container.created_at,
             state: container.state,
             session,
         }

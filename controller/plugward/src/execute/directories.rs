@@ -5,7 +5,6 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::failure::ReconcileError;
-use crate::slot::Start;
 use crate::state::State;
 
 /// The directory that a plugin puts its sockets into: only for us, and for `group` if there is one.
@@ -25,11 +24,6 @@ pub(super) fn remove_directory(path: &Path) -> Result<(), ReconcileError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Nobody uses the directories of starts that are no longer remembered.
-pub(super) fn remove_directories_of(starts: impl IntoIterator<Item = Start>) -> Result<(), ReconcileError> {
-    starts.into_iter().try_for_each(|start| remove_directory(&start.directory))
 }
 
 /// Removes directories that a crash left: those of no remembered start.

@@ -6,7 +6,7 @@ use plugward_api::RestartReason;
 use plugward_api::status::{EventType, StartTimes};
 
 use super::Run;
-use super::directories::remove_directories_of;
+use super::directories::remove_directory;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place};
@@ -14,6 +14,17 @@ use crate::recipe::Recipe;
 use crate::slot::{Edit, End, Slot, Start, StoredIdentity};
 
 impl Run<'_> {
+    /// Nobody uses the directories, and asks for the times, of starts that are no longer remembered.
+    pub(super) fn forget_starts(
+        &self,
+        starts: impl IntoIterator<Item = Start>,
+    ) -> Result<(), ReconcileError> {
+        starts.into_iter().try_for_each(|start| {
+            self.executor.timings.forget(&start.container);
+            remove_directory(&start.directory)
+        })
+    }
+
     pub(super) async fn change(
         &self,
         slot: &SlotName,
@@ -70,7 +81,7 @@ impl Run<'_> {
             }
         })
         .await?;
-        remove_directories_of(dropped)?;
+        self.forget_starts(dropped)?;
         let book = &self.executor.book;
         match (&new.before, reason) {
             (Before::Ended(ended), _) => {

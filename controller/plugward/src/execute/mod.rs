@@ -30,8 +30,6 @@ use crate::status::Book;
 pub use directories::sweep_directories;
 pub use timings::Timings;
 
-use directories::remove_directories_of;
-
 /// Carries out plans.
 pub struct Executor {
     /// Whose containers these are.
@@ -133,12 +131,12 @@ impl Run<'_> {
             Step::DropOutgoing { slot } => {
                 let mut dropped = None;
                 self.change(slot, |stored| dropped = stored.outgoing.take()).await?;
-                remove_directories_of(dropped)?;
+                self.forget_starts(dropped)?;
             }
             Step::Forget { slot } => {
                 let stored = self.executor.state.slot(self.instance, slot);
                 self.executor.state.forget_slot(self.instance, slot).await?;
-                remove_directories_of(stored.current.into_iter().chain(stored.outgoing))?;
+                self.forget_starts(stored.current.into_iter().chain(stored.outgoing))?;
             }
         }
         Ok(Flow::Continue)

@@ -26,6 +26,11 @@ impl Timings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(container, timing);
     }
 
+    /// Forgets a start that never became ready.
+    pub(super) fn forget(&self, container: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
+    }
+
     /// The times of a start that became ready at `since`; none if this controller did not start it.
     pub(super) fn take(&self, container: &str, now: Timestamp, since: Timestamp) -> StartTimes {
         let timing = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(container);

@@ -143,8 +143,6 @@ pub struct Sighting {
     pub hash: SpecHash,
     /// The image it was made from.
     pub image_id: String,
-    /// When it was created.
-    pub created_at: Timestamp,
     /// What it does.
     pub state: ContainerState,
     /// How our conversation with the plugin in it stands.

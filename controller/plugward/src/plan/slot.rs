@@ -153,9 +153,7 @@ impl SlotPlanner<'_> {
             };
             return self.ended(start, *reason, exit, Some(container));
         }
-        let moved =
-            matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
-        if moved || !start.hash.satisfies(&self.target.hash) {
+        if !self.is_wanted(start) {
             return self.replace(start, Some(container));
         }
         self.tend(start, container)
@@ -290,12 +288,13 @@ impl SlotPlanner<'_> {
         } else if !self.situation.may_replace {
             outlook.update = UpdateState::WaitingForTurn;
         } else {
+            let beside = container.filter(|container| self.on_target_engine(&container.engine));
             self.prepare(Before::Replaced, 0);
-            if let Some(container) = container.filter(|container| self.on_target_engine(&container.engine)) {
+            if let Some(container) = beside {
                 self.plan.steps.push(Step::Halt { container: container.place() });
             }
             self.create_and_start();
-            if let Some(container) = container.filter(|container| self.on_target_engine(&container.engine)) {
+            if let Some(container) = beside {
                 remove(self.slot, container, false, self.plan);
                 if self.sight.stored.outgoing.is_none() {
                     self.plan.steps.push(Step::DropOutgoing { slot: self.slot.clone() });
@@ -342,9 +341,7 @@ impl SlotPlanner<'_> {
 
     /// Takes up a start that is stored but does not run.
     fn make(&mut self, start: &Start) -> Outlook {
-        let moved =
-            matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
-        if moved || !start.hash.satisfies(&self.target.hash) {
+        if !self.is_wanted(start) {
             // It never ran: the edit takes its place.
             if let Some(obstacle) = self.obstacle() {
                 return self.wait_for(obstacle);
@@ -467,6 +464,13 @@ impl SlotPlanner<'_> {
         end.is_some_and(|end| {
             end.edit != self.target.edit || self.absence().is_some_and(|absence| absence.to > end.at)
         })
+    }
+
+    /// Whether a start is what the records want, where they want it.
+    fn is_wanted(&self, start: &Start) -> bool {
+        let moved =
+            matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
+        !moved && start.hash.satisfies(&self.target.hash)
     }
 
     fn absence(&self) -> Option<super::Absence> {

@@ -255,7 +255,6 @@ pub(super) fn sighting(start: &Start, id: &str, state: ContainerState) -> Sighti
         name: start.container.clone(),
         hash: start.hash.clone(),
         image_id: "sha256:feed".into(),
-        created_at: at(1),
         state,
         session: SessionSight::None,
     }
