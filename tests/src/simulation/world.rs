@@ -58,7 +58,7 @@ impl Connector for OneEngine {
 impl World {
     /// A world without a controller.
     pub async fn new(seed: u64) -> Self {
-        let settings = Settings { seed, ..Settings::default() };
+        let settings = Settings { seed, gives_up_starts: seed % 2 == 0, ..Settings::default() };
         let clock = Clock::simulated(settings.started_at);
         let engine = Arc::new(SimulatedEngine::new(settings));
         let plugins = SimulatedPlugins::new(seed);

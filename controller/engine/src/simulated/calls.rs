@@ -1,12 +1,14 @@
 //! The port on a simulated engine.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::SimulatedEngine;
@@ -67,7 +69,11 @@ impl Engine for SimulatedEngine {
 
     async fn start(&self, id: &ContainerId) -> Result<Started, EngineError> {
         let container = id.clone();
-        self.call(Operation::Start, id.as_str(), Duration::ZERO, |shared| start(shared, container)).await
+        let (_caller, caller_gone) = oneshot::channel();
+        self.call(Operation::Start, id.as_str(), Duration::ZERO, |shared| {
+            start(shared, container, caller_gone)
+        })
+        .await
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<Stopped, EngineError> {
@@ -169,7 +175,7 @@ impl Engine for SimulatedEngine {
 
 impl SimulatedEngine {
     /// One call within its limit. The effect is a task of its own: as with a real engine, a caller that gives up
-    /// or dies takes nothing back.
+    /// or dies takes nothing back. (But what is not done yet of a start is given up: [`start`].)
     async fn call<T, F>(
         &self,
         operation: Operation,
@@ -244,7 +250,13 @@ fn create(shared: &Arc<Shared>, name: String, spec: Arc<ContainerSpec>) -> Resul
     Ok(Created::Created { id, warnings: Vec::new() })
 }
 
-async fn start(shared: Arc<Shared>, id: ContainerId) -> Result<Started, EngineError> {
+/// Starts a container. Where the caller goes away while the OCI runtime is at work, an engine may give the start
+/// up: the container is left with an error, as if the runtime had refused it.
+async fn start(
+    shared: Arc<Shared>,
+    id: ContainerId,
+    caller_gone: oneshot::Receiver<Infallible>,
+) -> Result<Started, EngineError> {
     let fail = |kind, message: &str| Err(error(Operation::Start, &id, kind, message));
     let Some(busy) = shared.world().containers.get(&id).map(|entry| Arc::clone(&entry.busy)) else {
         return Ok(Started::NotFound);
@@ -266,15 +278,22 @@ async fn start(shared: Arc<Shared>, id: ContainerId) -> Result<Started, EngineEr
         let started = entry.about_to_start();
         world.script(&started)
     };
-    let latency = script.latency.unwrap_or(shared.world().settings.latency.start);
-    pass(latency).await;
+    let (latency, gives_up_starts) = {
+        let settings = &shared.world().settings;
+        (settings.latency.start, settings.gives_up_starts)
+    };
+    let given_up = tokio::select! {
+        biased;
+        () = pass(script.latency.unwrap_or(latency)) => None,
+        _ = caller_gone, if gives_up_starts => Some((128, "context canceled".to_owned())),
+    };
     let mut world = shared.world();
     let now = world.now();
     world.next_pid += 1;
     let pid = world.next_pid;
     let Some(entry) = world.containers.get_mut(&id) else { return Ok(Started::NotFound) };
-    if let Some(error) = script.failure {
-        let exit = Exit { code: 127, oom_killed: false, error: error.clone(), finished_at: entry.created_at };
+    if let Some((code, error)) = given_up.or(script.failure.map(|error| (127, error))) {
+        let exit = Exit { code, oom_killed: false, error: error.clone(), finished_at: entry.created_at };
         entry.state = match entry.state {
             State::Exited(_) => State::Exited(exit),
             _ => State::NeverStarted(exit),

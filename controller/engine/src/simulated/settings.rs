@@ -21,6 +21,8 @@ pub struct Settings {
     pub networks: Vec<String>,
     /// Whether containers survive the end of the daemon.
     pub live_restore: bool,
+    /// Whether it gives up a start whose caller goes away. Current ones do.
+    pub gives_up_starts: bool,
     /// Whether it is rootless.
     pub rootless: bool,
     /// Whether sources of binds must exist on this machine, as a real engine demands of its own.
@@ -57,6 +59,7 @@ impl Default for Settings {
             oci_runtimes: words(&["crun", "runc", "runsc"]),
             networks: words(&["bridge", "host", "none"]),
             live_restore: false,
+            gives_up_starts: true,
             rootless: false,
             check_binds: true,
             latency: Latency::default(),

@@ -176,11 +176,11 @@ async fn faults_by_chance_keep_to_their_operations() {
 #[tokio::test(start_paused = true)]
 async fn an_effect_goes_on_when_its_caller_is_gone() {
     let engine = engine();
-    let id = create(&engine, "one").await;
-    let call = engine.start(&id);
-    assert!(tokio::time::timeout(Duration::from_millis(10), call).await.is_err(), "a start takes longer");
+    let made = spec();
+    let call = engine.create("one", &made);
+    assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err(), "a creation takes longer");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(matches!(state(&engine, &id).await, ContainerState::Running { .. }));
+    assert!(engine.inspect("one").await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,6 +407,24 @@ async fn a_removal_waits_for_a_start_under_way() {
     let (start, remove) = tokio::join!(engine.start(&id), engine.remove(&id));
     assert_eq!((start, remove), (Ok(Started::Started), Ok(Removed::Removed)));
     assert!(engine.containers().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_caller_goes_away_is_given_up_where_the_engine_does_so() {
+    for gives_up_starts in [true, false] {
+        let engine = SimulatedEngine::new(Settings { gives_up_starts, ..Settings::default() });
+        engine.add_image(IMAGE, |_| Script::new().starting_in(Duration::from_secs(1)).hang());
+        let id = create(&engine, "one").await;
+        let cut_off = tokio::time::timeout(Duration::from_millis(500), engine.start(&id)).await;
+        assert!(cut_off.is_err());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match engine.inspect(id.as_str()).await.unwrap().unwrap().state {
+            ContainerState::Exited(exit) if gives_up_starts => assert_eq!(exit.error, "context canceled"),
+            ContainerState::Running { .. } if !gives_up_starts => {}
+            state => panic!("{state:?}"),
+        }
+        assert!(engine.start(&id).await.is_ok(), "it can be started again");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,6 +125,11 @@ impl SlotPlanner<'_> {
                 self.plan.look_again_at(after(self.situation.now, REMOVAL_POLL));
                 Outlook::new(OutlookState::Starting)
             }
+            // The engine gave up a start, and its answer was not heard, else the end were stored: our own end or
+            // time limit cut the call off, which says nothing about the plugin.
+            ContainerState::Exited(exit) if start.ready_at.is_none() && !exit.error.is_empty() => {
+                self.start_over(start)
+            }
             ContainerState::Exited(exit) => {
                 let reason = reason_of(exit, self.absence());
                 let last = LastExit {
@@ -342,20 +347,24 @@ impl SlotPlanner<'_> {
     /// Takes up a start that is stored but does not run.
     fn make(&mut self, start: &Start) -> Outlook {
         if !self.is_wanted(start) {
-            // It never ran: the edit takes its place.
-            if let Some(obstacle) = self.obstacle() {
-                return self.wait_for(obstacle);
-            }
-            for container in self.sight.containers.iter().filter(|found| found.name == start.container) {
-                remove(self.slot, container, false, self.plan);
-            }
-            return self.launch(Before::Nothing, self.sight.stored.failures);
+            return self.start_over(start);
         }
         if let Some(obstacle) = self.obstacle() {
             return self.wait_for(obstacle);
         }
         self.create_and_start();
         self.starting()
+    }
+
+    /// Puts a new start in the place of one that never ran, and counts for nothing.
+    fn start_over(&mut self, start: &Start) -> Outlook {
+        if let Some(obstacle) = self.obstacle() {
+            return self.wait_for(obstacle);
+        }
+        for container in self.sight.containers.iter().filter(|found| found.name == start.container) {
+            remove(self.slot, container, false, self.plan);
+        }
+        self.launch(Before::Nothing, self.sight.stored.failures)
     }
 
     fn launch(&mut self, before: Before, failures: u32) -> Outlook {

@@ -10,7 +10,7 @@ use plugward_api::RestartReason;
 use plugward_engine::ContainerState;
 
 use super::{ImageSight, SessionSight, plan};
-use scene::{Scene, at, exited, running};
+use scene::{Scene, at, exited, refused, running};
 
 fn golden(name: &str, scene: &Scene) {
     let text = plan(&scene.situation).to_string();
@@ -93,6 +93,18 @@ fn a_container_that_ends_by_itself_soon_after_ready_backs_off() {
 #[test]
 fn a_container_that_ends_before_it_is_ready_backs_off() {
     golden("exited_before_ready", &Scene::new().intended().container(exited(1, 11)));
+}
+
+#[test]
+fn a_start_that_our_own_end_cut_off_counts_for_nothing() {
+    let mut scene = Scene::new().intended().container(refused("context canceled"));
+    scene.sight().stored.failures = 2;
+    golden("start_cut_off", &scene);
+}
+
+#[test]
+fn a_container_that_was_ready_and_cannot_be_started_from_outside_counts() {
+    golden("restart_refused", &Scene::new().ready().container(refused("no such file")));
 }
 
 #[test]

@@ -27,6 +27,11 @@ pub(super) fn exited(code: i64, when: i64) -> ContainerState {
     ContainerState::Exited(Exit { code, oom_killed: false, error: String::new(), finished_at: at(when) })
 }
 
+/// The engine could not start it.
+pub(super) fn refused(error: &str) -> ContainerState {
+    ContainerState::Exited(Exit { code: 128, oom_killed: false, error: error.into(), finished_at: at(50) })
+}
+
 pub(super) fn engine(id: &str) -> EngineRef {
     EngineRef { id: id.to_owned(), host: None }
 }
