@@ -1,0 +1,3 @@
+//! What the decoder and the encoder promise.
+
+mod vectors;
