@@ -77,8 +77,7 @@ impl Decoder {
     /// can be decoded on this connection.
     pub fn decode(&mut self, block: &[u8], field: impl FnMut(Field<'_>)) -> Result<(), DecodeError> {
         let decoded = self.decode_fields(block, field);
-        self.strings.name.shrink_to(SCRATCH_KEPT);
-        self.strings.value.shrink_to(SCRATCH_KEPT);
+        self.strings.trim();
         decoded
     }
 
@@ -94,6 +93,12 @@ impl Decoder {
             self.table.set_max_size(size);
             self.table.shrink();
         }
+    }
+
+    /// The octets of memory it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.table.memory() + self.strings.name.capacity() + self.strings.value.capacity()
     }
 
     fn decode_fields(&mut self, block: &[u8], mut field: impl FnMut(Field<'_>)) -> Result<(), DecodeError> {
@@ -164,6 +169,14 @@ impl DecodeError {
 // === impl Strings ===
 
 impl Strings {
+    /// Keeps no more memory than is usual.
+    fn trim(&mut self) {
+        for scratch in [&mut self.name, &mut self.value] {
+            scratch.clear();
+            scratch.shrink_to(SCRATCH_KEPT);
+        }
+    }
+
     /// Reads the name and the value of a literal, whose first octet has the index of its name, or 0, in the low `bits`.
     fn read<'a, 'b: 'a>(
         &'a mut self,

@@ -81,6 +81,12 @@ impl DynamicTable {
         self.entries.len()
     }
 
+    /// The octets of memory it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.octets.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     fn evict_to(&mut self, size: usize) {
         while self.size > size
             && let Some(entry) = self.entries.pop_front()

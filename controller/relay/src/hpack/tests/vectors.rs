@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 
-use super::super::{Decoder, integer};
+use super::{
+    super::{Decoder, integer},
+    Owned, decode,
+};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
@@ -10,24 +13,16 @@ type Fields<'a> = &'a [(&'a str, &'a str)];
 fn blocks_are(table_size: usize, blocks: &[(&str, Fields<'_>, Fields<'_>, usize)]) {
     let mut decoder = Decoder::new(table_size);
     for (block, fields, table, size) in blocks {
-        let mut decoded = Vec::new();
-        decoder.decode(&octets(block), |field| decoded.push((text(field.name), text(field.value)))).unwrap();
-        assert_eq!(decoded, owned(fields), "{block}");
-        let entries: Vec<_> = (0..)
-            .map_while(|age| decoder.table.get(age))
-            .map(|(name, value)| (text(name), text(value)))
-            .collect();
-        assert_eq!(entries, owned(table), "{block}");
+        assert_eq!(decode(&mut decoder, &octets(block)).unwrap(), owned(fields), "{block}");
+        let entries: Vec<_> = (0..).map_while(|age| decoder.table.get(age)).collect();
+        let table: Vec<_> = table.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        assert_eq!(entries, table, "{block}");
         assert_eq!(decoder.table.size(), *size, "{block}");
     }
 }
 
-fn owned(fields: Fields<'_>) -> Vec<(String, String)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-}
-
-fn text(octets: &[u8]) -> String {
-    String::from_utf8(octets.to_vec()).unwrap()
+fn owned(fields: Fields<'_>) -> Vec<Owned> {
+    fields.iter().map(|(name, value)| Owned::new(name, value)).collect()
 }
 
 fn octets(hex: &str) -> Vec<u8> {
@@ -62,8 +57,13 @@ fn single_fields_are_as_in_the_examples() {
         )],
     );
     blocks_are(4096, &[("040c 2f73 616d 706c 652f 7061 7468", &[(":path", "/sample/path")], &[], 0)]);
-    blocks_are(4096, &[("1008 7061 7373 776f 7264 0673 6563 7265 74", &[("password", "secret")], &[], 0)]);
     blocks_are(4096, &[("82", &[(":method", "GET")], &[], 0)]);
+
+    let mut decoder = Decoder::new(4096);
+    let never_indexed = octets("1008 7061 7373 776f 7264 0673 6563 7265 74");
+    let password = Owned { sensitive: true, ..Owned::new("password", "secret") };
+    assert_eq!(decode(&mut decoder, &never_indexed).unwrap(), [password]);
+    assert_eq!(decoder.table.len(), 0);
 }
 
 const REQUEST_1: Fields<'_> =
