@@ -86,6 +86,17 @@ fn every_octet_that_go_codes_is_read() {
 }
 
 #[test]
+fn the_static_table_is_that_of_go() {
+    let Some(mut go) = Go::start() else { return };
+    go.ask("decoder 0");
+    let block: Vec<u8> = (1..=61).map(|index| 0x80 | index).collect();
+    let fields = go.decode(&block).unwrap();
+    assert_eq!(decode(&mut Decoder::new(0), &block), Ok(fields));
+    // There is no 62nd.
+    assert!(go.decode(b"\xbe").is_err() && decode(&mut Decoder::new(0), b"\xbe").is_err());
+}
+
+#[test]
 fn go_reads_what_is_written() {
     let Some(go) = Go::start() else { return };
     let go = RefCell::new(go);
