@@ -7,13 +7,12 @@
 //!
 //! | what | bound |
 //! | --- | --- |
-//! | memory of a decoder between blocks | 6 times its greatest table size, and 32 KiB |
-//! | while it decodes | 3.2 times the length of the block on top |
-//! | time for a block | linear in its length and in the octets that it adds to the table |
-//! | fields of a block | one for each octet |
-//! | size of a field | 1.6 times the length of the block; one from the table is no larger than the table |
+//! | memory of a decoder | 8 times its greatest table size, and 32 KiB; while it decodes a block, 3.2 times its length more |
+//! | time for a block | for each octet of it, at most that of copying as much as the table holds |
+//! | fields of a block | one for each octet of it |
+//! | size of a field | what the table holds, and 1.6 times the length of the block |
 //!
-//! So the caller bounds the length of a block, and decides which fields it copies: a list is nowhere built up, and one octet may
+//! So the caller bounds the length of a block, and decides which fields it copies: no list is built up here, and one octet may
 //! stand for a field as large as the table, again and again. No input panics.
 
 mod decode;

@@ -171,6 +171,16 @@ fn a_bomb_costs_no_memory() {
 }
 
 #[test]
+fn a_table_that_is_written_for_ever_holds_no_more_memory() {
+    let mut decoder = Decoder::new(4096);
+    for len in (0..100).cycle().take(10_000) {
+        let block = [&b"\x40\x01a"[..], &[len], &vec![b'x'; usize::from(len)]].concat();
+        decode(&mut decoder, &block).unwrap();
+        assert!(decoder.memory() <= 6 * 4096, "{}", decoder.memory());
+    }
+}
+
+#[test]
 fn a_long_string_is_not_kept_in_memory() {
     let mut decoder = Decoder::new(4096);
     let text = vec![b'a'; 1 << 20];
