@@ -199,7 +199,7 @@ impl Reader {
     /// # Errors
     ///
     /// [`Violation::FrameSize`] at the head of a frame that is longer than [`MAX_PAYLOAD`].
-    pub fn next<'a>(&'a mut self, bytes: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Violation> {
+    pub fn next<'r, 'b: 'r>(&'r mut self, bytes: &mut &'b [u8]) -> Result<Option<Frame<'r>>, Violation> {
         if self.given {
             self.partial.clear();
             self.given = false;

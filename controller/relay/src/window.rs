@@ -19,7 +19,7 @@ use crate::frame::{DEFAULT_WINDOW, MAX_WINDOW};
 ///
 /// What waits here is never more than the debt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// What the sender may send us.
     sender: i64,
     /// What we may send the receiver.
@@ -32,26 +32,26 @@ pub struct Flow {
 
 /// More was sent than the window allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exceeded;
+pub(crate) struct Exceeded;
 
 /// A window was opened beyond 2^31 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overflow;
+pub(crate) struct Overflow;
 
 /// The window that each new stream of a peer begins with, and those that it was told of and has not acknowledged.
 #[derive(Debug)]
-pub struct Announced {
+pub(crate) struct Announced {
     acknowledged: u32,
     sent: VecDeque<Settings>,
 }
 
 /// A SETTINGS frame that was sent and not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Its initial window.
-    pub window: Option<u32>,
+    pub(crate) window: Option<u32>,
     /// Whether it was the other peer's, who is to have the acknowledgement.
-    pub relayed: bool,
+    pub(crate) relayed: bool,
 }
 
 // === impl Flow ===
@@ -69,7 +69,7 @@ impl Flow {
     /// # Errors
     ///
     /// [`Exceeded`] if it might not.
-    pub fn arrived(&mut self, count: usize) -> Result<(), Exceeded> {
+    pub(crate) fn arrived(&mut self, count: usize) -> Result<(), Exceeded> {
         let count = signed(count);
         if count > self.sender {
             return Err(Exceeded);
@@ -80,7 +80,7 @@ impl Flow {
     }
 
     /// Bytes that arrived were sent on, within [`room`](Self::room).
-    pub fn passed(&mut self, count: usize) {
+    pub(crate) fn passed(&mut self, count: usize) {
         let count = signed(count);
         debug_assert!(count <= self.queued && count <= self.receiver, "{count} of {self:?}");
         self.queued -= count;
@@ -88,13 +88,13 @@ impl Flow {
     }
 
     /// Bytes that arrived will not reach the receiver.
-    pub fn dropped(&mut self, count: usize) {
+    pub(crate) fn dropped(&mut self, count: usize) {
         debug_assert!(signed(count) <= self.queued, "{count} of {self:?}");
         self.queued -= signed(count);
     }
 
     /// We sent the receiver `count` bytes of our own, within [`own_room`](Self::own_room).
-    pub fn wrote(&mut self, count: usize) {
+    pub(crate) fn wrote(&mut self, count: usize) {
         debug_assert!(signed(count) <= self.receiver, "{count} of {self:?}");
         self.receiver -= signed(count);
     }
@@ -104,7 +104,7 @@ impl Flow {
     /// # Errors
     ///
     /// [`Overflow`] if its window is then too large.
-    pub fn credited(&mut self, credit: u32) -> Result<(), Overflow> {
+    pub(crate) fn credited(&mut self, credit: u32) -> Result<(), Overflow> {
         let receiver = self.receiver + i64::from(credit);
         if receiver > MAX_WINDOW {
             return Err(Overflow);
@@ -115,7 +115,7 @@ impl Flow {
     }
 
     /// Gives the sender credit that the receiver did not give, up to its window's size: the credit to send.
-    pub fn invent(&mut self, credit: usize) -> u32 {
+    pub(crate) fn invent(&mut self, credit: usize) -> u32 {
         let credit = signed(credit).min(MAX_WINDOW - self.sender);
         self.sender += credit;
         unsigned(credit)
@@ -123,7 +123,7 @@ impl Flow {
 
     /// The credit to send to the sender now, 0 if none. With it the sender can have no more than `most` bytes on the way to the receiver,
     /// of which `buffered` have been passed and not left us.
-    pub fn grant(&mut self, most: usize, buffered: usize) -> u32 {
+    pub(crate) fn grant(&mut self, most: usize, buffered: usize) -> u32 {
         let reserve = self.reserve();
         let room = signed(most) - self.sender - self.queued - signed(buffered);
         let grant = reserve.min(room);
@@ -136,7 +136,7 @@ impl Flow {
     }
 
     /// What may be sent to the receiver.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         usize::try_from(self.receiver).unwrap_or(0)
     }
 
@@ -144,29 +144,31 @@ impl Flow {
     ///
     /// A receiver gives credit back when a part of its window is used up, at most the half. Were our part smaller, with a sender that is
     /// silent, it would never come back.
-    pub fn own_room(&self, most: usize) -> usize {
+    pub(crate) fn own_room(&self, most: usize) -> usize {
         let allowed = (self.widest.min(signed(most)) / 2).max(16_384);
         usize::try_from((allowed - self.balance()).min(self.receiver)).unwrap_or(0)
     }
 
+    #[cfg(test)]
     /// Credit that the sender has, and bytes of its that wait here, beyond what the receiver granted.
-    pub fn debt(&self) -> u64 {
+    pub(crate) fn debt(&self) -> u64 {
         self.balance().max(0).unsigned_abs()
     }
 
+    #[cfg(test)]
     /// What waits here.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         usize::try_from(self.queued).unwrap_or(0)
     }
 
     /// There is no receiver any more: what waits was thrown away, and what arrives is given back.
-    pub fn receiver_gone(&mut self) {
+    pub(crate) fn receiver_gone(&mut self) {
         self.queued = 0;
         self.receiver = self.sender;
     }
 
     /// There is no sender any more, and nothing of its left: only our own writing is left.
-    pub fn sender_gone(&mut self) {
+    pub(crate) fn sender_gone(&mut self) {
         self.sender = 0;
     }
 
@@ -197,25 +199,20 @@ impl Default for Announced {
 
 impl Announced {
     /// SETTINGS were sent.
-    pub fn sent(&mut self, settings: Settings) {
+    pub(crate) fn sent(&mut self, settings: Settings) {
         self.sent.push_back(settings);
     }
 
     /// The oldest SETTINGS were acknowledged: which they were. `None` if none were out.
-    pub fn acknowledged(&mut self) -> Option<Settings> {
+    pub(crate) fn acknowledged(&mut self) -> Option<Settings> {
         let settings = self.sent.pop_front()?;
         self.acknowledged = settings.window.unwrap_or(self.acknowledged);
         Some(settings)
     }
 
     /// The largest window that the peer may rightly think new streams have.
-    pub fn widest(&self) -> u32 {
+    pub(crate) fn widest(&self) -> u32 {
         self.sent.iter().filter_map(|settings| settings.window).fold(self.acknowledged, u32::max)
-    }
-
-    /// SETTINGS that are not acknowledged.
-    pub fn outstanding(&self) -> usize {
-        self.sent.len()
     }
 }
 

@@ -1,0 +1,311 @@
+//! The life of a call: opened, held, passed, answered, over.
+
+use std::{mem, time::Instant};
+
+use bytes::BytesMut;
+
+use super::{Binding, Connection, Scratch, StreamId, block::Head};
+use crate::{
+    frame::ErrorCode,
+    grpc::{Code, Messages, Status},
+    head::{HeaderList, Request},
+    hpack::encode,
+    policy::{Decision, Observe, Outcome, Policy},
+    served::Served,
+    stream::{Account, Answer, AtPlugin, End, HeldStream, Lane, PassedStream, Queue, ServedStream, Stream},
+    violation::Violation,
+};
+
+impl<P: Policy> Connection<P> {
+    /// A request's head arrived.
+    pub(super) fn open(&mut self, head: Head, list: &HeaderList, complete: bool) -> Result<(), Violation> {
+        let id = head.stream;
+        self.host.last_stream = id;
+        if !head.end_stream {
+            // Until it is known better.
+            self.be_late(id);
+        }
+        if self.host.last_accepted.is_some() {
+            // The host knows, or will when it reads our GOAWAY, that this was not looked at.
+            return self.host.count_control(self.now);
+        }
+        if head.depends_on_itself {
+            self.host.output.reset(id, ErrorCode::PROTOCOL_ERROR);
+            return self.host.count_reset(self.now);
+        }
+        if self.streams.len() >= self.limits.streams as usize {
+            self.host.output.reset(id, ErrorCode::REFUSED_STREAM);
+            return self.host.count_reset(self.now);
+        }
+        if !complete {
+            let most = self.limits.header_list;
+            let message = format!("the request's header list is larger than {most} bytes");
+            self.answer(id, head.end_stream, &Status::new(Code::ResourceExhausted, message));
+            return Ok(());
+        }
+        let request = Request::of(list).ok();
+        let Some(request) = request.filter(|request| !head.end_stream || request.content_length().unwrap_or(0) == 0) else {
+            self.host.output.reset(id, ErrorCode::PROTOCOL_ERROR);
+            return self.host.count_reset(self.now);
+        };
+        match self.policy.request(&request) {
+            Decision::Answer(status) => self.answer(id, head.end_stream, &status),
+            Decision::Serve(call) => {
+                let mut account = Account::new(call, self.now, None, Observe::default());
+                account.host_done = head.end_stream;
+                self.serve(id, account);
+            }
+            Decision::Pass { call, observe } => {
+                let mut account = Account::new(call, self.now, request.timeout(), observe);
+                account.host_done = head.end_stream;
+                account.length = request.content_length();
+                if self.held.is_empty() && self.has_plugin_room() {
+                    self.late.remove(&id);
+                    self.pass(id, account, &request, Queue::default());
+                } else {
+                    self.hold(id, account, &request, list);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a call may go to the plugin now.
+    fn has_plugin_room(&self) -> bool {
+        matches!(&self.plugin, Binding::Bound(side) if side.ready && side.active < side.max_streams)
+    }
+
+    /// Sends a call's head to the plugin, and `body` is what is there to follow.
+    fn pass(&mut self, id: StreamId, mut account: Account<P::Call>, request: &Request<'_>, body: Queue) {
+        let Binding::Bound(side) = &mut self.plugin else { return };
+        let Scratch { block, amendments, .. } = &mut self.scratch;
+        amendments.clear();
+        self.policy.forward(&mut account.call, request, amendments);
+        block.clear();
+        if mem::replace(&mut side.first_block, false) {
+            encode::begin(block);
+        }
+        // Only a call that waited has less time than its host said.
+        let left = account.deadline.filter(|_| account.arrived != self.now);
+        request.encode(block, amendments, left.map(|deadline| deadline.saturating_duration_since(self.now)));
+        let place = self.to_plugin.place();
+        let ends = account.host_done && (body.is_empty() || body.is_bare_end());
+        self.to_plugin.headers(id, block, ends);
+        side.active += 1;
+        side.was_sent_data();
+        side.last_stream = id;
+        let up = Lane { used: 0, queue: if ends { Queue::default() } else { body } };
+        if !up.queue.is_empty() {
+            self.up_waiting.insert(id);
+        }
+        let stream = PassedStream {
+            account,
+            place,
+            up,
+            down: Lane::default(),
+            answer: Answer::None,
+            messages: Messages::default(),
+            at_plugin: AtPlugin::Open,
+        };
+        self.streams.insert(id, Stream::Passed(Box::new(stream)));
+    }
+
+    /// Keeps a call until there is a plugin for it.
+    fn hold(&mut self, id: StreamId, account: Account<P::Call>, request: &Request<'_>, list: &HeaderList) {
+        let end_stream = account.host_done;
+        let Some(place) = self.budget.hold(request.size()) else {
+            let status = Status::new(Code::ResourceExhausted, "too many calls are waiting for the plugin");
+            self.answer(id, end_stream, &status);
+            let (call, ended) = account.end(Outcome::NotServed(status.code), self.now);
+            self.policy.ended(call, ended);
+            return;
+        };
+        self.late.remove(&id);
+        let until = self.now + self.limits.hold_time;
+        let until = account.deadline.map_or(until, |deadline| until.min(deadline));
+        let mut body = Queue::default();
+        if end_stream {
+            body.end(End::Data);
+        }
+        let list = list.clone();
+        let held = HeldStream { account, list, place, until, body, given_back: 0, credit: 0 };
+        self.held.insert(id);
+        self.waits.insert((until, id));
+        self.streams.insert(id, Stream::Held(Box::new(held)));
+    }
+
+    /// Sends on what waits, in the order of ids, while the plugin takes it.
+    pub(super) fn release(&mut self) {
+        let mut released = false;
+        while self.has_plugin_room()
+            && let Some(id) = self.held.pop_first()
+            && let Some(Stream::Held(stream)) = self.streams.remove(&id)
+        {
+            let HeldStream { mut account, list, until, body, given_back, credit, .. } = *stream;
+            self.waits.remove(&(until, id));
+            self.held_bytes -= given_back;
+            account.waited = self.now.saturating_duration_since(account.arrived);
+            // It was one when it arrived.
+            let Ok(request) = Request::of(&list) else { continue };
+            self.pass(id, account, &request, body);
+            if let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) {
+                stream.down.used = -credit;
+            }
+            self.to_plugin.window_update(id, u32::try_from(credit).unwrap_or(0));
+            released = true;
+        }
+        if released {
+            self.flush_up();
+        }
+    }
+
+    /// Answers the calls that waited long enough.
+    pub(super) fn expire_held(&mut self) {
+        while let Some(&(until, id)) = self.waits.first()
+            && until <= self.now
+        {
+            let Some(Stream::Held(stream)) = self.streams.get(&id) else {
+                self.waits.pop_first();
+                continue;
+            };
+            let (status, outcome) = if stream.account.deadline.is_some_and(|deadline| deadline <= self.now) {
+                let message = "the call's time limit ended while it waited for the plugin";
+                (Status::new(Code::DeadlineExceeded, message), Outcome::DeadlineExceeded)
+            } else {
+                let status = self.policy.held_too_long(&stream.account.call);
+                let outcome = Outcome::NotServed(status.code);
+                (status, outcome)
+            };
+            self.answer_held(id, &status, outcome);
+        }
+    }
+
+    /// Ends all calls that wait with `status`. Those that come later wait again.
+    pub fn fail_held(&mut self, now: Instant, status: &Status) {
+        self.now = now;
+        for id in self.held.clone() {
+            self.answer_held(id, status, Outcome::NotServed(status.code));
+        }
+        self.after();
+    }
+
+    fn answer_held(&mut self, id: StreamId, status: &Status, outcome: Outcome) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let account = stream.account();
+        account.waited = self.now.saturating_duration_since(account.arrived);
+        let end_stream = account.host_done;
+        self.remove(id, outcome);
+        self.answer(id, end_stream, status);
+    }
+
+    /// Answers with a status alone. `end_stream`: the host sent all of its request.
+    pub(super) fn answer(&mut self, id: StreamId, end_stream: bool, status: &Status) {
+        let block = status_block(&mut self.scratch.block, status, true);
+        self.host.write_headers(id, block, true);
+        self.stop_host(id, end_stream);
+    }
+
+    /// After our answer, tells a host that has not sent all of its request that the rest is not wanted.
+    pub(super) fn stop_host(&mut self, id: StreamId, end_stream: bool) {
+        if end_stream {
+            self.late.remove(&id);
+        } else {
+            self.host.output.reset(id, ErrorCode::NO_ERROR);
+            self.be_late(id);
+        }
+    }
+
+    /// More of a stream that is over may come, and is not wrong.
+    pub(super) fn be_late(&mut self, id: StreamId) {
+        self.late.insert(id);
+        if self.late.len() > self.limits.streams as usize {
+            self.late.pop_first();
+        }
+    }
+
+    /// Ends a stream of which the host broke a rule.
+    pub(super) fn fail_stream(&mut self, id: StreamId, code: ErrorCode) {
+        self.host.output.reset(id, code);
+        let Some(stream) = self.streams.get(&id) else { return };
+        if let Stream::Passed(stream) = stream
+            && stream.at_plugin == AtPlugin::Open
+        {
+            self.to_plugin.reset(id, ErrorCode::CANCEL);
+        }
+        self.be_late(id);
+        self.remove(id, Outcome::Malformed);
+    }
+
+    /// Serves a stream ourselves.
+    fn serve(&mut self, id: StreamId, account: Account<P::Call>) {
+        if self.served.len() >= self.limits.served_streams as usize {
+            let status = Status::new(Code::ResourceExhausted, "too many such streams on one connection");
+            self.answer(id, account.host_done, &status);
+            let (call, ended) = account.end(Outcome::NotServed(status.code), self.now);
+            self.policy.ended(call, ended);
+            return;
+        }
+        self.late.remove(&id);
+        let block = head_block(&mut self.scratch.block);
+        self.host.write_headers(id, block, false);
+        let stream = ServedStream { account, used: 0, served: Served::new(self.limits.served_message) };
+        self.streams.insert(id, Stream::Served(Box::new(stream)));
+        self.served.insert(id);
+        self.opened.push_back(id);
+    }
+
+    /// Removes a stream that is over, with all that waits of it, and tells the program.
+    pub(super) fn remove(&mut self, id: StreamId, outcome: Outcome) {
+        let Some(stream) = self.streams.remove(&id) else { return };
+        self.drop_waiting(id, &stream);
+        let (call, ended) = stream.into_account().end(outcome, self.now);
+        self.policy.ended(call, ended);
+    }
+
+    /// Follows a passed stream to its end, if that is reached.
+    pub(super) fn settle(&mut self, id: StreamId) {
+        let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) else { return };
+        let Answer::Ended(outcome) = stream.answer else { return };
+        let host_done = stream.account.host_done;
+        if stream.at_plugin == AtPlugin::Open && host_done && stream.up.queue.is_empty() {
+            stream.at_plugin = AtPlugin::Done;
+            if let Binding::Bound(side) = &mut self.plugin {
+                side.active -= 1;
+            }
+        }
+        if !stream.is_over() {
+            return;
+        }
+        let reset = match stream.at_plugin {
+            AtPlugin::Reset(code) if !host_done => Some(code),
+            _ => None,
+        };
+        self.remove(id, outcome);
+        if let Some(code) = reset {
+            self.host.output.reset(id, code);
+            self.be_late(id);
+        }
+    }
+}
+
+/// The head of an answer of ours.
+fn head_block(block: &mut BytesMut) -> &[u8] {
+    block.clear();
+    encode::field(block, b":status", b"200", false);
+    encode::field(block, b"content-type", b"application/grpc", false);
+    block
+}
+
+/// The end of an answer of ours: trailers, or all of it if `alone`.
+pub(super) fn status_block<'a>(block: &'a mut BytesMut, status: &Status, alone: bool) -> &'a [u8] {
+    if alone {
+        head_block(block);
+    } else {
+        block.clear();
+    }
+    encode::field(block, b"grpc-status", status.code_header().as_bytes(), false);
+    if !status.message.is_empty() {
+        encode::field(block, b"grpc-message", status.message_header().as_bytes(), false);
+    }
+    block
+}
