@@ -23,7 +23,10 @@ use std::{
 use bytes::BytesMut;
 
 pub use self::own::Received;
-use self::{host::HostSide, plugin::PluginSide};
+use self::{
+    host::{Goodbye, HostSide},
+    plugin::PluginSide,
+};
 use crate::{
     frame::Output,
     head::{Amendments, HeaderList},
@@ -135,7 +138,7 @@ impl<P: Policy> Connection<P> {
         let mut reader = mem::take(&mut self.host.reader);
         let mut rest = bytes;
         let result = loop {
-            if self.host.closing {
+            if self.host.is_over() {
                 break Ok(());
             }
             let frame = match self.host.preface(&mut rest).and_then(|()| reader.next(&mut rest)) {
@@ -219,7 +222,7 @@ impl<P: Policy> Connection<P> {
 
     /// Whether the host connection is over: when [`to_host`](Self::to_host) is written, it is to be closed.
     pub fn has_left_host(&self) -> bool {
-        self.host.closing
+        self.host.is_over()
     }
 
     /// Calls of the application that are not over, those that wait among them. Streams that the program serves do not count.
@@ -246,7 +249,9 @@ impl<P: Policy> Connection<P> {
     pub fn on_deadline(&mut self, now: Instant) {
         self.now = now;
         self.expire_held();
-        if self.host.drain_ping.as_ref().is_some_and(|ping| ping.until <= now) {
+        if let Goodbye::Asked { until } = self.host.goodbye
+            && until <= now
+        {
             self.last_go_away();
         }
         if self.host.is_too_slow(&self.limits, now) {

@@ -231,15 +231,14 @@ where
     fn poll_plugin_write(&mut self, context: &mut Context<'_>) -> bool {
         let Plugin::Open(transport) = &mut self.plugin else { return false };
         let mut moved = false;
-        loop {
-            match transport.poll_write(context, self.connection.to_plugin()) {
-                Written::Bytes(count) => self.connection.plugin_took(count),
-                // What it had written before is still to be read; the end comes there.
-                Written::Nothing | Written::Broken => break,
-            }
+        // A transport that is broken is still read: what the plugin wrote before is there, and then the end.
+        while let Written::Bytes(count) = transport.poll_write(context, self.connection.to_plugin()) {
+            self.connection.plugin_took(count);
             moved = true;
         }
-        if self.connection.has_left_plugin() && transport.poll_close(context, self.connection.to_plugin().is_empty(), &self.limits) {
+        if self.connection.has_left_plugin()
+            && transport.poll_close(context, self.connection.to_plugin().is_empty(), &self.limits)
+        {
             self.plugin = Plugin::Closed;
             moved = true;
         }

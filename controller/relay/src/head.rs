@@ -165,7 +165,9 @@ impl<'a> Request<'a> {
                     pseudo_ended = true;
                     match name {
                         b"grpc-timeout" => timeout = grpc::parse_timeout(field.value),
-                        b"content-length" => content_length = Some(parse_length(field.value)?),
+                        b"content-length" => {
+                            content_length = Some(grpc::parse_number(field.value).ok_or(Malformed)?);
+                        }
                         _ => {}
                     }
                     continue;
@@ -240,10 +242,6 @@ impl<'a> Request<'a> {
     fn value(&self, index: usize) -> &'a [u8] {
         self.list.field(&self.list.fields[index]).value
     }
-}
-
-fn parse_length(value: &[u8]) -> Result<u64, Malformed> {
-    std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()).ok_or(Malformed)
 }
 
 // === impl Amendments ===

@@ -85,8 +85,8 @@ impl Default for Limits {
             continuations: 64,
             patience: Duration::from_secs(10),
             streams: 10_000,
-            served_streams: 64,
-            served_message: 4 << 20,
+            served_streams: 16,
+            served_message: 256 << 10,
             // A host that goes away may cancel all it had.
             resets: Rate { burst: 10_000, per_second: 100 },
             control_frames: Rate { burst: 10_000, per_second: 1_000 },

@@ -123,7 +123,9 @@ mod tests {
 
     fn body(messages: &[&[u8]]) -> Vec<u8> {
         let mut served = Served::new(1000);
-        messages.iter().for_each(|message| served.send(message));
+        for message in messages {
+            served.send(message);
+        }
         served.leaving().to_vec()
     }
 

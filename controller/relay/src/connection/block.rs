@@ -52,7 +52,8 @@ impl Block {
             return Err(Violation::UnexpectedFrame);
         }
         self.pieces += 1;
-        if self.pieces > limits.continuations || self.octets.len() + frame.payload.len() > limits.header_bomb {
+        if self.pieces > limits.continuations || self.octets.len() + frame.payload.len() > limits.header_bomb
+        {
             return Err(Violation::HeaderFlood);
         }
         self.octets.extend_from_slice(frame.payload);

@@ -4,7 +4,7 @@ use std::{mem, time::Instant};
 
 use bytes::BytesMut;
 
-use super::{Binding, Connection, Scratch, StreamId, block::Head};
+use super::{Binding, Connection, Scratch, StreamId, block::Head, host::Goodbye};
 use crate::{
     frame::ErrorCode,
     grpc::{Code, Messages, Status},
@@ -25,7 +25,7 @@ impl<P: Policy> Connection<P> {
             // Until it is known better.
             self.be_late(id);
         }
-        if self.host.last_accepted.is_some() {
+        if self.host.goodbye == Goodbye::Said {
             // The host knows, or will when it reads our GOAWAY, that this was not looked at.
             return self.host.count_control(self.now);
         }
@@ -44,7 +44,9 @@ impl<P: Policy> Connection<P> {
             return Ok(());
         }
         let request = Request::of(list).ok();
-        let Some(request) = request.filter(|request| !head.end_stream || request.content_length().unwrap_or(0) == 0) else {
+        let Some(request) =
+            request.filter(|request| !head.end_stream || request.content_length().unwrap_or(0) == 0)
+        else {
             self.host.output.reset(id, ErrorCode::PROTOCOL_ERROR);
             return self.host.count_reset(self.now);
         };

@@ -5,7 +5,7 @@ use std::{mem, time::Instant};
 use super::{
     Binding, Connection, StreamId,
     calls::status_block,
-    host::{DRAIN_PING, DrainPing},
+    host::{DRAIN_PING, Goodbye},
 };
 use crate::{
     frame::{ErrorCode, MAX_STREAM_ID},
@@ -28,20 +28,19 @@ impl<P: Policy> Connection<P> {
     }
 
     pub(super) fn begin_drain(&mut self) {
-        if mem::replace(&mut self.host.draining, true) || self.host.last_accepted.is_some() || self.host.closing {
+        if self.host.goodbye != Goodbye::Unsaid {
             return;
         }
         self.host.output.go_away(MAX_STREAM_ID, ErrorCode::NO_ERROR, "");
         self.host.output.ping(&DRAIN_PING, false);
-        self.host.drain_ping = Some(DrainPing { until: self.now + self.limits.drain_ping });
+        self.host.goodbye = Goodbye::Asked { until: self.now + self.limits.drain_ping };
     }
 
     /// Says which stream was the last. It is not lower than any that is open.
     pub(super) fn last_go_away(&mut self) {
-        self.host.drain_ping = None;
-        if self.host.last_accepted.is_none() && !self.host.closing {
+        if let Goodbye::Unsaid | Goodbye::Asked { .. } = self.host.goodbye {
             self.host.output.go_away(self.host.last_stream, ErrorCode::NO_ERROR, "");
-            self.host.last_accepted = Some(self.host.last_stream);
+            self.host.goodbye = Goodbye::Said;
         }
         self.answer_plugin_pings();
     }
@@ -143,7 +142,7 @@ impl<P: Policy> Connection<P> {
     }
 
     fn end_host(&mut self) {
-        self.host.closing = true;
+        self.host.goodbye = Goodbye::Over;
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
             self.remove(id, Outcome::HostGone);
@@ -157,9 +156,8 @@ impl<P: Policy> Connection<P> {
         self.policy.violated(by, violation);
         match by {
             Peer::Host => {
-                let last = self.host.last_stream;
-                self.host.output.go_away(last, violation.code(), violation.as_str());
                 self.end_host();
+                self.host.output.go_away(self.host.last_stream, violation.code(), violation.as_str());
             }
             Peer::Plugin => {
                 self.to_plugin.go_away(0, violation.code(), violation.as_str());
@@ -191,15 +189,15 @@ impl<P: Policy> Connection<P> {
 
     /// Leaves the plugin when the last call is over after a drain, and the host when it has no stream left.
     pub(super) fn leave_what_is_over(&mut self) {
-        let leaving = self.host.last_accepted.is_some() || self.host.leaving;
-        if !leaving || self.host.closing {
+        let leaving = self.host.goodbye == Goodbye::Said || self.host.leaving;
+        if !leaving || self.host.is_over() {
             return;
         }
         if self.calls() == 0 {
             self.leave_plugin_politely(&Status::ok());
         }
         if self.streams.is_empty() {
-            self.host.closing = true;
+            self.host.goodbye = Goodbye::Over;
         }
     }
 }

@@ -40,30 +40,36 @@ pub(super) struct HostSide {
     resets: Allowance,
     /// A block was written: the encoder's table is known to have no size.
     block_written: bool,
-    /// The ping between the two GOAWAYs of a drain.
-    pub(super) drain_ping: Option<DrainPing>,
-    pub(super) draining: bool,
-    /// GOAWAY was written with the last id: later streams are not ours to answer.
-    pub(super) last_accepted: Option<StreamId>,
+    pub(super) goodbye: Goodbye,
     /// It said that it is leaving.
     pub(super) leaving: bool,
-    /// It is over: nothing it sends is read, what is written goes out.
-    pub(super) closing: bool,
+}
+
+/// How far we have left the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// Not.
+    Unsaid,
+    /// It was told to open no more streams; at the answer to our ping, or by then, it is told which was the last.
+    Asked { until: Instant },
+    /// It was told which was the last: later streams are not ours to answer.
+    Said,
+    /// Nothing it sends is read, what is written goes out.
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// So much of the preface was read.
-    Preface { read: usize, since: Instant },
+    Preface {
+        read: usize,
+        since: Instant,
+    },
     /// Its first SETTINGS are due.
-    FirstSettings { since: Instant },
+    FirstSettings {
+        since: Instant,
+    },
     Open,
-}
-
-/// A ping that ends a drain's first part when it is answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DrainPing {
-    pub(super) until: Instant,
 }
 
 /// What the ping of a drain carries.
@@ -92,11 +98,8 @@ impl HostSide {
             control: Allowance::new(limits.control_frames, now),
             resets: Allowance::new(limits.resets, now),
             block_written: false,
-            drain_ping: None,
-            draining: false,
-            last_accepted: None,
+            goodbye: Goodbye::Unsaid,
             leaving: false,
-            closing: false,
         }
     }
 
@@ -119,15 +122,26 @@ impl HostSide {
     }
 
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        if self.closing {
-            return None;
-        }
-        let drain = self.drain_ping.as_ref().map(|ping| ping.until);
-        [self.slow_at(limits.patience), drain].into_iter().flatten().min()
+        let asked = match self.goodbye {
+            Goodbye::Asked { until } => Some(until),
+            Goodbye::Unsaid | Goodbye::Said => None,
+            Goodbye::Over => return None,
+        };
+        [self.slow_at(limits.patience), asked].into_iter().flatten().min()
     }
 
     pub(super) fn is_too_slow(&self, limits: &Limits, now: Instant) -> bool {
-        !self.closing && self.slow_at(limits.patience).is_some_and(|until| until <= now)
+        !self.is_over() && self.slow_at(limits.patience).is_some_and(|until| until <= now)
+    }
+
+    /// Whether nothing more of it is read.
+    pub(super) fn is_over(&self) -> bool {
+        self.goodbye == Goodbye::Over
+    }
+
+    /// Whether it was asked to leave, and has not answered.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.goodbye, Goodbye::Asked { .. })
     }
 
     fn slow_at(&self, patience: Duration) -> Option<Instant> {
@@ -160,7 +174,12 @@ impl HostSide {
     /// Passes a DATA frame as it is.
     pub(super) fn pass_data(&mut self, frame: &Frame<'_>) {
         self.control.earn(3);
-        self.output.frame(Kind::Data, frame.flags & (flag::END_STREAM | flag::PADDED), frame.stream, frame.payload);
+        self.output.frame(
+            Kind::Data,
+            frame.flags & (flag::END_STREAM | flag::PADDED),
+            frame.stream,
+            frame.payload,
+        );
     }
 
     /// Counts a frame that is not about any DATA.
@@ -194,7 +213,7 @@ impl<P: Policy> Connection<P> {
         match frame.kind {
             Kind::Data => self.host_data(frame),
             Kind::Headers => {
-                if frame.stream % 2 == 0 {
+                if frame.stream.is_multiple_of(2) {
                     return Err(Violation::StreamId);
                 }
                 let (head, content) = Head::of(frame)?;
@@ -231,7 +250,8 @@ impl<P: Policy> Connection<P> {
     fn host_block(&mut self, head: Head, octets: &[u8]) -> Result<(), Violation> {
         let mut list = mem::take(&mut self.scratch.list);
         let most = self.limits.header_list as usize;
-        let decoded = list.decode(&mut self.host.decoder, octets, most).map_err(|_| Violation::Compression)?;
+        let decoded =
+            list.decode(&mut self.host.decoder, octets, most).map_err(|_| Violation::Compression)?;
         if decoded.size > self.limits.header_bomb {
             return Err(Violation::HeaderBomb);
         }
@@ -247,7 +267,12 @@ impl<P: Policy> Connection<P> {
         result
     }
 
-    fn host_trailers(&mut self, head: Head, list: &crate::head::HeaderList, complete: bool) -> Result<(), Violation> {
+    fn host_trailers(
+        &mut self,
+        head: Head,
+        list: &crate::head::HeaderList,
+        complete: bool,
+    ) -> Result<(), Violation> {
         let id = head.stream;
         let Some(stream) = self.streams.get_mut(&id) else {
             return match self.late.contains(&id) {
@@ -347,7 +372,10 @@ impl<P: Policy> Connection<P> {
                 if stream.at_plugin != AtPlugin::Open {
                     self.up.dropped(size);
                     self.settle(id);
-                } else if stream.up.queue.is_empty() && size <= self.up.room() && size <= stream.up.room(side.window) {
+                } else if stream.up.queue.is_empty()
+                    && size <= self.up.room()
+                    && size <= stream.up.room(side.window)
+                {
                     side.was_sent_data();
                     stream.up.used += signed(size);
                     self.up.passed(size);
@@ -400,24 +428,24 @@ impl<P: Policy> Connection<P> {
         let id = frame.stream;
         self.late.remove(&id);
         let Some(stream) = self.streams.get_mut(&id) else {
-            if id > self.host.last_stream || id % 2 == 0 {
+            if id > self.host.last_stream || id.is_multiple_of(2) {
                 return Err(Violation::UnexpectedFrame);
             }
             return self.host.count_control(self.now);
         };
-        let answered = match stream {
-            Stream::Held(_) => None,
+        let (begun, answered) = match stream {
+            Stream::Held(_) => (false, None),
             Stream::Passed(stream) => match stream.answer {
-                Answer::Ended(outcome) => Some(outcome),
-                Answer::Begun { .. } | Answer::None => None,
+                Answer::None => (false, None),
+                Answer::Begun { .. } => (true, None),
+                Answer::Ended(outcome) => (true, Some(outcome)),
             },
-            Stream::Served(_) => None,
+            Stream::Served(_) => (true, None),
         };
-        let begun = matches!(stream, Stream::Served(_))
-            || matches!(stream, Stream::Passed(stream) if stream.answer != Answer::None);
         let account = stream.account();
         account.host_done = true;
-        let on_time = code == ErrorCode::CANCEL && account.deadline.is_some_and(|deadline| deadline <= self.now);
+        let on_time =
+            code == ErrorCode::CANCEL && account.deadline.is_some_and(|deadline| deadline <= self.now);
         if !begun && !on_time && code != ErrorCode::NO_ERROR {
             self.host.count_reset(self.now)?;
         }
@@ -444,7 +472,11 @@ impl<P: Policy> Connection<P> {
         }
         let told = i64::from(self.host.told_window);
         let Some(stream) = self.streams.get_mut(&id) else {
-            return if id > self.host.last_stream || id % 2 == 0 { Err(Violation::UnexpectedFrame) } else { Ok(()) };
+            return if id > self.host.last_stream || id.is_multiple_of(2) {
+                Err(Violation::UnexpectedFrame)
+            } else {
+                Ok(())
+            };
         };
         let used = match stream {
             Stream::Held(stream) => -stream.credit,
@@ -529,7 +561,7 @@ impl<P: Policy> Connection<P> {
             self.host.output.ping(&opaque, true);
             return self.host.count_control(self.now);
         }
-        if opaque == DRAIN_PING && self.host.drain_ping.is_some() {
+        if opaque == DRAIN_PING && self.host.is_asked() {
             self.last_go_away();
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     frame::{self, ErrorCode, Frame, Kind, PREFACE, Reader, flag},
-    grpc::Code,
+    grpc::{self, Code},
     hpack::Decoder,
     limits::{Allowance, Limits},
     policy::{Outcome, Policy},
@@ -74,7 +74,7 @@ impl<P: Policy> Connection<P> {
     /// The plugin's connection is established, and is this host connection's from now on. Nothing if there was one already.
     pub fn bind(&mut self, now: Instant) {
         self.now = now;
-        if !matches!(self.plugin, Binding::Unbound) || self.host.closing {
+        if !matches!(self.plugin, Binding::Unbound) || self.host.is_over() {
             return;
         }
         let mut announced = Announced::default();
@@ -133,7 +133,7 @@ impl<P: Policy> Connection<P> {
                 let opaque = block::ping(frame)?;
                 if !frame.has(flag::ACK) {
                     side.count_control(self.now)?;
-                    if side.leaving && self.host.drain_ping.is_some() {
+                    if side.leaving && self.host.is_asked() {
                         side.pings.push(opaque);
                     } else {
                         self.to_plugin.ping(&opaque, true);
@@ -158,12 +158,12 @@ impl<P: Policy> Connection<P> {
     fn plugin_block(&mut self, head: Head, octets: &[u8]) -> Result<(), Violation> {
         let Binding::Bound(side) = &mut self.plugin else { return Ok(()) };
         let id = head.stream;
-        let (mut size, mut http, mut grpc) = (0usize, None, None);
+        let (mut size, mut http, mut code) = (0usize, None, None);
         let decoded = side.decoder.decode(octets, |field| {
             size = size.saturating_add(field.size());
             match field.name {
-                b":status" => http = std::str::from_utf8(field.value).ok().and_then(|status| status.parse::<u16>().ok()),
-                b"grpc-status" => grpc = Some(Code::from_header(field.value)),
+                b":status" => http = grpc::parse_number(field.value),
+                b"grpc-status" => code = Some(Code::from_header(field.value)),
                 _ => {}
             }
         });
@@ -178,7 +178,7 @@ impl<P: Policy> Connection<P> {
             (Answer::None, Some(100..=199), false) => Answer::None,
             (Answer::None, Some(status), false) => Answer::Begun { status },
             (Answer::None, Some(status), true) | (Answer::Begun { status }, None, true) => {
-                Answer::Ended(Answer::outcome(status, grpc))
+                Answer::Ended(Answer::outcome(status, code))
             }
             _ => return Err(Violation::UnexpectedFrame),
         };
@@ -319,7 +319,9 @@ impl<P: Policy> Connection<P> {
             Setting::MaxConcurrentStreams(streams) => {
                 Setting::MaxConcurrentStreams(streams.saturating_add(OWN_STREAMS).min(ours.streams))
             }
-            Setting::MaxHeaderList(size) => Setting::MaxHeaderList(size.saturating_sub(AMENDED).min(ours.header_list)),
+            Setting::MaxHeaderList(size) => {
+                Setting::MaxHeaderList(size.saturating_sub(AMENDED).min(ours.header_list))
+            }
             Setting::InitialWindow(window) => Setting::InitialWindow(window),
         };
         if mem::replace(&mut side.ready, true) {

@@ -105,7 +105,11 @@ impl Serving {
     }
 
     /// Moves messages both ways.
-    pub(super) fn poll<P: Policy>(&mut self, context: &mut Context<'_>, connection: &mut Connection<P>) -> Polled {
+    pub(super) fn poll<P: Policy>(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: &mut Connection<P>,
+    ) -> Polled {
         let mut moved = false;
         while self.poll_incoming(context, connection) {
             moved = true;
@@ -128,7 +132,11 @@ impl Serving {
         Polled { moved, over: connection.has_room(self.id).is_none() }
     }
 
-    fn poll_incoming<P: Policy>(&mut self, context: &mut Context<'_>, connection: &mut Connection<P>) -> bool {
+    fn poll_incoming<P: Policy>(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: &mut Connection<P>,
+    ) -> bool {
         let Some(sender) = &mut self.incoming else { return false };
         let received = match sender.poll_reserve(context) {
             Poll::Pending => return false,

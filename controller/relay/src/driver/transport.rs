@@ -2,9 +2,9 @@
 
 use std::{
     cell::RefCell,
+    future::Future,
     pin::Pin,
     task::{Context, Poll},
-    future::Future,
 };
 
 use tokio::{

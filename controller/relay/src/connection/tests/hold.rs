@@ -1,0 +1,133 @@
+//! Calls that wait.
+
+use super::*;
+
+#[test]
+fn a_call_that_waits_goes_out_with_the_time_that_is_left() {
+    let mut bench = Bench::new();
+    bench.request_with(1, "/a", &[("grpc-timeout", "10S")], false);
+    bench.host.next.data(1, b"one", false);
+    bench.host.next.data(1, b"two", true);
+    bench.host.next.window_update(1, 1000);
+    bench.request(3, "/b", true);
+    assert_eq!(bench.host(), [Out::Credit(0, 3), Out::Credit(0, 3)]);
+    assert!(bench.connection.wants_plugin());
+    assert_eq!((bench.connection.waiting(), bench.budget.waiting()), (2, 2));
+
+    bench.pass(Duration::from_millis(2500));
+    bench.connection.bind(bench.now);
+    bench.plugin.next.settings([]);
+    let seen = bench.plugin();
+    assert_eq!(field(&seen[2], "grpc-timeout"), Some("7500000u"));
+    assert_eq!(seen[3], Out::Credit(1, 1000));
+    assert!(matches!(seen[4], Out::Headers { id: 3, end: true, .. }));
+    assert_eq!(seen[5..], [data(1, b"onetwo", true)]);
+    assert_eq!((bench.budget.waiting(), bench.budget.bytes()), (0, 0));
+    assert_eq!(bench.connection.policy().forwarded, ["/a", "/b"]);
+}
+
+#[test]
+fn nothing_is_sent_before_the_plugins_settings() {
+    let mut bench = Bench::new();
+    bench.request(1, "/a", true);
+    bench.host();
+    bench.connection.bind(bench.now);
+    assert!(matches!(bench.plugin_reads()[..], [Out::Settings(_)]));
+    bench.plugin.next.settings([(3, 0)]);
+    bench.plugin();
+    assert_eq!(bench.connection.waiting(), 1);
+    bench.plugin.next.settings([(3, 1)]);
+    assert!(matches!(bench.plugin()[..], [Out::Headers { id: 1, .. }]));
+}
+
+#[test]
+fn a_time_limit_that_ends_while_waiting_is_answered_and_never_sent() {
+    let mut bench = Bench::new();
+    bench.request_with(1, "/a", &[("grpc-timeout", "1S")], true);
+    bench.request(3, "/b", false);
+    bench.host();
+    bench.pass(Duration::from_secs(1));
+    assert!(is_status(&bench.host_reads()[0], 1, Code::DeadlineExceeded));
+    bench.pass(Duration::from_secs(29));
+    let seen = bench.host_reads();
+    assert!(is_status(&seen[0], 3, Code::Unavailable));
+    assert_eq!(field(&seen[0], "grpc-message"), Some("/b waited"));
+    assert_eq!(seen[1..], [Out::Reset(3, ErrorCode::NO_ERROR)]);
+    let outcomes = bench.ended();
+    assert_eq!(outcomes[0].1, Outcome::DeadlineExceeded);
+    assert_eq!(outcomes[1].1, Outcome::NotServed(Code::Unavailable));
+    bench.bind(&[]);
+    assert_eq!(bench.plugin_reads(), []);
+    assert_eq!(bench.connection.deadline(), None);
+}
+
+#[test]
+fn too_many_calls_that_wait_are_answered_at_once() {
+    let mut bench = Bench::new();
+    for id in (1..=17).step_by(2) {
+        bench.request(id, "/a", true);
+    }
+    let seen = bench.host();
+    assert_eq!(seen.len(), 1);
+    assert!(is_status(&seen[0], 17, Code::ResourceExhausted));
+    assert_eq!(bench.connection.waiting(), 8);
+    assert_eq!(bench.ended(), [("/a".into(), Outcome::NotServed(Code::ResourceExhausted))]);
+}
+
+#[test]
+fn one_large_request_that_waits_does_not_starve_a_small_one() {
+    let mut bench = Bench::with(Limits { hold_bytes: 100_000, ..Limits::default() });
+    bench.request(1, "/big", false);
+    // As much as the stream's window allows.
+    for _ in 0..4 {
+        bench.host.next.data(1, &[1; 16_000], false);
+    }
+    let credit: u32 =
+        bench.host().iter().map(|out| if let Out::Credit(0, credit) = out { *credit } else { 0 }).sum();
+    assert_eq!(credit, 64_000);
+    bench.request(3, "/b", false);
+    bench.host.next.data(3, &vec![1; 64_000], false);
+    let credit: u32 =
+        bench.host().iter().map(|out| if let Out::Credit(0, credit) = out { *credit } else { 0 }).sum();
+    assert_eq!(credit, 36_000, "no more than may be kept");
+    // Reset: what it took is free again, and the credit that was made for it is paid by what never arrives.
+    bench.host.next.reset(1, ErrorCode::CANCEL);
+    assert_eq!(bench.host(), []);
+    assert_eq!(bench.connection.up.debt(), 36_000);
+    bench.bind(&[]);
+    let sent: usize = bench
+        .plugin_reads()
+        .iter()
+        .map(|out| if let Out::Data { bytes, .. } = out { bytes.len() } else { 0 })
+        .sum();
+    assert_eq!(sent, 0);
+    assert_eq!(bench.connection.up.queued(), 0);
+}
+
+#[test]
+fn later_calls_wait_behind_those_that_wait() {
+    let mut bench = Bench::bound_with(Limits::default(), &[(3, 1)]);
+    for (id, path) in [(1, "/a"), (3, "/b"), (5, "/c")] {
+        bench.request(id, path, true);
+    }
+    bench.host();
+    assert!(matches!(bench.plugin_reads()[..], [Out::Headers { id: 1, .. }]));
+    bench.answer(1);
+    bench.trailers(1);
+    assert!(matches!(bench.plugin()[..], [Out::Headers { id: 3, .. }]));
+    bench.host.next.reset(3, ErrorCode::CANCEL);
+    bench.host();
+    assert!(matches!(bench.plugin_reads()[..], [Out::Reset(3, _), Out::Headers { id: 5, .. }]));
+}
+
+#[test]
+fn the_program_may_end_those_that_wait() {
+    let mut bench = Bench::new();
+    bench.request(1, "/a", true);
+    bench.request(3, "/b", true);
+    bench.host();
+    bench.connection.fail_held(bench.now, &Status::new(Code::Aborted, "not primed"));
+    let seen = bench.host_reads();
+    assert!(is_status(&seen[0], 1, Code::Aborted) && is_status(&seen[1], 3, Code::Aborted));
+    assert_eq!(bench.budget.waiting(), 0);
+}
