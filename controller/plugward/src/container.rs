@@ -24,7 +24,7 @@ pub fn container_spec(
     certificate: String,
 ) -> Result<ContainerSpec, CookieError> {
     let recipe = &start.recipe.container;
-    let mut labels = start.recipe.labels.clone();
+    let mut labels: BTreeMap<String, String> = start.recipe.labels.iter().cloned().collect();
     labels.extend(instance_selector(cluster, instance));
     labels.insert(label::SLOT.to_owned(), slot.to_string());
     labels.insert(label::SPEC_HASH.to_owned(), start.hash.to_string());

@@ -4,7 +4,7 @@
 //! cache stands between the world and a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::try_join_all;
 use plugward_api::Name;
@@ -148,7 +148,7 @@ impl Observer {
                     let engine = self.engines.sight(&start.engine.host);
                     let image = image_sight(&engine, &start.recipe, live).await?;
                     let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();
-                    let recipe = Arc::new(start.recipe.clone());
+                    let recipe = start.recipe.clone();
                     let hash = start.hash.clone();
                     targets.insert(name.clone(), Target { edit, recipe, hash, engine, image });
                 }

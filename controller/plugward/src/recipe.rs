@@ -28,7 +28,7 @@ pub struct Recipe {
     /// How restarts back off.
     pub restart: RestartPolicy,
     /// Labels that tell people what the container is. They replace nothing.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Vec<(String, String)>,
 }
 
 /// How restarts back off.
@@ -190,10 +190,11 @@ impl ContainerRecipe {
     }
 
     /// The hash of this recipe.
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "both say why they cannot fail")]
     pub fn hash(&self, key: &HashKey) -> SpecHash {
-        // A struct of strings, numbers and string-keyed maps is always JSON, and HMAC takes a key of any length.
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.0) else { return SpecHash(String::new()) };
+        let text =
+            serde_json::to_vec(self).expect("strings, numbers and maps with string keys are always JSON");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
         mac.update(&text);
         let digest: [u8; 32] = mac.finalize().into_bytes().into();
         let hex = u128::from_be_bytes(std::array::from_fn(|index| digest[index]));
@@ -310,12 +311,12 @@ impl HashKey {
     }
 }
 
-fn plugin_labels(spec: &PluginInstanceSpec) -> BTreeMap<String, String> {
-    BTreeMap::from([
+fn plugin_labels(spec: &PluginInstanceSpec) -> Vec<(String, String)> {
+    vec![
         (label::PLUGIN_NAME.to_owned(), spec.plugin.name.to_string()),
         (label::PLUGIN_TYPE.to_owned(), spec.plugin.plugin_type.as_str().to_owned()),
         (label::PLUGIN_VERSION.to_owned(), spec.plugin.version.to_string()),
-    ])
+    ]
 }
 
 /// Validation has refused negative amounts: they count as none here.

@@ -155,10 +155,11 @@ impl Talk {
     async fn talk(&self) -> Result<std::convert::Infallible, Failure> {
         let start = &self.opening.start;
         let deadline = Instant::now() + start.recipe.start_timeout;
-        let (line, handshake) = self.handshake(deadline).await?;
+        // Thousands of conversations that just go on should not hold room for all that began them: hence the boxes.
+        let (line, handshake) = Box::pin(self.handshake(deadline)).await?;
         let address =
             PluginAddress { directory: start.directory.clone(), handshake, identity: start.identity.clone() };
-        let mut conversation = self.connect(&address, deadline, self.start_reason()).await?;
+        let mut conversation = Box::pin(self.connect(&address, deadline, self.start_reason())).await?;
         let since = start.ready_at.unwrap_or_else(|| self.shared.clock.now());
         loop {
             let ready = SessionSight::Ready { handshake: line.clone(), since };
@@ -167,31 +168,32 @@ impl Talk {
             self.show(SessionSight::Connecting, None);
             let lost_at = self.shared.clock.now();
             let limit = Instant::now() + RECONNECT_LIMIT;
-            conversation =
-                self.connect(&address, limit, RestartReason::Unhealthy).await.map_err(|failure| Failure {
-                    // It is of no use since its connection ended, not since we gave it up.
-                    since: lost_at,
-                    ..failure
-                })?;
+            let again = Box::pin(self.connect(&address, limit, RestartReason::Unhealthy));
+            conversation = again.await.map_err(|failure| Failure {
+                // It is of no use since its connection ended, not since we gave it up.
+                since: lost_at,
+                ..failure
+            })?;
         }
     }
 
     /// The plugin's handshake line: the stored one, else the first line of the container's log.
-    async fn handshake(&self, deadline: Instant) -> Result<(String, Handshake), Failure> {
-        let line = match &self.opening.start.handshake {
-            Some(line) => line.clone().into_bytes(),
+    async fn handshake(&self, deadline: Instant) -> Result<(Arc<str>, Handshake), Failure> {
+        let line: Arc<str> = match &self.opening.start.handshake {
+            Some(line) => line.clone(),
             None => match timeout_at(deadline, self.read_line()).await {
-                Ok(line) => line?,
+                Ok(line) => String::from_utf8_lossy(&line?).into(),
                 Err(_) => {
                     return Err(self.failed("no handshake line on standard output within the start timeout"));
                 }
             },
         };
-        let handshake = Handshake::parse(&line).map_err(|error| self.failed(crate::errors::chain(&error)))?;
+        let handshake =
+            Handshake::parse(line.as_bytes()).map_err(|error| self.failed(crate::errors::chain(&error)))?;
         let versions = self.opening.start.recipe.container.protocol.versions().to_vec();
         let expected = Expected { versions, automtls: true, multiplex_broker: false };
         handshake.check(&expected).map_err(|error| self.failed(crate::errors::chain(&error)))?;
-        Ok((String::from_utf8_lossy(&line).into_owned(), handshake))
+        Ok((line, handshake))
     }
 
     /// Reads the log until its first line is complete. A log that ends before (the engine went away, the

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use plugward_api::RestartReason;
@@ -49,7 +50,7 @@ pub struct Start {
     /// The engine it is on.
     pub engine: EngineRef,
     /// What it is made from.
-    pub recipe: Recipe,
+    pub recipe: Arc<Recipe>,
     /// The hash of that.
     pub hash: SpecHash,
     /// The directory that it shares with us, on our side.
@@ -66,7 +67,7 @@ pub struct Start {
     pub created: bool,
     /// The plugin's handshake line, once it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handshake: Option<String>,
+    pub handshake: Option<Arc<str>>,
     /// When it was first able to serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
@@ -113,10 +114,10 @@ pub struct Edit {
     pub runtime: u64,
 }
 
-/// Our certificate and private key for one container, as PEM. Stored with mode 0600, never shown.
+/// Our certificate and private key for one container, as PEM. Stored with mode 0600, never shown. Clones share it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StoredIdentity(Zeroizing<String>);
+pub struct StoredIdentity(Arc<Zeroizing<String>>);
 
 // === impl Slot ===
 
@@ -132,7 +133,7 @@ impl Slot {
 impl StoredIdentity {
     /// Wraps the PEM text of a certificate and its private key.
     pub fn new(pem: impl Into<String>) -> Self {
-        Self(Zeroizing::new(pem.into()))
+        Self(Arc::new(Zeroizing::new(pem.into())))
     }
 
     /// The PEM text.

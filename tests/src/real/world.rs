@@ -298,7 +298,7 @@ impl World {
     }
 
     /// Kills the controller and removes what it and the test made.
-    pub(super) async fn clear_away(&self) {
+    pub async fn clear_away(&self) {
         drop(take(&self.program));
         for stranger in take(&self.strangers) {
             remove(&self.engine, &stranger).await;

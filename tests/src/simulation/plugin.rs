@@ -25,6 +25,8 @@ pub enum Mood {
     Moody,
     /// Every start is good.
     Calm,
+    /// Every start is good, and takes no time.
+    Prompt,
 }
 
 /// All plugins that can be reached now, by the directory that they share. Clones share them.
@@ -89,8 +91,9 @@ impl SimulatedPlugins {
         let mood = *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner);
         let (roll, delay, life) = {
             let mut chance = self.shared.chance.lock().unwrap_or_else(PoisonError::into_inner);
-            let roll = if mood == Mood::Calm { 100 } else { chance.random_range(0..100) };
-            (roll, Duration::from_millis(chance.random_range(5..400)), chance.random_range(1..20_000))
+            let roll = if mood == Mood::Moody { chance.random_range(0..100) } else { 100 };
+            let delay = if mood == Mood::Prompt { 0 } else { chance.random_range(5..400) };
+            (roll, Duration::from_millis(delay), chance.random_range(1..20_000))
         };
         let script = Script::new().wait(delay);
         match roll {

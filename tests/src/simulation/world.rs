@@ -36,8 +36,19 @@ pub struct World {
     /// The time of day, for the engine and the controller alike.
     pub clock: Clock,
     seed: u64,
+    /// How manifests are watched.
+    pub scans: Scans,
     root: TempDir,
     controller: Option<Incarnation>,
+}
+
+/// How manifests are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scans {
+    /// By looking every second of simulated time: what the system tells of changes comes in real time.
+    Simulated,
+    /// As the program does it.
+    Installed,
 }
 
 /// One life of the controller.
@@ -57,8 +68,8 @@ impl Connector for OneEngine {
 
 impl World {
     /// A world without a controller.
-    pub async fn new(seed: u64) -> Self {
-        let settings = Settings { seed, gives_up_starts: seed % 2 == 0, ..Settings::default() };
+    pub async fn new(settings: Settings) -> Self {
+        let seed = settings.seed;
         let clock = Clock::simulated(settings.started_at);
         let engine = Arc::new(SimulatedEngine::new(settings));
         let plugins = SimulatedPlugins::new(seed);
@@ -74,7 +85,16 @@ impl World {
         for directory in ["manifests", "sockets"] {
             fs::create_dir(root.path().join(directory)).expect("a directory");
         }
-        let mut world = Self { engine, plugins, strangers: Vec::new(), clock, seed, root, controller: None };
+        let mut world = Self {
+            engine,
+            plugins,
+            strangers: Vec::new(),
+            clock,
+            seed,
+            scans: Scans::Simulated,
+            root,
+            controller: None,
+        };
         world.add_strangers().await;
         world
     }
@@ -144,10 +164,12 @@ impl World {
         let state = State::open(&self.state()).expect("a state directory");
         let cluster = state.cluster(Some(&Self::cluster())).expect("a cluster");
         let mut source = source::Settings::new([self.manifests()], Rules::default());
-        source.events = false;
-        source.quiet = Duration::ZERO;
-        source.rescan = Duration::from_secs(1);
-        source.confirm = Duration::from_millis(200);
+        if self.scans == Scans::Simulated {
+            source.events = false;
+            source.quiet = Duration::ZERO;
+            source.rescan = Duration::from_secs(1);
+            source.confirm = Duration::from_millis(200);
+        }
         let controller = Controller::new(Parts {
             state,
             cluster,

@@ -8,6 +8,7 @@ use crate::error::Operation;
 
 /// What kind of engine is simulated. The default is a Docker Engine as it comes, on an unremarkable machine.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or false of engines by itself")]
 pub struct Settings {
     /// Chance: IDs, variations of latency, faults of the plan.
     pub seed: u64,

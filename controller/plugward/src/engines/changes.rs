@@ -10,7 +10,7 @@ use crate::names::label;
 /// The last list, by instance.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    last: BTreeMap<Name, BTreeSet<(ContainerId, Phase)>>,
+    last: BTreeMap<Name, Vec<(ContainerId, Phase)>>,
 }
 
 impl Changes {
@@ -29,12 +29,16 @@ impl Changes {
     }
 }
 
-fn by_instance(containers: &[Listed]) -> BTreeMap<Name, BTreeSet<(ContainerId, Phase)>> {
-    let mut instances: BTreeMap<Name, BTreeSet<(ContainerId, Phase)>> = BTreeMap::new();
+/// What each instance's containers do, in order.
+fn by_instance(containers: &[Listed]) -> BTreeMap<Name, Vec<(ContainerId, Phase)>> {
+    let mut instances: BTreeMap<Name, Vec<(ContainerId, Phase)>> = BTreeMap::new();
     for container in containers {
         if let Some(name) = container.labels.get(label::INSTANCE).and_then(|name| name.parse().ok()) {
-            instances.entry(name).or_default().insert((container.id.clone(), container.phase));
+            instances.entry(name).or_default().push((container.id.clone(), container.phase));
         }
+    }
+    for containers in instances.values_mut() {
+        containers.sort_unstable();
     }
     instances
 }

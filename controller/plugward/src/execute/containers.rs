@@ -42,7 +42,7 @@ const LAST_LINES_LIMIT: Duration = Duration::from_secs(2);
 impl Run<'_> {
     fn current(&self, slot: &SlotName) -> Result<Start, ReconcileError> {
         let stored = self.executor.state.slot(self.instance, slot);
-        stored.current.ok_or(ReconcileError::NoStart)
+        stored.current.clone().ok_or(ReconcileError::NoStart)
     }
 
     pub(super) async fn create(&mut self, slot: &SlotName, image: &str) -> Result<Flow, ReconcileError> {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::failure::ReconcileError;
+use crate::slot::Start;
 use crate::state::State;
 
 /// The directory that a plugin puts its sockets into: only for us, and for `group` if there is one.
@@ -35,8 +36,11 @@ pub fn sweep_directories(sockets: &Path, state: &State) -> Result<(), ReconcileE
         .instances()
         .iter()
         .flat_map(|instance| state.slots(instance).into_values())
-        .flat_map(|slot| slot.current.into_iter().chain(slot.outgoing))
-        .map(|start| start.directory)
+        .flat_map(|slot| {
+            let directory = |start: &Start| start.directory.clone();
+            [slot.current.as_ref().map(directory), slot.outgoing.as_ref().map(directory)]
+        })
+        .flatten()
         .collect();
     let Ok(entries) = std::fs::read_dir(sockets) else { return Ok(()) };
     let found = entries.filter_map(|entry| Some(entry.ok()?.path()));

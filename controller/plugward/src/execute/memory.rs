@@ -1,5 +1,7 @@
 //! Steps that change what is remembered.
 
+use std::sync::Arc;
+
 use go_plugin::Identity;
 use jiff::Timestamp;
 use plugward_api::RestartReason;
@@ -10,14 +12,13 @@ use super::directories::remove_directory;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place};
-use crate::recipe::Recipe;
 use crate::slot::{Edit, End, Slot, Start, StoredIdentity};
 
 impl Run<'_> {
     /// Nobody uses the directories, and asks for the times, of starts that are no longer remembered.
-    pub(super) fn forget_starts(
+    pub(super) fn forget_starts<'s>(
         &self,
-        starts: impl IntoIterator<Item = Start>,
+        starts: impl IntoIterator<Item = &'s Start>,
     ) -> Result<(), ReconcileError> {
         starts.into_iter().try_for_each(|start| {
             self.executor.timings.forget(&start.container);
@@ -30,7 +31,7 @@ impl Run<'_> {
         slot: &SlotName,
         change: impl FnOnce(&mut Slot),
     ) -> Result<(), ReconcileError> {
-        let mut stored = self.executor.state.slot(self.instance, slot);
+        let mut stored = Slot::clone(&self.executor.state.slot(self.instance, slot));
         change(&mut stored);
         Ok(self.executor.state.save_slot(self.instance, slot, stored).await?)
     }
@@ -42,7 +43,7 @@ impl Run<'_> {
         let start = Start {
             container: new.container.clone(),
             engine: new.engine.clone(),
-            recipe: Recipe::clone(&new.recipe),
+            recipe: new.recipe.clone(),
             hash: new.hash.clone(),
             directory: self.executor.directory(&new.container),
             group: self.executor.group,
@@ -81,7 +82,7 @@ impl Run<'_> {
             }
         })
         .await?;
-        self.forget_starts(dropped)?;
+        self.forget_starts(&dropped)?;
         let book = &self.executor.book;
         match (&new.before, reason) {
             (Before::Ended(ended), _) => {
@@ -154,7 +155,7 @@ impl Run<'_> {
     pub(super) async fn record_ready(
         &self,
         slot: &SlotName,
-        handshake: &str,
+        handshake: &Arc<str>,
         since: Timestamp,
     ) -> Result<(), ReconcileError> {
         let stored = self.executor.state.slot(self.instance, slot);
@@ -164,7 +165,7 @@ impl Run<'_> {
             stored.updating = false;
             if let Some(start) = &mut stored.current {
                 start.created = true;
-                start.handshake = Some(handshake.to_owned());
+                start.handshake = Some(handshake.clone());
                 start.ready_at = Some(since);
                 start.times = times;
             }

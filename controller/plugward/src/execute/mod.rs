@@ -131,12 +131,12 @@ impl Run<'_> {
             Step::DropOutgoing { slot } => {
                 let mut dropped = None;
                 self.change(slot, |stored| dropped = stored.outgoing.take()).await?;
-                self.forget_starts(dropped)?;
+                self.forget_starts(&dropped)?;
             }
             Step::Forget { slot } => {
                 let stored = self.executor.state.slot(self.instance, slot);
                 self.executor.state.forget_slot(self.instance, slot).await?;
-                self.forget_starts(stored.current.into_iter().chain(stored.outgoing))?;
+                self.forget_starts(stored.current.iter().chain(&stored.outgoing))?;
             }
         }
         Ok(Flow::Continue)

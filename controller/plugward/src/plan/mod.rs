@@ -125,7 +125,7 @@ pub enum ImageSight {
 #[derive(Debug, Clone, Default)]
 pub struct SlotSight {
     /// What is remembered.
-    pub stored: Slot,
+    pub stored: Arc<Slot>,
     /// Its containers, in whatever state, on all engines that can be seen.
     pub containers: Vec<Sighting>,
 }
@@ -159,7 +159,7 @@ pub enum SessionSight {
     /// It stands, and the plugin is healthy.
     Ready {
         /// The plugin's handshake line.
-        handshake: String,
+        handshake: Arc<str>,
         /// Since when.
         since: Timestamp,
     },
@@ -230,7 +230,7 @@ pub enum Step {
         /// The slot.
         slot: SlotName,
         /// The plugin's handshake line.
-        handshake: String,
+        handshake: Arc<str>,
         /// Since when.
         since: Timestamp,
     },

@@ -98,7 +98,7 @@ fn a_container_that_ends_before_it_is_ready_backs_off() {
 #[test]
 fn a_start_that_our_own_end_cut_off_counts_for_nothing() {
     let mut scene = Scene::new().intended().container(refused("context canceled"));
-    scene.sight().stored.failures = 2;
+    scene.stored().failures = 2;
     golden("start_cut_off", &scene);
 }
 
@@ -257,7 +257,7 @@ fn the_old_engine_is_cleaned_once_the_new_one_serves() {
 #[test]
 fn failures_are_forgotten_after_a_stable_time() {
     let mut scene = Scene::new().ready();
-    scene.sight().stored.failures = 3;
+    scene.stored().failures = 3;
     golden("failures_kept", &scene);
     scene.situation.now = at(10 + 600);
     golden("failures_forgotten", &scene);

@@ -40,7 +40,7 @@ pub struct State {
     slots: Arc<Mutex<SlotTable>>,
 }
 
-type SlotTable = BTreeMap<Name, BTreeMap<SlotName, Slot>>;
+type SlotTable = BTreeMap<Name, BTreeMap<SlotName, Arc<Slot>>>;
 
 /// The statuses that an earlier controller left, by record.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl State {
         let mut slots = SlotTable::new();
         for (instance, directory) in files::named_entries::<Name>(&slots_root, "")? {
             files::sweep(&directory)?;
-            let found: BTreeMap<SlotName, Slot> = files::read_all(&directory)?;
+            let found: BTreeMap<SlotName, Arc<Slot>> = files::read_all(&directory)?;
             if !found.is_empty() {
                 slots.insert(instance, found);
             }
@@ -96,12 +96,12 @@ impl State {
     }
 
     /// What is remembered of an instance.
-    pub fn slots(&self, instance: &Name) -> BTreeMap<SlotName, Slot> {
+    pub fn slots(&self, instance: &Name) -> BTreeMap<SlotName, Arc<Slot>> {
         self.lock().get(instance).cloned().unwrap_or_default()
     }
 
     /// What is remembered of a slot; of an unknown one, nothing.
-    pub fn slot(&self, instance: &Name, slot: &SlotName) -> Slot {
+    pub fn slot(&self, instance: &Name, slot: &SlotName) -> Arc<Slot> {
         self.lock().get(instance).and_then(|slots| slots.get(slot)).cloned().unwrap_or_default()
     }
 
@@ -118,7 +118,7 @@ impl State {
             Ok(slot)
         })
         .await?;
-        self.lock().entry(instance.clone()).or_default().insert(name.clone(), slot);
+        self.lock().entry(instance.clone()).or_default().insert(name.clone(), Arc::new(slot));
         Ok(())
     }
 

@@ -16,10 +16,10 @@ async fn a_slot_is_known_again_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let state = State::open(directory.path()).unwrap();
     state.save_slot(&name("orders"), &SlotName::Shared, slot(3)).await.unwrap();
-    assert_eq!(state.slot(&name("orders"), &SlotName::Shared), slot(3));
+    assert_eq!(state.slot(&name("orders"), &SlotName::Shared), slot(3).into());
 
     let again = State::open(directory.path()).unwrap();
-    assert_eq!(again.slots(&name("orders")), BTreeMap::from([(SlotName::Shared, slot(3))]));
+    assert_eq!(again.slots(&name("orders")), BTreeMap::from([(SlotName::Shared, Arc::new(slot(3)))]));
     assert_eq!(again.instances(), [name("orders")]);
 
     again.forget_slot(&name("orders"), &SlotName::Shared).await.unwrap();
@@ -36,8 +36,8 @@ async fn an_unreadable_slot_costs_that_slot_alone() {
     fs::write(&damaged, b"{\"version\":1,\"data\":").unwrap();
 
     let again = State::open(directory.path()).unwrap();
-    assert_eq!(again.slot(&name("good"), &SlotName::Shared), slot(1));
-    assert_eq!(again.slot(&name("bad"), &SlotName::Shared), Slot::default());
+    assert_eq!(again.slot(&name("good"), &SlotName::Shared), slot(1).into());
+    assert_eq!(again.slot(&name("bad"), &SlotName::Shared), Arc::default());
     assert!(!damaged.exists() && directory.path().join("slots/bad/shared.json.unreadable").exists());
 }
 

@@ -19,6 +19,9 @@ const EVENTS_KEPT: usize = 32;
 /// How long changes are gathered before they are written.
 const WRITE_DELAY: Duration = Duration::from_millis(250);
 
+/// Statuses written together: enough to share a flush of the disk, few enough to be copied.
+const WRITTEN_AT_ONCE: usize = 512;
+
 /// How long to wait after a failed write.
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,15 @@ struct Shared {
 struct Pages {
     statuses: Statuses,
     dirty: BTreeSet<(Kind, Name)>,
+}
+
+/// Pages that are to be written.
+#[derive(Default)]
+struct Changes {
+    dirty: BTreeSet<(Kind, Name)>,
+    instances: Vec<(Name, InstanceStatus)>,
+    runtimes: Vec<(Name, RuntimeStatus)>,
+    gone: Vec<(Kind, Name)>,
 }
 
 // === impl Book ===
@@ -86,7 +98,7 @@ impl Book {
         let now = self.shared.clock.now();
         let serving: Vec<(String, usize)> =
             slots.iter().map(|slot| (slot.name.clone(), slot.mounts.len())).collect();
-        self.shared.metrics.mounts_served(instance, &serving);
+        self.shared.metrics.mounts_served(instance, serving);
         self.change(instance, |status| {
             status.phase = verdict.phase;
             status.observed_generation = generation;
@@ -175,38 +187,36 @@ impl Book {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, state: &State) -> Result<(), StateError> {
-        let (dirty, instances, runtimes, gone) = self.take_dirty();
-        let written = state
-            .save_statuses(Kind::PluginInstance, &instances)
-            .and_then(|()| state.save_statuses(Kind::PluginRuntime, &runtimes))
-            .and_then(|()| gone.iter().try_for_each(|(kind, name)| state.forget_status(*kind, name)));
-        if written.is_err() {
-            self.lock().dirty.extend(dirty);
+        loop {
+            let changes = self.take_changes();
+            if changes.dirty.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = changes.write(state) {
+                self.lock().dirty.extend(changes.dirty);
+                return Err(error);
+            }
         }
-        written
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
-    fn take_dirty(
-        &self,
-    ) -> (BTreeSet<(Kind, Name)>, Vec<(Name, InstanceStatus)>, Vec<(Name, RuntimeStatus)>, Vec<(Kind, Name)>)
-    {
+    fn take_changes(&self) -> Changes {
         let mut pages = self.lock();
-        let dirty = std::mem::take(&mut pages.dirty);
-        let (mut instances, mut runtimes, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        for (kind, name) in &dirty {
+        let rest = pages.dirty.iter().nth(WRITTEN_AT_ONCE).cloned();
+        let later = rest.map(|first| pages.dirty.split_off(&first)).unwrap_or_default();
+        let mut changes = Changes { dirty: std::mem::replace(&mut pages.dirty, later), ..Changes::default() };
+        for (kind, name) in &changes.dirty {
             match kind {
                 Kind::PluginInstance => match pages.statuses.instances.get(name) {
-                    Some(status) => instances.push((name.clone(), status.clone())),
-                    None => gone.push((*kind, name.clone())),
+                    Some(status) => changes.instances.push((name.clone(), status.clone())),
+                    None => changes.gone.push((*kind, name.clone())),
                 },
                 Kind::PluginRuntime => match pages.statuses.runtimes.get(name) {
-                    Some(status) => runtimes.push((name.clone(), status.clone())),
-                    None => gone.push((*kind, name.clone())),
+                    Some(status) => changes.runtimes.push((name.clone(), status.clone())),
+                    None => changes.gone.push((*kind, name.clone())),
                 },
             }
         }
-        (dirty, instances, runtimes, gone)
+        changes
     }
 
     fn change(&self, instance: &Name, change: impl FnOnce(&mut InstanceStatus)) {
@@ -224,6 +234,16 @@ impl Book {
     fn lock(&self) -> std::sync::MutexGuard<'_, Pages> {
         // Statuses are for looking at: one that a panic left half changed is corrected by the next reconcile.
         self.shared.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    fn write(&self, state: &State) -> Result<(), StateError> {
+        state.save_statuses(Kind::PluginInstance, &self.instances)?;
+        state.save_statuses(Kind::PluginRuntime, &self.runtimes)?;
+        self.gone.iter().try_for_each(|(kind, name)| state.forget_status(*kind, name))
     }
 }
 
@@ -256,6 +276,20 @@ mod tests {
         let events = book.instance(&orders).unwrap().events;
         assert_eq!(events.len(), EVENTS_KEPT);
         assert_eq!(events.last().unwrap().message, "start 99");
+    }
+
+    #[test]
+    fn however_many_have_changed_all_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        let (book, _) = book();
+        let many = 2 * WRITTEN_AT_ONCE + 1;
+        for number in 0..many {
+            let name: Name = format!("number-{number}").parse().unwrap();
+            book.event(&name, EventType::Normal, "Ready", "ready");
+        }
+        book.write(&state).unwrap();
+        assert_eq!(state.statuses().unwrap().instances.len(), many);
     }
 
     #[test]

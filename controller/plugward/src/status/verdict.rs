@@ -1,6 +1,7 @@
 //! What the plan for an instance means for those who look at it: its phase and conditions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
 
@@ -269,12 +270,12 @@ fn finding(
 
 /// The status of each slot: what is remembered of it by now, and what was seen of its container.
 pub fn slot_statuses(
-    stored: &BTreeMap<SlotName, Slot>,
+    stored: &BTreeMap<SlotName, Arc<Slot>>,
     situation: &Situation,
     plan: &Plan,
     mounts: &[plugward_api::Name],
 ) -> Vec<SlotStatus> {
-    let status = |(name, slot): (&SlotName, &Slot)| {
+    let status = |(name, slot): (&SlotName, &Arc<Slot>)| {
         let start = slot.current.as_ref();
         let container = situation
             .slots

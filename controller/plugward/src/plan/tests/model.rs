@@ -125,7 +125,7 @@ impl World {
     }
 
     fn current(&mut self) -> Option<Start> {
-        self.scene.sight().stored.current.clone()
+        self.scene.stored().current.clone()
     }
 
     /// Carries out a plan, or its first steps.
@@ -142,7 +142,7 @@ impl World {
             Step::Prepare { start, .. } => {
                 let made = self.scene.start(start.number, start.hash.as_str(), &start.engine.id);
                 assert_eq!(made.container, start.container, "the name follows from what is stored");
-                let stored = &mut self.scene.sight().stored;
+                let stored = self.scene.stored();
                 let before = stored.current.replace(made);
                 stored.starts = start.number;
                 stored.failures = start.failures;
@@ -167,7 +167,7 @@ impl World {
             }
             Step::Start { .. } => {
                 let start = self.current().unwrap();
-                self.scene.sight().stored.current.as_mut().unwrap().created = true;
+                self.scene.stored().current.as_mut().unwrap().created = true;
                 self.container(&start.container).state = running();
             }
             Step::Converse { .. } => {
@@ -175,23 +175,23 @@ impl World {
                 self.container(&start.container).session = SessionSight::Connecting;
             }
             Step::RecordReady { since, .. } => {
-                let stored = &mut self.scene.sight().stored;
+                let stored = self.scene.stored();
                 stored.updating = false;
                 stored.current.as_mut().unwrap().ready_at = Some(*since);
             }
             Step::RecordEnd { end, retry_at, edit, .. } => {
                 let now = self.scene.situation.now;
-                let stored = &mut self.scene.sight().stored;
+                let stored = self.scene.stored();
                 stored.failures = end.failures;
                 stored.current.as_mut().unwrap().end =
                     Some(End { reason: end.reason, at: now, retry_at: *retry_at, edit: *edit });
             }
-            Step::ForgetFailures { .. } => self.scene.sight().stored.failures = 0,
+            Step::ForgetFailures { .. } => self.scene.stored().failures = 0,
             Step::Halt { container } => self.container(&container.name).state = exited(0, 0),
             Step::Remove { container, .. } => {
                 self.scene.sight().containers.retain(|seen| seen.id != container.id);
             }
-            Step::DropOutgoing { .. } => self.scene.sight().stored.outgoing = None,
+            Step::DropOutgoing { .. } => self.scene.stored().outgoing = None,
             Step::Forget { .. } => {
                 self.scene.situation.slots.remove(&SlotName::Shared);
             }
@@ -207,7 +207,7 @@ impl World {
         if self.scene.situation.slots.is_empty() {
             return;
         }
-        let moving = self.scene.sight().stored.outgoing.is_some();
+        let moving = self.scene.stored().outgoing.is_some();
         let running: Vec<_> =
             self.scene.sight().containers.iter().filter(|container| container.runs()).collect();
         assert!(running.len() <= 1 + usize::from(moving), "{running:?}");
@@ -260,9 +260,9 @@ proptest! {
         world.settle();
         let wanted = world.scene.target().hash.clone();
         let sight = world.scene.sight().clone();
-        let start = sight.stored.current.unwrap();
+        let start = sight.stored.current.as_ref().unwrap();
         prop_assert!(start.ready_at.is_some() && start.end.is_none());
-        prop_assert_eq!(start.hash, wanted);
+        prop_assert_eq!(&start.hash, &wanted);
         prop_assert_eq!(sight.containers.len(), 1);
         prop_assert!(sight.stored.outgoing.is_none());
     }

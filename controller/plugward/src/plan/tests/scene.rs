@@ -12,7 +12,7 @@ use plugward_engine::{ContainerId, ContainerState, Exit};
 use crate::names::{SlotName, container_name};
 use crate::plan::{Absence, EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target};
 use crate::recipe::{ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
-use crate::slot::{Edit, End, EngineRef, Start, StoredIdentity};
+use crate::slot::{Edit, End, EngineRef, Slot, Start, StoredIdentity};
 
 /// A time of the scene: so many seconds after its beginning. It is 100 now.
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -58,7 +58,7 @@ pub(super) fn recipe() -> Recipe {
             max: Duration::from_secs(300),
             reset_after: Duration::from_secs(600),
         },
-        labels: BTreeMap::new(),
+        labels: Vec::new(),
     }
 }
 
@@ -103,14 +103,18 @@ impl Scene {
         self.situation.slots.entry(SlotName::Shared).or_default()
     }
 
+    pub(super) fn stored(&mut self) -> &mut Slot {
+        Arc::make_mut(&mut self.sight().stored)
+    }
+
     fn current(&mut self) -> &mut Start {
-        self.sight().stored.current.as_mut().unwrap()
+        self.stored().current.as_mut().unwrap()
     }
 
     /// A start is stored, and nothing of it is known to be made.
     pub(super) fn intended(mut self) -> Self {
         let start = self.start(1, "v1-aaaa", "ENGINE-A");
-        let stored = &mut self.sight().stored;
+        let stored = self.stored();
         stored.starts = 1;
         stored.current = Some(start);
         self
@@ -138,7 +142,7 @@ impl Scene {
     /// The last start failed at second 90, three in a row; the next may come at `until`.
     pub(super) fn backing_off(self, until: i64) -> Self {
         let mut scene = self.intended().container(exited(1, 90));
-        scene.sight().stored.failures = 3;
+        scene.stored().failures = 3;
         let start = scene.current();
         start.created = true;
         start.end = Some(End {
@@ -186,7 +190,7 @@ impl Scene {
     pub(super) fn replaced(mut self) -> Self {
         self = self.edited();
         let next = self.start(2, "v1-bbbb", "ENGINE-A");
-        let stored = &mut self.sight().stored;
+        let stored = self.stored();
         stored.outgoing = stored.current.replace(next);
         stored.starts = 2;
         stored.updating = true;
@@ -212,10 +216,11 @@ impl Scene {
             container.session = SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(20) };
         }
         let sight = self.sight();
-        sight.stored.outgoing = sight.stored.current.replace(next);
-        sight.stored.starts = 2;
-        sight.stored.updating = !ready;
         sight.containers.push(container);
+        let stored = self.stored();
+        stored.outgoing = stored.current.replace(next);
+        stored.starts = 2;
+        stored.updating = !ready;
         self
     }
 
@@ -239,7 +244,7 @@ impl Scene {
             directory: format!("/run/plugins/{name}").into(),
             container: name,
             engine: engine(on),
-            recipe: recipe(),
+            recipe: recipe().into(),
             hash: SpecHash::from_label(hash),
             group: None,
             identity: StoredIdentity::new("pem"),

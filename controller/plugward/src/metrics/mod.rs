@@ -12,19 +12,21 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use self::instances::InstanceSeries;
 use crate::reason::Reason;
+
+mod instances;
 
 /// The controller's metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
     families: Arc<Families>,
+    instances: InstanceSeries,
 }
 
 #[derive(Debug)]
 struct Families {
-    restarts: IntCounterVec,
-    mounts: IntGaugeVec,
     reconciles: IntCounterVec,
     reconcile_seconds: HistogramVec,
     queue_adds: IntCounterVec,
@@ -65,16 +67,6 @@ impl Metrics {
             HistogramVec::new(opts, labels)
         };
         let families = Families {
-            restarts: counter(
-                "plugin_restarts_total",
-                "Containers replaced because they ended or were judged dead.",
-                &["plugin_instance", "reason"],
-            )?,
-            mounts: gauge(
-                "plugin_multiplexed_mounts",
-                "Declared mounts that the slot's ready container serves.",
-                &["plugin_instance", "slot"],
-            )?,
             reconciles: counter("reconcile_total", "Reconciles of instances, by result.", &["result"])?,
             reconcile_seconds: histogram(
                 "reconcile_duration_seconds",
@@ -115,7 +107,11 @@ impl Metrics {
             engine_up: gauge("engine_up", "Whether the engine of a runtime answers.", &["plugin_runtime"])?,
             build: gauge("build_info", "1, with the version of the program.", &["version"])?,
         };
-        let metrics = Self { registry: Registry::new(), families: Arc::new(families) };
+        let metrics = Self {
+            registry: Registry::new(),
+            families: Arc::new(families),
+            instances: InstanceSeries::default(),
+        };
         metrics.register()?;
         metrics.zero();
         Ok(metrics)
@@ -123,9 +119,9 @@ impl Metrics {
 
     fn register(&self) -> Result<(), prometheus::Error> {
         let f = &self.families;
-        let counters = [&f.restarts, &f.reconciles, &f.queue_adds, &f.queue_retries, &f.engine_calls];
+        let counters = [&f.reconciles, &f.queue_adds, &f.queue_retries, &f.engine_calls];
         counters.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        let gauges = [&f.mounts, &f.queue_depth, &f.manifest_files, &f.engine_up, &f.build];
+        let gauges = [&f.queue_depth, &f.manifest_files, &f.engine_up, &f.build];
         gauges.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
         let histograms = [&f.reconcile_seconds, &f.queue_seconds, &f.engine_seconds];
         histograms.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
@@ -153,28 +149,22 @@ impl Metrics {
 
     /// An instance was declared: its series exist from now on.
     pub fn instance_declared(&self, instance: &Name) {
-        for reason in RestartReason::ALL {
-            self.families.restarts.with_label_values(&[instance.as_str(), reason.as_str()]);
-        }
+        self.instances.declare(instance);
     }
 
     /// Counts a restart.
     pub fn restarted(&self, instance: &Name, reason: RestartReason) {
-        self.families.restarts.with_label_values(&[instance.as_str(), reason.as_str()]).inc();
+        self.instances.restarted(instance, reason);
     }
 
     /// How many mounts each slot of an instance serves.
-    pub fn mounts_served(&self, instance: &Name, slots: &[(String, usize)]) {
-        for (slot, mounts) in slots {
-            let value = i64::try_from(*mounts).unwrap_or(i64::MAX);
-            self.families.mounts.with_label_values(&[instance.as_str(), slot.as_str()]).set(value);
-        }
+    pub fn mounts_served(&self, instance: &Name, slots: Vec<(String, usize)>) {
+        self.instances.mounts_served(instance, slots);
     }
 
     /// Removes the series of an instance that is gone.
     pub fn forget_instance(&self, instance: &Name) {
-        remove_series(&self.families.restarts, "plugin_instance", instance);
-        remove_series(&self.families.mounts, "plugin_instance", instance);
+        self.instances.forget(instance);
     }
 
     /// Whether the engine of a runtime answers.
@@ -184,7 +174,8 @@ impl Metrics {
 
     /// Removes the series of a runtime that is gone.
     pub fn forget_runtime(&self, runtime: &Name) {
-        remove_series(&self.families.engine_up, "plugin_runtime", runtime);
+        // That it has none is what is wanted.
+        let _ = self.families.engine_up.remove_label_values(&[runtime.as_str()]);
     }
 
     /// How manifests stand: files that can be used, files that cannot, errors.
@@ -213,6 +204,7 @@ impl Metrics {
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        self.instances.write(&mut text)?;
         Ok(text)
     }
 }
@@ -249,24 +241,5 @@ const fn priority_label(priority: Priority) -> &'static str {
     match priority {
         Priority::Fresh => "fresh",
         Priority::Background => "background",
-    }
-}
-
-/// Removes the series of a family that carry a record's name.
-fn remove_series<M: prometheus::core::MetricVecBuilder>(
-    family: &prometheus::core::MetricVec<M>,
-    label: &str,
-    name: &Name,
-) {
-    use prometheus::core::Collector;
-    for gathered in family.collect() {
-        for metric in gathered.get_metric() {
-            let labels: std::collections::HashMap<&str, &str> =
-                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            if labels.get(label) == Some(&name.as_str()) {
-                // It was there a moment ago; that it is gone by now is what is wanted.
-                let _ = family.remove(&labels);
-            }
-        }
     }
 }

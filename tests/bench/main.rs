@@ -1,0 +1,64 @@
+//! `plugward-bench`: how fast the program is, told as ratios within one run. `hack/bench` builds and runs it.
+//!
+//! ```text
+//! plugward-bench [start] [fleet] [idle]
+//! ```
+//!
+//! | work | measured |
+//! | --- | --- |
+//! | `start` | a manifest is dropped → ready, and a container is killed → ready again, against the same container made by hand through the same API |
+//! | `fleet` | 10,000 instances on a simulated engine: until all are ready, over a restart of the controller, memory |
+//! | `idle` | memory and wake-ups of a controller whose plugins run |
+//!
+//! `start` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`.
+//! Times vary from machine to machine and from day to day; what is compared with a goal is a ratio of two that were
+//! taken in turns, or a figure that does not depend on the machine's speed.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a program for a terminal; a measurement that cannot go on has failed"
+)]
+
+mod fleet;
+mod idle;
+mod process;
+mod raw;
+mod start;
+mod table;
+
+use std::process::ExitCode;
+
+use table::Row;
+
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut given: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(part) = given.first().and_then(|argument| fleet::Part::of(argument)) {
+        part.run().await;
+        return ExitCode::SUCCESS;
+    }
+    if given.is_empty() {
+        given = ["start", "fleet", "idle"].map(ToOwned::to_owned).into();
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    for work in &given {
+        match work.as_str() {
+            "start" => rows.extend(start::measure().await),
+            "fleet" => rows.extend(fleet::measure()),
+            "idle" => rows.extend(idle::measure().await),
+            other => {
+                eprintln!("error: there is no work {other}: start, fleet and idle are there");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    print!("{}", table::render(&rows));
+    ExitCode::SUCCESS
+}

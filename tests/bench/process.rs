@@ -1,0 +1,57 @@
+//! What Linux says of a process.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// A process that runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Process(pub(crate) i32);
+
+/// How often the threads of a process were put on a processor, and how long they were there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Activity {
+    /// Context switches of all threads, voluntary or not.
+    pub(crate) switches: u64,
+    /// Time on processors, in clock ticks of 10 ms.
+    pub(crate) ticks: u64,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Resident memory, in bytes.
+    pub(crate) fn memory(self) -> u64 {
+        field(&self.read("status"), "VmRSS:") << 10
+    }
+
+    /// What it has done since it began.
+    pub(crate) fn activity(self) -> Activity {
+        let tasks = fs::read_dir(self.path("task")).expect("the process runs");
+        let switches = tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
+            .map(|status| {
+                field(&status, "voluntary_ctxt_switches:") + field(&status, "nonvoluntary_ctxt_switches:")
+            })
+            .sum();
+        let stat = self.read("stat");
+        let (_, after_name) = stat.rsplit_once(") ").expect("Linux says so");
+        // The 14th and 15th field; the first after the name is the third.
+        let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Activity { switches, ticks }
+    }
+
+    fn read(self, file: &str) -> String {
+        fs::read_to_string(self.path(file)).expect("the process runs")
+    }
+
+    fn path(self, file: &str) -> PathBuf {
+        format!("/proc/{}/{file}", self.0).into()
+    }
+}
+
+/// The number behind a name at the begin of a line.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says so");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}

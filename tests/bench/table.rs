@@ -1,0 +1,93 @@
+//! Figures, and how they are shown.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// One line of the table.
+pub(crate) struct Row {
+    /// What was done.
+    pub(crate) work: String,
+    /// What came out.
+    pub(crate) seen: String,
+    /// What it is compared with.
+    pub(crate) against: String,
+    /// What should come out.
+    pub(crate) goal: String,
+    /// Whether it did; `None` where there is no goal.
+    pub(crate) met: Option<bool>,
+}
+
+/// Two kinds of durations, taken in turns.
+pub(crate) struct Pairs {
+    /// Ours.
+    pub(crate) ours: Vec<Duration>,
+    /// What they are compared with.
+    pub(crate) raw: Vec<Duration>,
+}
+
+// === impl Pairs ===
+
+impl Pairs {
+    /// The row that compares the medians. `at_most` is the ratio that should not be passed.
+    pub(crate) fn row(&self, work: String, against: &str, at_most: f64) -> Row {
+        let (ours, raw) = (median(&self.ours), median(&self.raw));
+        let ratio = ours.as_secs_f64() / raw.as_secs_f64();
+        Row {
+            work,
+            seen: format!("{ratio:.2} ×  ({} ms)", millis(ours)),
+            against: format!("{against} ({} ms)", millis(raw)),
+            goal: format!("≤ {at_most:.2} ×"),
+            met: Some(ratio <= at_most),
+        }
+    }
+}
+
+/// The middle one.
+fn median(durations: &[Duration]) -> Duration {
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.0}", duration.as_secs_f64() * 1e3)
+}
+
+/// Bytes as people read them.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "it is rounded to one place")]
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    format!("{mebibytes:.1} MiB")
+}
+
+/// The rows as a table of Markdown.
+pub(crate) fn render(rows: &[Row]) -> String {
+    let head = ["work", "seen", "against", "goal", ""].map(ToOwned::to_owned);
+    let verdict = |met| match met {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "",
+    };
+    let lines: Vec<[String; 5]> = std::iter::once(head)
+        .chain(rows.iter().map(|row| {
+            let Row { work, seen, against, goal, met } = row;
+            [work.clone(), seen.clone(), against.clone(), goal.clone(), verdict(*met).to_owned()]
+        }))
+        .collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(text, "| {cell:width$} ");
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for width in &widths {
+                let _ = write!(text, "| {} ", "-".repeat((*width).max(3)));
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
