@@ -112,6 +112,11 @@ impl Control {
         self.command(Command::Close(status));
     }
 
+    /// Waits until the relay is over: both of its connections are closed.
+    pub async fn over(&self) {
+        self.commands.closed().await;
+    }
+
     fn command(&self, command: Command) {
         // A relay that is over has nothing left to be asked.
         let _ = self.commands.send(command);

@@ -1,6 +1,7 @@
 //! A program around the relay, and its listener.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Instant,
@@ -12,7 +13,8 @@ use plugward_relay::{
     grpc::{Code, Status},
 };
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::{mpsc, watch},
     task::JoinHandle,
 };
@@ -38,6 +40,7 @@ pub(crate) struct Told {
     pub(crate) running: watch::Sender<usize>,
 }
 
+#[derive(Clone)]
 struct TestProgram {
     plugin: watch::Receiver<Option<PathBuf>>,
     told: Arc<Told>,
@@ -53,27 +56,34 @@ impl Mount {
         let controls = Arc::new(Mutex::new(Vec::new()));
         let (plugin, watched) = watch::channel(None);
         let (serve, served) = mpsc::unbounded_channel();
+        let program = TestProgram { plugin: watched, told: Arc::clone(&told), served: serve };
         let accepting = tokio::spawn({
             let (told, budget, controls) = (Arc::clone(&told), Arc::clone(&budget), Arc::clone(&controls));
             async move {
                 while let Ok((host, _)) = listener.accept().await {
-                    let program = TestProgram {
-                        plugin: watched.clone(),
-                        told: Arc::clone(&told),
-                        served: serve.clone(),
-                    };
-                    let (relay, control) = Relay::new(host, program, limits.clone(), Arc::clone(&budget));
+                    let (relay, control) =
+                        Relay::new(host, program.clone(), limits.clone(), Arc::clone(&budget));
                     controls.lock().unwrap().push(control);
-                    let told = Arc::clone(&told);
-                    told.running.send_modify(|running| *running += 1);
-                    tokio::spawn(async move {
-                        relay.run().await;
-                        told.running.send_modify(|running| *running -= 1);
-                    });
+                    told.run(relay);
                 }
             }
         });
         Self { path, told, budget, controls, served, plugin, accepting }
+    }
+
+    /// The same mount on a TCP address of this machine.
+    pub(crate) async fn listen(&self, limits: Limits) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (served, _) = mpsc::unbounded_channel();
+        let program = TestProgram { plugin: self.plugin.subscribe(), told: Arc::clone(&self.told), served };
+        let (told, budget) = (Arc::clone(&self.told), Arc::clone(&self.budget));
+        tokio::spawn(async move {
+            while let Ok((host, _)) = listener.accept().await {
+                told.run(Relay::new(host, program.clone(), limits.clone(), Arc::clone(&budget)).0);
+            }
+        });
+        address
     }
 
     /// New host connections go there.
@@ -94,6 +104,23 @@ impl Drop for Mount {
 }
 
 impl Told {
+    fn run<H>(self: &Arc<Self>, relay: Relay<H, TestProgram>)
+    where
+        H: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let told = Arc::clone(self);
+        told.running.send_modify(|running| *running += 1);
+        tokio::spawn(async move {
+            relay.run().await;
+            told.running.send_modify(|running| *running -= 1);
+        });
+    }
+
+    /// Calls that ended, ever.
+    pub(crate) fn count(&self) -> usize {
+        *self.changed.borrow()
+    }
+
     /// Waits until so many calls ended, and gives their paths and ends.
     pub(crate) async fn ended(&self, count: usize) -> Vec<(String, Ended)> {
         self.changed.subscribe().wait_for(|ended| *ended >= count).await.unwrap();
