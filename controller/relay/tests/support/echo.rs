@@ -15,7 +15,12 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use tokio::{net::UnixListener, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixListener,
+    sync::watch,
+    task::JoinHandle,
+};
 use tonic::{Request, Response, Status, Streaming, codegen::http, metadata::MetadataMap, server::Grpc};
 
 use super::Octets;
@@ -57,13 +62,11 @@ impl Echo {
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     seen.connections.fetch_add(1, Ordering::SeqCst);
-                    let service = TowerToHyperService::new(Service(Arc::clone(&seen)));
-                    let mut killed = killed.clone();
+                    let (seen, mut killed) = (Arc::clone(&seen), killed.clone());
                     tokio::spawn(async move {
-                        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                            .serve_connection(TokioIo::new(stream), service);
+                        let connection = serve(stream, seen);
                         tokio::select! {
-                            _ = connection => {}
+                            () = connection => {}
                             _ = killed.wait_for(|killed| *killed) => {}
                         }
                     });
@@ -90,6 +93,17 @@ impl Drop for Echo {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Serves a transport to its end.
+pub(crate) async fn serve<T>(transport: T, seen: Arc<Seen>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(Service(seen));
+    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    // How it ends is the client's to see.
+    let _ = builder.serve_connection(TokioIo::new(transport), service).await;
 }
 
 #[derive(Clone)]

@@ -8,7 +8,10 @@ use std::{path::PathBuf, task::Poll};
 
 use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
 use tonic::{
     Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -77,10 +80,17 @@ pub(crate) type Client = tonic::client::Grpc<Http>;
 
 /// Connects to a socket. The second is done when the connection is.
 pub(crate) async fn connect(path: &PathBuf) -> (Client, tokio::task::JoinHandle<Result<(), hyper::Error>>) {
-    let stream = UnixStream::connect(path).await.unwrap();
+    client_on(UnixStream::connect(path).await.unwrap()).await
+}
+
+/// A client on a transport.
+pub(crate) async fn client_on<T>(transport: T) -> (Client, tokio::task::JoinHandle<Result<(), hyper::Error>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     builder.initial_connection_window_size(Some(1 << 20)).initial_stream_window_size(Some(1 << 20));
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = builder.handshake(TokioIo::new(transport)).await.unwrap();
     let connection = tokio::spawn(connection);
     let client = tonic::client::Grpc::with_origin(Http(sender), http::Uri::from_static("http://localhost"))
         .max_decoding_message_size(usize::MAX)
