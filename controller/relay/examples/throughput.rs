@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use plugward_relay::{
     Amendments, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Request, Violation,
-    driver::{Answer, Program, Relay, ServedStream},
+    driver::{Later, Program, Relay, ServedStream},
     grpc::Status,
 };
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -38,9 +38,9 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let (acceptor, connector) = tls();
-    run(plugin(path("plugin"), acceptor));
-    run(pump(path("pump"), path("plugin"), connector.clone()));
-    run(relay(path("relay"), path("plugin"), connector.clone()));
+    run("plugin", plugin(path("plugin"), acceptor));
+    run("pump", pump(path("pump"), path("plugin"), connector.clone()));
+    run("relay", relay(path("relay"), path("plugin"), connector.clone()));
     let client = runtime();
     let ways = ["direct", "pump", "relay"];
     println!("{:8} {:>10} {:>14} {:>12}", "in flight", "way", "calls/s", "p50");
@@ -73,9 +73,9 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs a party in a thread of its own, for as long as the program runs.
-fn run(party: impl Future<Output = ()> + Send + 'static) {
-    thread::spawn(move || runtime().block_on(party));
+/// Runs a party in a thread of its own, named for a profiler, for as long as the program runs.
+fn run(name: &str, party: impl Future<Output = ()> + Send + 'static) {
+    thread::Builder::new().name(name.to_owned()).spawn(move || runtime().block_on(party)).unwrap();
 }
 
 /// Calls until `time` is over: calls per second, and the median of their times.
@@ -189,12 +189,12 @@ impl Policy for Passing {
 impl Program for Passing {
     type Plugin = TlsStream<UnixStream>;
 
-    fn connect(&mut self) -> Answer<Self::Plugin> {
+    fn connect(&mut self) -> Later<Self::Plugin> {
         let (plugin, connector) = (self.plugin.clone(), self.connector.clone());
         Box::pin(async move { tls_connect(&plugin, &connector).await })
     }
 
-    fn plugin_ended(&mut self) -> Answer<Status> {
+    fn plugin_ended(&mut self) -> Later<Status> {
         Box::pin(async { Status::unavailable("ended") })
     }
 

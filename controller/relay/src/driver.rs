@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// A future that a [`Program`] gives.
-pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The program's part where it takes time: a [`Policy`] that also finds plugins.
 pub trait Program: Policy {
@@ -41,11 +41,11 @@ pub trait Program: Policy {
 
     /// A plugin's connection for this host, when there is one that is ready for it. Asked for once, when the first call waits. It may
     /// take any time; calls that wait too long meanwhile are answered.
-    fn connect(&mut self) -> Answer<Self::Plugin>;
+    fn connect(&mut self) -> Later<Self::Plugin>;
 
     /// The plugin's connection ended by itself. With which status are the calls to end that it had? The answer may take a moment, to
     /// find out how the plugin died; until then they get none.
-    fn plugin_ended(&mut self) -> Answer<Status>;
+    fn plugin_ended(&mut self) -> Later<Status>;
 
     /// A stream that the program chose to [serve](crate::Decision::Serve).
     fn serve(&mut self, call: &mut Self::Call, stream: ServedStream);
@@ -79,10 +79,10 @@ enum Command {
 /// The plugin's end.
 enum Plugin<T> {
     None,
-    Connecting(Answer<T>),
+    Connecting(Later<T>),
     Open(Transport<T>),
     /// It ended: why, is being found out. Its transport is not used any more.
-    Ending(Answer<Status>),
+    Ending(Later<Status>),
     Closed,
 }
 

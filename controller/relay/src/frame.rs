@@ -272,10 +272,13 @@ impl Output {
         self.written = (self.written + count).min(self.bytes.len());
         if self.written == self.bytes.len() {
             self.before += self.written as u64;
+            if self.written < self.bytes.capacity() / 4 {
+                // A quiet connection does not keep what a busy hour needed.
+                self.bytes.clear();
+                self.bytes.shrink_to(self.bytes.capacity() / 2);
+            }
             self.written = 0;
             self.bytes.clear();
-            // An idle connection does not keep what a busy hour needed.
-            self.bytes.shrink_to(4 * MAX_PAYLOAD);
         } else if self.written >= 4 * MAX_PAYLOAD && self.written >= self.bytes.len() / 2 {
             self.before += self.written as u64;
             self.bytes.drain(..self.written);

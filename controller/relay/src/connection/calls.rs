@@ -21,21 +21,15 @@ impl<P: Policy> Connection<P> {
     pub(super) fn open(&mut self, head: Head, list: &HeaderList, complete: bool) -> Result<(), Violation> {
         let id = head.stream;
         self.host.last_stream = id;
-        if !head.end_stream {
-            // Until it is known better.
-            self.be_late(id);
-        }
         if self.host.goodbye == Goodbye::Said {
             // The host knows, or will when it reads our GOAWAY, that this was not looked at.
+            if !head.end_stream {
+                self.be_late(id);
+            }
             return self.host.count_control(self.now);
         }
-        if head.depends_on_itself {
-            self.host.output.reset(id, ErrorCode::PROTOCOL_ERROR);
-            return self.host.count_reset(self.now);
-        }
         if self.streams.len() >= self.limits.streams as usize {
-            self.host.output.reset(id, ErrorCode::REFUSED_STREAM);
-            return self.host.count_reset(self.now);
+            return self.turn_away(head, ErrorCode::REFUSED_STREAM);
         }
         if !complete {
             let most = self.limits.header_list;
@@ -43,13 +37,10 @@ impl<P: Policy> Connection<P> {
             self.answer(id, head.end_stream, &Status::new(Code::ResourceExhausted, message));
             return Ok(());
         }
-        let request = Request::of(list).ok();
-        let Some(request) =
-            request.filter(|request| !head.end_stream || request.content_length().unwrap_or(0) == 0)
-        else {
-            self.host.output.reset(id, ErrorCode::PROTOCOL_ERROR);
-            return self.host.count_reset(self.now);
-        };
+        let Ok(request) = Request::of(list) else { return self.turn_away(head, ErrorCode::PROTOCOL_ERROR) };
+        if head.depends_on_itself || head.end_stream && request.content_length().unwrap_or(0) > 0 {
+            return self.turn_away(head, ErrorCode::PROTOCOL_ERROR);
+        }
         match self.policy.request(&request) {
             Decision::Answer(status) => self.answer(id, head.end_stream, &status),
             Decision::Serve(call) => {
@@ -62,7 +53,6 @@ impl<P: Policy> Connection<P> {
                 account.host_done = head.end_stream;
                 account.length = request.content_length();
                 if self.held.is_empty() && self.has_plugin_room() {
-                    self.late.remove(&id);
                     self.pass(id, account, &request, Queue::default());
                 } else {
                     self.hold(id, account, &request, list);
@@ -70,6 +60,15 @@ impl<P: Policy> Connection<P> {
             }
         }
         Ok(())
+    }
+
+    /// Resets a stream that was just opened.
+    fn turn_away(&mut self, head: Head, code: ErrorCode) -> Result<(), Violation> {
+        self.host.output.reset(head.stream, code);
+        if !head.end_stream {
+            self.be_late(head.stream);
+        }
+        self.host.count_reset(self.now)
     }
 
     /// Whether a call may go to the plugin now.
@@ -122,7 +121,6 @@ impl<P: Policy> Connection<P> {
             self.policy.ended(call, ended);
             return;
         };
-        self.late.remove(&id);
         let until = self.now + self.limits.hold_time;
         let until = account.deadline.map_or(until, |deadline| until.min(deadline));
         let mut body = Queue::default();
@@ -138,6 +136,8 @@ impl<P: Policy> Connection<P> {
 
     /// Sends on what waits, in the order of ids, while the plugin takes it.
     pub(super) fn release(&mut self) {
+        // Not those whose time is over, though nobody said so yet.
+        self.expire_held();
         let mut released = false;
         while self.has_plugin_room()
             && let Some(id) = self.held.pop_first()
@@ -209,9 +209,7 @@ impl<P: Policy> Connection<P> {
 
     /// After our answer, tells a host that has not sent all of its request that the rest is not wanted.
     pub(super) fn stop_host(&mut self, id: StreamId, end_stream: bool) {
-        if end_stream {
-            self.late.remove(&id);
-        } else {
+        if !end_stream {
             self.host.output.reset(id, ErrorCode::NO_ERROR);
             self.be_late(id);
         }
@@ -247,7 +245,6 @@ impl<P: Policy> Connection<P> {
             self.policy.ended(call, ended);
             return;
         }
-        self.late.remove(&id);
         let block = head_block(&mut self.scratch.block);
         self.host.write_headers(id, block, false);
         let stream = ServedStream { account, used: 0, served: Served::new(self.limits.served_message) };

@@ -1,7 +1,7 @@
 //! One end of a relay: a transport that is read at all times, written as it takes bytes, and closed without losing what was written.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -21,7 +21,7 @@ const READ: usize = 64 << 10;
 thread_local! {
     /// Where bytes are read to. They are handed on before anything else is read: one place does for all connections of a thread, so that
     /// an idle one costs none.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
 /// A transport and how far its end is.
@@ -70,18 +70,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
         if !self.readable {
             return Read::Nothing;
         }
-        let read = SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            let polled = Pin::new(&mut self.io).poll_read(context, &mut buffer);
-            match polled {
-                Poll::Pending => Read::Nothing,
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    hand_on(buffer.filled());
-                    Read::Bytes
-                }
-                Poll::Ready(_) => Read::End,
+        let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; READ].into_boxed_slice());
+        let mut buffer = ReadBuf::new(&mut scratch);
+        let read = match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
+            Poll::Pending => Read::Nothing,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                hand_on(buffer.filled());
+                Read::Bytes
             }
-        });
+            Poll::Ready(_) => Read::End,
+        };
+        SCRATCH.set(Some(scratch));
         self.readable = !matches!(read, Read::End);
         read
     }

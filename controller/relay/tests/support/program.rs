@@ -9,7 +9,7 @@ use std::{
 
 use plugward_relay::{
     Amendments, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Request, Violation,
-    driver::{Answer, Control, Program, Relay, ServedStream},
+    driver::{Control, Later, Program, Relay, ServedStream},
     grpc::{Code, Status},
 };
 use tokio::{
@@ -171,7 +171,7 @@ impl Policy for TestProgram {
 impl Program for TestProgram {
     type Plugin = UnixStream;
 
-    fn connect(&mut self) -> Answer<UnixStream> {
+    fn connect(&mut self) -> Later<UnixStream> {
         let mut plugin = self.plugin.clone();
         Box::pin(async move {
             loop {
@@ -184,7 +184,7 @@ impl Program for TestProgram {
         })
     }
 
-    fn plugin_ended(&mut self) -> Answer<Status> {
+    fn plugin_ended(&mut self) -> Later<Status> {
         Box::pin(async { Status::unavailable("the plugin died during this call") })
     }
 
