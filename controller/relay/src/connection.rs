@@ -15,7 +15,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    mem,
+    fmt, mem,
     sync::Arc,
     time::Instant,
 };
@@ -46,7 +46,6 @@ pub type StreamId = u32;
 /// [`on_deadline`](Self::on_deadline) at the [`deadline`](Self::deadline), and after each call writes what is in
 /// [`to_host`](Self::to_host) and [`to_plugin`](Self::to_plugin). **Both sides are always read**, whatever waits to be written: what is
 /// kept is bounded by the [`Limits`], and a side that is not read could stop both.
-#[derive(Debug)]
 pub struct Connection<P: Policy> {
     policy: P,
     limits: Limits,
@@ -80,7 +79,6 @@ pub struct Connection<P: Policy> {
 }
 
 /// The plugin's side.
-#[derive(Debug)]
 enum Binding {
     /// There was none yet.
     Unbound,
@@ -91,7 +89,7 @@ enum Binding {
 }
 
 /// Memory that is used again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Scratch {
     list: HeaderList,
     block: BytesMut,
@@ -278,5 +276,19 @@ impl<P: Policy> Connection<P> {
             self.violated(Peer::Plugin, Violation::NotReading);
         }
         self.leave_what_is_over();
+    }
+}
+
+/// Without anything that a peer sent.
+impl<P: Policy> fmt::Debug for Connection<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("bound", &self.is_bound())
+            .field("calls", &self.calls())
+            .field("waiting", &self.waiting())
+            .field("served", &self.served.len())
+            .field("to_host", &self.to_host().len())
+            .field("to_plugin", &self.to_plugin.len())
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! Frames: their heads, how they are cut from a stream of bytes, and how they are written (RFC 9113, section 4).
 
+use std::fmt;
+
 use crate::violation::Violation;
 
 /// What a client sends before its first frame.
@@ -61,7 +63,7 @@ pub enum Kind {
 pub struct ErrorCode(pub u32);
 
 /// One frame, cut from its connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Frame<'a> {
     /// Its type.
     pub kind: Kind,
@@ -74,7 +76,7 @@ pub struct Frame<'a> {
 }
 
 /// Cuts frames out of bytes that arrive in pieces of any size. What is complete is not copied.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Reader {
     /// The beginning of a frame whose end has not arrived.
     partial: Vec<u8>,
@@ -83,7 +85,7 @@ pub struct Reader {
 }
 
 /// Bytes on their way to a transport.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Output {
     bytes: Vec<u8>,
     written: usize,
@@ -186,6 +188,18 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Without the payload.
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("kind", &self.kind)
+            .field("flags", &self.flags)
+            .field("stream", &self.stream)
+            .field("length", &self.payload.len())
+            .finish()
+    }
+}
+
 /// The number in the first four bytes of `bytes`, 0 if there are fewer.
 pub(crate) fn number(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |four| u32::from_be_bytes(*four))
@@ -240,6 +254,13 @@ impl Reader {
         let (taken, rest) = bytes.split_at(missing);
         self.partial.extend_from_slice(taken);
         *bytes = rest;
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("partial", &self.partial.len()).finish()
     }
 }
 
@@ -393,6 +414,13 @@ impl Output {
         payload.extend_from_slice(&code.0.to_be_bytes());
         payload.extend_from_slice(debug.as_bytes());
         self.frame(Kind::GoAway, 0, 0, &payload);
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("waiting", &self.len()).field("taken", &self.taken()).finish()
     }
 }
 

@@ -7,7 +7,6 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::grpc::{Code, MESSAGE_HEAD, Status};
 
 /// Both directions of a served stream, between DATA and messages.
-#[derive(Debug)]
 pub(crate) struct Served {
     largest: usize,
     partial: BytesMut,

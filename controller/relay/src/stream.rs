@@ -14,7 +14,6 @@ use crate::{
 };
 
 /// A stream that a host opened and that is not over.
-#[derive(Debug)]
 pub(crate) enum Stream<C> {
     /// Nothing of it has gone to the plugin.
     Held(Box<HeldStream<C>>),
@@ -25,7 +24,6 @@ pub(crate) enum Stream<C> {
 }
 
 /// What is known of a call, whatever becomes of it.
-#[derive(Debug)]
 pub(crate) struct Account<C> {
     pub(crate) call: C,
     pub(crate) arrived: Instant,
@@ -43,7 +41,6 @@ pub(crate) struct Account<C> {
 }
 
 /// A call that waits.
-#[derive(Debug)]
 pub(crate) struct HeldStream<C> {
     pub(crate) account: Account<C>,
     pub(crate) list: HeaderList,
@@ -59,7 +56,6 @@ pub(crate) struct HeldStream<C> {
 }
 
 /// A call at the plugin.
-#[derive(Debug)]
 pub(crate) struct PassedStream<C> {
     pub(crate) account: Account<C>,
     /// Where its head begins in all that was written to the plugin.
@@ -94,7 +90,6 @@ pub(crate) enum Answer {
 }
 
 /// A stream that the program serves.
-#[derive(Debug)]
 pub(crate) struct ServedStream<C> {
     pub(crate) account: Account<C>,
     /// Bytes that the host was sent beyond its credit for this stream.
@@ -103,7 +98,7 @@ pub(crate) struct ServedStream<C> {
 }
 
 /// One direction of a stream: what of its receiver's window is used, and what waits for room in it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Lane {
     /// Bytes passed less credit given: the window is the initial window less this.
     pub(crate) used: i64,
@@ -111,14 +106,14 @@ pub(crate) struct Lane {
 }
 
 /// A part of a body that waits, and how the body ends.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Queue {
     data: BytesMut,
     end: Option<End>,
 }
 
 /// How a body ends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) enum End {
     /// With its last byte.
     Data,

@@ -310,3 +310,24 @@ async fn what_is_observed_is_copied() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_stops_stops_its_writer() {
+    let world = world();
+    let client = world.client().await;
+    let mut reader = client.clone();
+    reader.ready().await.unwrap();
+    // 1 GiB, of which nobody reads more than the first message.
+    let request = Request::new(Bytes::from_static(b"65536 16384"));
+    let mut answers = reader.server_streaming(request, path("Repeat"), Octets).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().len(), 16_384);
+    // The others are not stopped, though they share the connection.
+    for _ in 0..100 {
+        unary(&mut client.clone(), "Unary", "x").await.unwrap();
+    }
+    let repeated = world.echo.seen.repeated.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(repeated * 16_384 <= 4 << 20, "{repeated} messages are on their way");
+    drop(answers);
+    let ended = world.mount.told.ended(101).await;
+    assert!(ended.iter().any(|(_, ended)| matches!(ended.outcome, Outcome::Cancelled(_))));
+}

@@ -9,7 +9,6 @@ use crate::{
 };
 
 /// A header block whose end has not arrived.
-#[derive(Debug)]
 pub(super) struct Block {
     pub(super) head: Head,
     pub(super) octets: Vec<u8>,

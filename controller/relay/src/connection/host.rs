@@ -20,7 +20,6 @@ use crate::{
 };
 
 /// The host's connection.
-#[derive(Debug)]
 pub(super) struct HostSide {
     pub(super) reader: Reader,
     pub(super) output: Output,

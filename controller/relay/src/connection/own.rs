@@ -1,5 +1,7 @@
 //! Streams that the program serves.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::{Connection, StreamId, calls::status_block};
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// What a host sent on a stream that the program serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Received {
     /// A message.
     Message(Bytes),
@@ -20,6 +22,18 @@ pub enum Received {
     End,
     /// The stream is over.
     Gone,
+}
+
+/// Without the message.
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(message) => write!(f, "Message({} bytes)", message.len()),
+            Self::Nothing => f.write_str("Nothing"),
+            Self::End => f.write_str("End"),
+            Self::Gone => f.write_str("Gone"),
+        }
+    }
 }
 
 impl<P: Policy> Connection<P> {

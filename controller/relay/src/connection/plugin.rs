@@ -24,7 +24,6 @@ const OWN_STREAMS: u32 = 16;
 const AMENDED: u32 = 512;
 
 /// The plugin's connection.
-#[derive(Debug)]
 pub(super) struct PluginSide {
     pub(super) reader: Reader,
     decoder: Decoder,

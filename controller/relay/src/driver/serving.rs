@@ -29,7 +29,6 @@ pub struct ServedStream {
 #[error("the stream is over")]
 pub struct Gone;
 
-#[derive(Debug)]
 enum Outgoing {
     Message(Bytes),
     Finish(Status),

@@ -38,6 +38,8 @@ pub(crate) struct Echo {
 pub(crate) struct Seen {
     pub(crate) calls: AtomicUsize,
     pub(crate) connections: AtomicUsize,
+    /// Messages that `Repeat` gave.
+    pub(crate) repeated: AtomicUsize,
     /// Calls of `Hang` that are in it.
     pub(crate) hanging: watch::Sender<usize>,
     pub(crate) metadata: std::sync::Mutex<Option<MetadataMap>>,
@@ -140,7 +142,10 @@ impl tower::Service<http::Request<hyper::body::Incoming>> for Service {
                         .await
                 }
                 "Count" => grpc().client_streaming(tower::service_fn(count), request).await,
-                "Repeat" => grpc().server_streaming(tower::service_fn(repeat), request).await,
+                "Repeat" => {
+                    let repeat = tower::service_fn(move |request| repeat(Arc::clone(&seen), request));
+                    grpc().server_streaming(repeat, request).await
+                }
                 "Chat" => grpc().streaming(tower::service_fn(chat), request).await,
                 "Break" => {
                     grpc()
@@ -190,11 +195,14 @@ async fn count(request: Request<Streaming<Bytes>>) -> Result<Response<Bytes>, St
 }
 
 /// `COUNT SIZE`
-async fn repeat(request: Request<Bytes>) -> Result<Response<Answers>, Status> {
+async fn repeat(seen: Arc<Seen>, request: Request<Bytes>) -> Result<Response<Answers>, Status> {
     let text = String::from_utf8(request.into_inner().to_vec()).unwrap();
     let (count, size) = text.split_once(' ').unwrap();
     let message = Bytes::from(vec![7; size.parse().unwrap()]);
-    let messages = futures::stream::repeat(message).take(count.parse().unwrap()).map(Ok);
+    let messages = futures::stream::repeat(message).take(count.parse().unwrap()).map(move |message| {
+        seen.repeated.fetch_add(1, Ordering::SeqCst);
+        Ok(message)
+    });
     Ok(Response::new(messages.boxed()))
 }
 

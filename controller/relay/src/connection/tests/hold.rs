@@ -41,6 +41,17 @@ fn nothing_is_sent_before_the_plugins_settings() {
 }
 
 #[test]
+fn a_call_whose_time_is_over_is_not_sent_though_nobody_said_so_yet() {
+    let mut bench = Bench::new();
+    bench.request_with(1, "/a", &[("grpc-timeout", "1S")], true);
+    bench.host();
+    bench.now += Duration::from_secs(1);
+    bench.bind(&[]);
+    assert_eq!(bench.connection.policy().forwarded, [""; 0]);
+    assert_eq!(bench.ended(), [("/a".into(), Outcome::DeadlineExceeded)]);
+}
+
+#[test]
 fn a_time_limit_that_ends_while_waiting_is_answered_and_never_sent() {
     let mut bench = Bench::new();
     bench.request_with(1, "/a", &[("grpc-timeout", "1S")], true);

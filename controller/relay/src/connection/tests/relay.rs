@@ -191,6 +191,18 @@ fn the_program_serves_a_stream_within_the_hosts_windows() {
 }
 
 #[test]
+fn nothing_that_a_peer_sent_is_in_debug() {
+    let mut bench = Bench::new();
+    bench.request_with(1, "/a", &[("authorization", "hunter2")], false);
+    bench.host.next.data(1, b"hunter2", false);
+    bench.host.next.raw(b"\0\0\x20\0\0\0\0\0\x01hunter2");
+    bench.host();
+    let debug = format!("{:?}", bench.connection);
+    let octets = b"hunter2".map(|octet| octet.to_string()).join(", ");
+    assert!(!debug.contains("hunter2") && !debug.contains(&octets), "{debug}");
+}
+
+#[test]
 fn many_calls_of_a_host_that_pings_for_each_are_no_flood() {
     let limits = Limits {
         control_frames: crate::Rate { burst: 100, per_second: 0 },
