@@ -7,8 +7,11 @@ mod block;
 mod calls;
 mod end;
 mod flow;
+mod from_host;
+mod from_plugin;
 mod host;
 mod own;
+mod payload;
 mod plugin;
 #[cfg(test)]
 mod tests;
