@@ -96,9 +96,6 @@ impl<P: Policy> Connection<P> {
         side.was_sent_data();
         side.last_stream = id;
         let up = Lane { used: 0, queue: if ends { Queue::default() } else { body } };
-        if !up.queue.is_empty() {
-            self.up_waiting.insert(id);
-        }
         let stream = PassedStream {
             account,
             place,
@@ -138,7 +135,6 @@ impl<P: Policy> Connection<P> {
     pub(super) fn release(&mut self) {
         // Not those whose time is over, though nobody said so yet.
         self.expire_held();
-        let mut released = false;
         while self.has_plugin_room()
             && let Some(id) = self.held.pop_first()
             && let Some(Stream::Held(stream)) = self.streams.remove(&id)
@@ -154,10 +150,7 @@ impl<P: Policy> Connection<P> {
                 stream.down.used = -credit;
             }
             self.to_plugin.window_update(id, u32::try_from(credit).unwrap_or(0));
-            released = true;
-        }
-        if released {
-            self.flush_up();
+            self.flush_stream_up(id);
         }
     }
 

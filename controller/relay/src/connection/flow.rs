@@ -7,59 +7,70 @@ use crate::{
 };
 
 impl<P: Policy> Connection<P> {
-    /// Passes what waits for the plugin, as far as the plugin's windows allow.
+    /// Passes what waits for the plugin, as far as the window of its connection allows.
     pub(super) fn flush_up(&mut self) {
         let mut next = 0;
-        while let Some(&id) = self.up_waiting.range(next..).next() {
+        while self.up.room() > 0
+            && let Some(&id) = self.up_waiting.range(next..).next()
+        {
             next = id + 1;
-            let Binding::Bound(side) = &mut self.plugin else { return };
-            let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) else {
-                self.up_waiting.remove(&id);
-                continue;
-            };
-            let room = self.up.room().min(stream.up.room(side.window));
-            let output = &mut self.to_plugin;
-            side.was_sent_data();
-            let passed = stream.up.queue.take(room, |bytes, end| match end {
-                Some(End::Trailers(block)) => {
-                    output.data(id, bytes, false);
-                    output.headers(id, &block, true);
-                }
-                end => output.data(id, bytes, end.is_some()),
-            });
-            stream.up.used += signed(passed);
-            self.up.passed(passed);
-            if stream.up.queue.is_empty() {
-                self.up_waiting.remove(&id);
-                self.settle(id);
-            }
+            self.flush_stream_up(id);
         }
     }
 
-    /// Passes what waits for the host, as far as its connection's window allows. Its streams' windows allow all that is here: the plugin
-    /// keeps to them.
+    /// Passes what waits of one stream, as far as the plugin's windows allow.
+    pub(super) fn flush_stream_up(&mut self, id: StreamId) {
+        let Binding::Bound(side) = &mut self.plugin else { return };
+        let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) else { return };
+        let room = self.up.room().min(stream.up.room(side.window));
+        let output = &mut self.to_plugin;
+        let passed = stream.up.queue.take(room, |bytes, end| match end {
+            Some(End::Trailers(block)) => {
+                output.data(id, bytes, false);
+                output.headers(id, &block, true);
+            }
+            end => output.data(id, bytes, end.is_some()),
+        });
+        side.was_sent_data();
+        stream.up.used += signed(passed);
+        self.up.passed(passed);
+        if stream.up.queue.is_empty() {
+            self.up_waiting.remove(&id);
+            self.settle(id);
+        } else {
+            self.up_waiting.insert(id);
+        }
+    }
+
+    /// Passes what waits for the host, as far as the window of its connection allows.
     pub(super) fn flush_down(&mut self) {
         let mut next = 0;
-        while let Some(&id) = self.down_waiting.range(next..).next() {
+        while self.down.room() > 0
+            && let Some(&id) = self.down_waiting.range(next..).next()
+        {
             next = id + 1;
-            let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) else {
-                self.down_waiting.remove(&id);
-                continue;
-            };
-            let host = &mut self.host;
-            let passed = stream.down.queue.take(self.down.room(), |bytes, end| match end {
-                Some(End::Trailers(block)) => {
-                    host.write_data(id, bytes, false);
-                    host.write_headers(id, &block, true);
-                }
-                end => host.write_data(id, bytes, end.is_some()),
-            });
-            stream.down.used += signed(passed);
-            self.down.passed(passed);
-            if stream.down.queue.is_empty() {
-                self.down_waiting.remove(&id);
-                self.settle(id);
+            self.flush_stream_down(id);
+        }
+    }
+
+    /// Passes what waits of one stream. Its own window allows all that is here: the plugin keeps to it.
+    pub(super) fn flush_stream_down(&mut self, id: StreamId) {
+        let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) else { return };
+        let host = &mut self.host;
+        let passed = stream.down.queue.take(self.down.room(), |bytes, end| match end {
+            Some(End::Trailers(block)) => {
+                host.write_data(id, bytes, false);
+                host.write_headers(id, &block, true);
             }
+            end => host.write_data(id, bytes, end.is_some()),
+        });
+        stream.down.used += signed(passed);
+        self.down.passed(passed);
+        if stream.down.queue.is_empty() {
+            self.down_waiting.remove(&id);
+            self.settle(id);
+        } else {
+            self.down_waiting.insert(id);
         }
     }
 

@@ -118,8 +118,7 @@ impl<P: Policy> Connection<P> {
             Stream::Passed(stream) => {
                 if stream.at_plugin == AtPlugin::Open {
                     stream.up.queue.end(End::Trailers(self.scratch.block.to_vec()));
-                    self.up_waiting.insert(id);
-                    self.flush_up();
+                    self.flush_stream_up(id);
                 } else {
                     self.settle(id);
                 }
@@ -211,8 +210,7 @@ impl<P: Policy> Connection<P> {
                     }
                     self.up.dropped(padding);
                     self.host.output.window_update(id, length(padding));
-                    self.up_waiting.insert(id);
-                    self.flush_up();
+                    self.flush_stream_up(id);
                 }
             }
             Stream::Served(stream) => {

@@ -155,8 +155,7 @@ impl<P: Policy> Connection<P> {
             }
             self.down.dropped(padding);
             self.to_plugin.window_update(id, length(padding));
-            self.down_waiting.insert(id);
-            self.flush_down();
+            self.flush_stream_down(id);
         }
         if end {
             self.settle(id);
@@ -216,7 +215,7 @@ impl<P: Policy> Connection<P> {
             self.host.output.window_update(id, credit);
         }
         if !stream.up.queue.is_empty() {
-            self.flush_up();
+            self.flush_stream_up(id);
         }
         Ok(())
     }

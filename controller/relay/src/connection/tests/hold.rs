@@ -20,8 +20,8 @@ fn a_call_that_waits_goes_out_with_the_time_that_is_left() {
     let seen = bench.plugin();
     assert_eq!(field(&seen[2], "grpc-timeout"), Some("7500000u"));
     assert_eq!(seen[3], Out::Credit(1, 1000));
-    assert!(matches!(seen[4], Out::Headers { id: 3, end: true, .. }));
-    assert_eq!(seen[5..], [data(1, b"onetwo", true)]);
+    assert_eq!(seen[4], data(1, b"onetwo", true));
+    assert!(matches!(seen[5..], [Out::Headers { id: 3, end: true, .. }]));
     assert_eq!((bench.budget.waiting(), bench.budget.bytes()), (0, 0));
     assert_eq!(bench.connection.policy().forwarded, ["/a", "/b"]);
 }
