@@ -175,7 +175,11 @@ impl Policy for Passing {
         amendments.set("multiplex_id", b"5f6c0d1a-4c0e-4a5e-8f3e-1f2d3c4b5a69");
     }
 
-    fn held_too_long(&mut self, (): &()) -> Status {
+    fn may_wait(&mut self, (): &mut (), _: Option<Duration>) -> Result<Duration, Status> {
+        Ok(Duration::from_secs(30))
+    }
+
+    fn waited(&mut self, (): &()) -> Status {
         Status::unavailable("too long")
     }
 

@@ -4,6 +4,8 @@
 //! system call. Neither transport is ever left unread.
 
 mod serving;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::{
@@ -147,6 +149,8 @@ where
     }
 
     /// Runs it until the host's connection is closed, and the plugin's. All calls have then [ended](Policy::ended).
+    ///
+    /// Dropped before, it cuts both connections, and says nothing of the calls that were in flight.
     pub async fn run(mut self) {
         poll_fn(|context| self.poll(context)).await;
     }

@@ -34,8 +34,6 @@ pub struct Limits {
     pub window: usize,
     /// The bytes that wait for a peer to read them, of which DATA is at most [`window`](Self::window). More end the connection.
     pub unread: usize,
-    /// The longest time that a call waits for a plugin.
-    pub hold_time: Duration,
     /// The bytes of waiting requests, per connection, beyond what its windows allow anyway.
     pub hold_bytes: usize,
     /// The time that a host has to answer the ping of a drain.
@@ -92,7 +90,6 @@ impl Default for Limits {
             control_frames: Rate { burst: 10_000, per_second: 1_000 },
             window: 4 << 20,
             unread: 16 << 20,
-            hold_time: Duration::from_secs(30),
             hold_bytes: 1 << 20,
             drain_ping: Duration::from_secs(5),
         }

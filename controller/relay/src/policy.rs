@@ -23,8 +23,16 @@ pub trait Policy {
     /// waited long enough. What is set on `amendments` replaces what the host sent.
     fn forward(&mut self, call: &mut Self::Call, request: &Request<'_>, amendments: &mut Amendments);
 
-    /// A call waited as long as [`hold_time`](crate::Limits::hold_time) allows: the status that it ends with.
-    fn held_too_long(&mut self, call: &Self::Call) -> Status;
+    /// A call has to wait, because there is no plugin yet or it takes no more calls: the longest time that it may, after which
+    /// [`waited`](Self::waited) is asked. Its own time limit is kept to besides.
+    ///
+    /// # Errors
+    ///
+    /// The status that it ends with at once, where it is known already that waiting is of no use.
+    fn may_wait(&mut self, call: &mut Self::Call, time_limit: Option<Duration>) -> Result<Duration, Status>;
+
+    /// A call waited as long as it might: the status that it ends with.
+    fn waited(&mut self, call: &Self::Call) -> Status;
 
     /// A call is over, or, of one that was [served](Decision::Serve), its stream.
     fn ended(&mut self, call: Self::Call, ended: Ended);
@@ -90,7 +98,7 @@ pub enum Outcome {
     Reset(ErrorCode),
     /// Its time limit ended while it waited; answered by us.
     DeadlineExceeded,
-    /// It waited too long, too many waited, or the program [failed](crate::Connection::fail_held) those that waited; answered by us.
+    /// It might not wait, waited too long, too many waited, or the program [failed](crate::Connection::fail_held) those that waited; answered by us.
     NotServed(Code),
     /// The plugin cannot have seen it: it was refused, so that the host may try again at no risk.
     Refused,

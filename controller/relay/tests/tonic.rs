@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use plugward_relay::{
@@ -21,16 +19,12 @@ struct World {
     echo: Echo,
 }
 
-fn world_with(limits: Limits) -> World {
+fn world() -> World {
     let directory = tempfile::tempdir().unwrap();
     let echo = Echo::start(directory.path().join("plugin"));
-    let mount = Mount::start(directory.path().join("mount"), limits);
+    let mount = Mount::start(directory.path().join("mount"), Limits::default());
     mount.set_plugin(Some(echo.path.clone()));
     World { directory, mount, echo }
-}
-
-fn world() -> World {
-    world_with(Limits::default())
 }
 
 impl World {
@@ -187,10 +181,10 @@ async fn a_call_waits_for_its_plugin() {
 
 #[tokio::test]
 async fn a_call_that_waits_too_long_is_answered() {
-    let world = world_with(Limits { hold_time: Duration::from_millis(20), ..Limits::default() });
+    let world = world();
     world.mount.set_plugin(None);
     let mut client = world.client().await;
-    let status = unary(&mut client, "Unary", "x").await.unwrap_err();
+    let status = unary(&mut client, "Impatient", "x").await.unwrap_err();
     assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "no plugin for too long"));
     let mut request = Request::new(Bytes::new());
     request.metadata_mut().insert("grpc-timeout", "1m".parse().unwrap());

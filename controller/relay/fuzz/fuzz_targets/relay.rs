@@ -39,7 +39,11 @@ impl Policy for Counting {
         amendments.set("id", b"7");
     }
 
-    fn held_too_long(&mut self, (): &()) -> Status {
+    fn may_wait(&mut self, (): &mut (), _: Option<Duration>) -> Result<Duration, Status> {
+        Ok(Duration::from_secs(30))
+    }
+
+    fn waited(&mut self, (): &()) -> Status {
         Status::unavailable("too long")
     }
 

@@ -1,6 +1,9 @@
 //! The life of a call: opened, held, passed, answered, over.
 
-use std::{mem, time::Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 
@@ -15,6 +18,8 @@ use crate::{
     stream::{Account, Answer, AtPlugin, End, HeldStream, Lane, PassedStream, Queue, ServedStream, Stream},
     violation::Violation,
 };
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl<P: Policy> Connection<P> {
     /// A request's head arrived.
@@ -109,17 +114,24 @@ impl<P: Policy> Connection<P> {
     }
 
     /// Keeps a call until there is a plugin for it.
-    fn hold(&mut self, id: StreamId, account: Account<P::Call>, request: &Request<'_>, list: &HeaderList) {
+    fn hold(
+        &mut self,
+        id: StreamId,
+        mut account: Account<P::Call>,
+        request: &Request<'_>,
+        list: &HeaderList,
+    ) {
         let end_stream = account.host_done;
         let Some(place) = self.budget.hold(request.size()) else {
             let status = Status::new(Code::ResourceExhausted, "too many calls are waiting for the plugin");
-            self.answer(id, end_stream, &status);
-            let (call, ended) = account.end(Outcome::NotServed(status.code), self.now);
-            self.policy.ended(call, ended);
-            return;
+            return self.deny(id, account, &status);
         };
-        let until = self.now + self.limits.hold_time;
-        let until = account.deadline.map_or(until, |deadline| until.min(deadline));
+        let until = match self.policy.may_wait(&mut account.call, request.timeout()) {
+            Ok(time) => self.now.checked_add(time),
+            Err(status) => return self.deny(id, account, &status),
+        };
+        // Without either it waits for as long as it takes, which is a century here.
+        let until = [until, account.deadline].into_iter().flatten().min().unwrap_or(self.now + CENTURY);
         let mut body = Queue::default();
         if end_stream {
             body.end(End::Data);
@@ -167,7 +179,7 @@ impl<P: Policy> Connection<P> {
                 let message = "the call's time limit ended while it waited for the plugin";
                 (Status::new(Code::DeadlineExceeded, message), Outcome::DeadlineExceeded)
             } else {
-                let status = self.policy.held_too_long(&stream.account.call);
+                let status = self.policy.waited(&stream.account.call);
                 let outcome = Outcome::NotServed(status.code);
                 (status, outcome)
             };
@@ -191,6 +203,13 @@ impl<P: Policy> Connection<P> {
         let end_stream = account.host_done;
         self.remove(id, outcome);
         self.answer(id, end_stream, status);
+    }
+
+    /// Answers a call that was just opened, and that the program knows, with a status alone.
+    fn deny(&mut self, id: StreamId, account: Account<P::Call>, status: &Status) {
+        self.answer(id, account.host_done, status);
+        let (call, ended) = account.end(Outcome::NotServed(status.code), self.now);
+        self.policy.ended(call, ended);
     }
 
     /// Answers with a status alone. `end_stream`: the host sent all of its request.
@@ -233,10 +252,7 @@ impl<P: Policy> Connection<P> {
     fn serve(&mut self, id: StreamId, account: Account<P::Call>) {
         if self.served.len() >= self.limits.served_streams as usize {
             let status = Status::new(Code::ResourceExhausted, "too many such streams on one connection");
-            self.answer(id, account.host_done, &status);
-            let (call, ended) = account.end(Outcome::NotServed(status.code), self.now);
-            self.policy.ended(call, ended);
-            return;
+            return self.deny(id, account, &status);
         }
         let block = head_block(&mut self.scratch.block);
         self.host.write_headers(id, block, false);

@@ -51,7 +51,14 @@ impl Policy for Noting {
         amendments.set("id", b"7");
     }
 
-    fn held_too_long(&mut self, call: &String) -> Status {
+    fn may_wait(&mut self, call: &mut String, _: Option<Duration>) -> Result<Duration, Status> {
+        if call == "/hopeless" {
+            return Err(Status::unavailable("not before tomorrow"));
+        }
+        Ok(Duration::from_secs(30))
+    }
+
+    fn waited(&mut self, call: &String) -> Status {
         Status::unavailable(format!("{call} waited"))
     }
 

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use plugward_relay::{
@@ -154,7 +154,11 @@ impl Policy for TestProgram {
         }
     }
 
-    fn held_too_long(&mut self, _: &Self::Call) -> Status {
+    fn may_wait(&mut self, call: &mut Self::Call, _: Option<Duration>) -> Result<Duration, Status> {
+        Ok(if call.0.ends_with("/Impatient") { Duration::from_millis(20) } else { Duration::from_secs(30) })
+    }
+
+    fn waited(&mut self, _: &Self::Call) -> Status {
         Status::unavailable("no plugin for too long")
     }
 

@@ -73,6 +73,21 @@ fn a_time_limit_that_ends_while_waiting_is_answered_and_never_sent() {
 }
 
 #[test]
+fn a_call_for_which_waiting_is_of_no_use_is_answered_at_once() {
+    let mut bench = Bench::new();
+    bench.request(1, "/hopeless", true);
+    let seen = bench.host();
+    assert!(is_status(&seen[0], 1, Code::Unavailable));
+    assert_eq!(field(&seen[0], "grpc-message"), Some("not before tomorrow"));
+    assert_eq!(bench.ended(), [("/hopeless".into(), Outcome::NotServed(Code::Unavailable))]);
+    assert_eq!((bench.budget.waiting(), bench.connection.wants_plugin()), (0, false));
+    bench.bind(&[]);
+    bench.request(3, "/hopeless", true);
+    bench.host();
+    assert!(matches!(bench.plugin_reads()[..], [Out::Headers { id: 3, .. }]), "it need not wait");
+}
+
+#[test]
 fn too_many_calls_that_wait_are_answered_at_once() {
     let mut bench = Bench::new();
     for id in (1..=17).step_by(2) {
