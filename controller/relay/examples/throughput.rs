@@ -1,5 +1,5 @@
-//! What the relay costs: unary calls of 100 bytes, directly to a plugin over TLS, through a pump that copies bytes, and through the
-//! relay. The pump is the limit of anything that stands between.
+//! What the relay costs: unary calls of 100 bytes, and streams of 1 GiB each way, directly to a plugin over TLS, through a pump that
+//! copies bytes, and through the relay. The pump is the limit of anything that stands between.
 //!
 //! ```text
 //! cargo run --release --example throughput [SECONDS]
@@ -28,6 +28,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use support::{Client, Octets, client_on, echo};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tonic::codegen::http::uri::PathAndQuery;
 
 /// Rounds, so that what else the machine does is spread over all ways.
 const ROUNDS: usize = 3;
@@ -49,11 +50,7 @@ fn main() {
         for _ in 0..ROUNDS {
             for (way, best) in ways.iter().zip(&mut best) {
                 let (rate, median) = client.block_on(async {
-                    let client = match *way {
-                        "direct" => client_on(tls_connect(&path("plugin"), &connector).await).await.0,
-                        way => client_on(UnixStream::connect(path(way)).await.unwrap()).await.0,
-                    };
-                    measure(client, in_flight, time).await
+                    measure(connect(way, directory.path(), &connector).await, in_flight, time).await
                 });
                 *best = (rate.max(best.0), median.min(best.1));
             }
@@ -67,6 +64,52 @@ fn main() {
         }
     }
     println!("The second figures: calls/s of direct's, p50 of the pump's.");
+    println!("{:8} {:>10} {:>14}", "1 GiB", "way", "MiB/s");
+    for down in [true, false] {
+        let mut direct = 0.0;
+        for way in ways {
+            let rates = (0..ROUNDS).map(|_| {
+                client
+                    .block_on(async { stream(connect(way, directory.path(), &connector).await, down).await })
+            });
+            let rate = rates.fold(0.0, f64::max);
+            direct = if way == "direct" { rate } else { direct };
+            println!("{:8} {way:>10} {rate:>10.0} {:.2}", if down { "down" } else { "up" }, rate / direct);
+        }
+    }
+    println!("The largest memory of all parties together: {}", peak_memory());
+}
+
+/// A client on a connection by one of the ways.
+async fn connect(way: &str, directory: &Path, connector: &TlsConnector) -> Client {
+    match way {
+        "direct" => client_on(tls_connect(&directory.join("plugin"), connector).await).await.0,
+        way => client_on(UnixStream::connect(directory.join(way)).await.unwrap()).await.0,
+    }
+}
+
+/// Streams 1 GiB: the rate in MiB/s.
+async fn stream(mut client: Client, down: bool) -> f64 {
+    let begin = Instant::now();
+    client.ready().await.unwrap();
+    let path = PathAndQuery::from_static(if down { "/test.Echo/Repeat" } else { "/test.Echo/Count" });
+    if down {
+        let request = tonic::Request::new(Bytes::from_static(b"16384 65536"));
+        let mut answers = client.server_streaming(request, path, Octets).await.unwrap().into_inner();
+        while answers.message().await.unwrap().is_some() {}
+    } else {
+        let message = Bytes::from(vec![7; 65_536]);
+        let messages = tonic::Request::new(futures::stream::iter(std::iter::repeat_n(message, 16_384)));
+        client.client_streaming(messages, path, Octets).await.unwrap();
+    }
+    1024.0 / begin.elapsed().as_secs_f64()
+}
+
+/// What this process had at most, as Linux says it.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.unwrap_or("not known").trim().to_owned()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -87,7 +130,7 @@ async fn measure(client: Client, in_flight: usize, time: Duration) -> (f64, Dura
             let message = Bytes::from(vec![7; 100]);
             let mut times = Vec::new();
             while begin.elapsed() < time {
-                let path = tonic::codegen::http::uri::PathAndQuery::from_static("/test.Echo/Unary");
+                let path = PathAndQuery::from_static("/test.Echo/Unary");
                 let called = Instant::now();
                 client.ready().await.unwrap();
                 client.unary(tonic::Request::new(message.clone()), path, Octets).await.unwrap();

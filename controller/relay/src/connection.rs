@@ -3,6 +3,7 @@
 //! It reads and writes nothing itself, has no clock, and does the same for the same calls: the [driver](crate::driver) moves the bytes,
 //! a test or a simulation may as well.
 
+mod answer;
 mod block;
 mod calls;
 mod end;

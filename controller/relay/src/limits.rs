@@ -88,8 +88,8 @@ impl Default for Limits {
             // A host that goes away may cancel all it had.
             resets: Rate { burst: 10_000, per_second: 100 },
             control_frames: Rate { burst: 10_000, per_second: 1_000 },
-            window: 4 << 20,
-            unread: 16 << 20,
+            window: 2 << 20,
+            unread: 6 << 20,
             hold_bytes: 1 << 20,
             drain_ping: Duration::from_secs(5),
         }

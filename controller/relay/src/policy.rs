@@ -38,6 +38,8 @@ pub trait Policy {
     fn ended(&mut self, call: Self::Call, ended: Ended);
 
     /// A peer's connection is ended because of what it did.
+    ///
+    /// Allowances are each connection's. A program that accepts the same host again at once gives it new ones: let it wait.
     fn violated(&mut self, by: Peer, violation: Violation);
 }
 

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     frame::{self, ErrorCode, Frame, Kind, flag},
-    grpc::{self, Code},
     policy::{Outcome, Policy},
     stream::{Answer, AtPlugin, End, Queue, Stream},
     violation::Violation,
@@ -78,27 +77,18 @@ impl<P: Policy> Connection<P> {
     fn plugin_block(&mut self, head: Head, octets: &[u8]) -> Result<(), Violation> {
         let Binding::Bound(side) = &mut self.plugin else { return Ok(()) };
         let id = head.stream;
-        let (mut size, mut http, mut code) = (0usize, None, None);
-        let decoded = side.decoder.decode(octets, |field| {
-            size = size.saturating_add(field.size());
-            match field.name {
-                b":status" => http = grpc::parse_number(field.value),
-                b"grpc-status" => code = Some(Code::from_header(field.value)),
-                _ => {}
-            }
-        });
-        decoded.map_err(|_| Violation::Compression)?;
-        if size > self.limits.header_bomb {
+        let said = side.answers.read(octets).map_err(|_| Violation::Compression)?;
+        if said.size > self.limits.header_bomb {
             return Err(Violation::HeaderBomb);
         }
         let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) else { return self.check_known(id) };
-        stream.answer = match (stream.answer, http, head.end_stream) {
+        stream.answer = match (stream.answer, said.http, head.end_stream) {
             (Answer::Ended(_), ..) => return Err(Violation::StreamClosed),
             // Of the answer to come.
             (Answer::None, Some(100..=199), false) => Answer::None,
             (Answer::None, Some(status), false) => Answer::Begun { status },
             (Answer::None, Some(status), true) | (Answer::Begun { status }, None, true) => {
-                Answer::Ended(Answer::outcome(status, code))
+                Answer::Ended(Answer::outcome(status, said.grpc))
             }
             _ => return Err(Violation::UnexpectedFrame),
         };

@@ -2,10 +2,9 @@
 
 use std::{mem, time::Instant};
 
-use super::{Binding, Connection, StreamId, block::Block};
+use super::{Binding, Connection, StreamId, answer::AnswerReader, block::Block};
 use crate::{
     frame::{self, PREFACE, Reader},
-    hpack::Decoder,
     limits::{Allowance, Limits},
     policy::Policy,
     violation::Violation,
@@ -15,7 +14,7 @@ use crate::{
 /// The plugin's connection.
 pub(super) struct PluginSide {
     pub(super) reader: Reader,
-    pub(super) decoder: Decoder,
+    pub(super) answers: AnswerReader,
     pub(super) block: Option<Block>,
     since: Instant,
     /// Its first SETTINGS were read.
@@ -74,7 +73,7 @@ impl<P: Policy> Connection<P> {
         self.to_plugin.settings(settings.into_iter().chain(header_list));
         self.plugin = Binding::Bound(Box::new(PluginSide {
             reader: Reader::default(),
-            decoder: Decoder::new(0),
+            answers: AnswerReader::new(),
             block: None,
             since: now,
             ready: false,
