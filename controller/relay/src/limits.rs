@@ -9,6 +9,10 @@ use std::{
 };
 
 /// The limits of one host connection and its plugin connection. The defaults suit a host on the same machine.
+///
+/// With them, and whatever both peers do, a connection takes no more than 50 MiB: twice what may wait unread on each side, as memory grows
+/// by doubling, 4 MiB of header blocks, as much for what waits for a window, 10 MiB for streams and their states, 5 MiB for those that the
+/// program serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest header list of a request, sizes as in RFC 7541, section 4.1. A larger one ends that call.
@@ -84,7 +88,7 @@ impl Default for Limits {
             patience: Duration::from_secs(10),
             streams: 10_000,
             served_streams: 16,
-            served_message: 256 << 10,
+            served_message: 64 << 10,
             // A host that goes away may cancel all it had.
             resets: Rate { burst: 10_000, per_second: 100 },
             control_frames: Rate { burst: 10_000, per_second: 1_000 },

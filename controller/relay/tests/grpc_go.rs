@@ -14,7 +14,7 @@ use plugward_relay::{Limits, Outcome};
 use support::program::Mount;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
 };
 
@@ -192,4 +192,32 @@ async fn calls_that_a_dead_plugin_never_saw_are_served_by_the_next() {
     let ended = world.mount.told.ended(29).await;
     let refused = ended.iter().filter(|(_, ended)| ended.outcome == Outcome::Refused).count();
     assert_eq!(refused, 14);
+}
+
+#[tokio::test]
+async fn a_stream_of_our_own_goes_on_while_its_host_moves_to_the_next_plugin() {
+    let Some(mut world) = world() else { return };
+    let mut plugin = world.start("plugin", &[]).await;
+    let mut host = world.host(&world.mount.path, &["own"]);
+    let mut served = world.mount.served.recv().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(message) = served.message().await {
+            served.send(message).await.unwrap();
+        }
+    });
+    let mut input = host.stdin.take().unwrap();
+    let mut output = BufReader::new(host.stdout.take().unwrap()).lines();
+    for number in 0..3 {
+        let line = output.next_line().await.unwrap();
+        assert_eq!(line.as_deref(), Some("on a stream of the relay's own OK \"\" []"));
+        let next = world.start(&format!("plugin-{number}"), &[]).await;
+        plugin.process.kill().await.unwrap();
+        plugin = next;
+        input.write_all(b"again\n").await.unwrap();
+    }
+    assert!(output.next_line().await.unwrap().is_some());
+    // The first connection is there for the stream, and the last for calls.
+    world.mount.told.until_running(2).await;
+    drop(input);
+    world.mount.told.until_running(0).await;
 }

@@ -1,11 +1,13 @@
 // Command host is a gRPC client on a Unix socket.
 //
+//	host SOCKET own            says something on a stream that the relay serves, and makes a call, before and after each line of input
 //	host SOCKET calls          makes a list of calls, and prints what came of each
 //	host SOCKET load WORKERS   makes calls until standard input ends, and prints how many had which outcome
 //	host SOCKET wait CALLS     makes so many calls at once behind one that hangs, says "hanging", and prints the outcomes
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -39,6 +41,8 @@ func main() {
 		calls(connection)
 	case "load":
 		load(connection, number(3))
+	case "own":
+		own(connection)
 	case "wait":
 		wait(connection, number(3))
 	default:
@@ -203,6 +207,29 @@ func load(connection *grpc.ClientConn, workers int) {
 	}
 	group.Wait()
 	all.print()
+}
+
+func own(connection *grpc.ClientConn) {
+	stream, err := connection.NewStream(context.Background(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/own/Stream")
+	if err != nil {
+		log.Fatal(err)
+	}
+	lines := bufio.NewScanner(os.Stdin)
+	for {
+		message := octets.Message("on a stream of the relay's own")
+		if err := stream.SendMsg(&message); err != nil {
+			log.Fatal(err)
+		}
+		message = nil
+		if err := stream.RecvMsg(&message); err != nil {
+			log.Fatal(err)
+		}
+		_, err := unary(context.Background(), connection, "/test/Echo", []byte("x"))
+		fmt.Println(string(message), outcome(err))
+		if !lines.Scan() {
+			return
+		}
+	}
 }
 
 func wait(connection *grpc.ClientConn, calls int) {
