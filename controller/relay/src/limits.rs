@@ -10,9 +10,9 @@ use std::{
 
 /// The limits of one host connection and its plugin connection. The defaults suit a host on the same machine.
 ///
-/// With them, and whatever both peers do, a connection takes no more than 50 MiB: twice what may wait unread on each side, as memory grows
-/// by doubling, 4 MiB of header blocks, as much for what waits for a window, 10 MiB for streams and their states, 5 MiB for those that the
-/// program serves.
+/// With them, and whatever both peers do, a connection takes about 50 MiB at most, by reckoning: twice what may wait unread on each side, as
+/// memory grows by doubling, 4 MiB of header blocks, as much for what waits for a window, 10 MiB for streams and their states, 5 MiB for
+/// those that the program serves. What the program keeps for its calls, and has [copied](crate::Observe), comes on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest header list of a request, sizes as in RFC 7541, section 4.1. A larger one ends that call.
