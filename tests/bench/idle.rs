@@ -36,7 +36,7 @@ pub(crate) async fn measure() -> Vec<Row> {
     let memory = process.memory();
     world.terminate().await;
     world.clear_away().await;
-    let switches = after.switches - before.switches;
+    let switches = after.switches_since(&before);
     vec![
         Row {
             work: "idle controller, two plugins: memory".into(),

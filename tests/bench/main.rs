@@ -33,10 +33,6 @@ use std::process::ExitCode;
 
 use table::Row;
 
-/// The program's own.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut given: Vec<String> = std::env::args().skip(1).collect();

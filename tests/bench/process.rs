@@ -1,5 +1,7 @@
 //! What Linux says of a process.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,12 +10,22 @@ use std::path::PathBuf;
 pub(crate) struct Process(pub(crate) i32);
 
 /// How often the threads of a process were put on a processor, and how long they were there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Activity {
-    /// Context switches of all threads, voluntary or not.
-    pub(crate) switches: u64,
+    /// Context switches of each thread, voluntary or not.
+    switches: BTreeMap<OsString, u64>,
     /// Time on processors, in clock ticks of 10 ms.
     pub(crate) ticks: u64,
+}
+
+// === impl Activity ===
+
+impl Activity {
+    /// Context switches since then, of the threads that are still there.
+    pub(crate) fn switches_since(&self, before: &Self) -> u64 {
+        let earlier = |thread| before.switches.get(thread).copied().unwrap_or_default();
+        self.switches.iter().map(|(thread, switches)| switches - earlier(thread)).sum()
+    }
 }
 
 // === impl Process ===
@@ -29,11 +41,12 @@ impl Process {
         let tasks = fs::read_dir(self.path("task")).expect("the process runs");
         let switches = tasks
             .flatten()
-            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
-            .map(|status| {
-                field(&status, "voluntary_ctxt_switches:") + field(&status, "nonvoluntary_ctxt_switches:")
+            .filter_map(|task| {
+                let status = fs::read_to_string(task.path().join("status")).ok()?;
+                let switches = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
+                Some((task.file_name(), switches.map(|name| field(&status, name)).iter().sum()))
             })
-            .sum();
+            .collect();
         let stat = self.read("stat");
         let (_, after_name) = stat.rsplit_once(") ").expect("Linux says so");
         // The 14th and 15th field; the first after the name is the third.
