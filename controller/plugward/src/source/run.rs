@@ -108,6 +108,7 @@ impl DirectorySource {
             let now = began.elapsed();
             let look;
             (worker, look) = blocking(move || worker.look(now)).await;
+            let looked = Instant::now();
             for event in look.events {
                 if output.send(event).await.is_err() {
                     return;
@@ -125,17 +126,19 @@ impl DirectorySource {
                 }
             };
             tokio::select! {
-                () = events.woken() => debounce(&events, quiet, longest_quiet).await,
+                () = events.woken() => debounce(&events, quiet, longest_quiet, looked).await,
                 () = sleep_until(Instant::now() + pause) => {}
             }
         }
     }
 }
 
-/// Waits until nothing has happened for `quiet`, at most `longest`.
-async fn debounce(events: &Inbox, quiet: Duration, longest: Duration) {
+/// Waits until nothing has happened for `quiet`, at most `longest`. A writer that is done is not kept waiting, if the
+/// last look is that long ago: else each of many files would be a look of its own.
+async fn debounce(events: &Inbox, quiet: Duration, longest: Duration, looked: Instant) {
+    let rested = looked.elapsed() >= longest;
     let end = Instant::now() + longest;
-    while Instant::now() < end {
+    while Instant::now() < end && !(rested && events.someone_is_done()) {
         if timeout_at(end.min(Instant::now() + quiet), events.woken()).await.is_err() {
             return;
         }
@@ -223,7 +226,7 @@ impl Worker {
         // next one follows at once.
         let first = !self.told;
         let unwatched = if first { BTreeMap::new() } else { self.watcher.adjust() };
-        let scan = self.scanner.scan(&|name| self.inbox.is_being_written(name));
+        let scan = self.scanner.scan(&|name| self.inbox.writer(name));
         let exchanged = self.exchanged(&scan);
         let outcome = self.ledger.observe(scan, now);
         let stored = self.store();

@@ -82,6 +82,17 @@ pub(crate) enum Sight {
     Unusable(Vec<Problem>),
 }
 
+/// What is known of the one who writes a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// Nothing: the file's times have to tell.
+    Unknown,
+    /// The file was written to, and not closed since: it is not to be read.
+    AtWork,
+    /// The file was closed, or renamed to its place, and not written to since: it is whole, however young.
+    Done,
+}
+
 // === impl Scanner ===
 
 impl Scanner {
@@ -98,14 +109,13 @@ impl Scanner {
         }
     }
 
-    /// Looks at everything once. `being_written` tells of which names a writer is known to be at work; such files
-    /// are not read.
-    pub(crate) fn scan(&mut self, being_written: &dyn Fn(&str) -> bool) -> Scan {
+    /// Looks at everything once. `writer` tells what is known of the writer of a name.
+    pub(crate) fn scan(&mut self, writer: &dyn Fn(&str) -> Writer) -> Scan {
         let Self { directories, reader } = self;
         let directories = directories
             .iter_mut()
             .map(|directory| {
-                let listing = match directory.read(reader, being_written) {
+                let listing = match directory.read(reader, writer) {
                     Ok((identity, files)) => Listing::Read { identity, files },
                     Err(problem) => Listing::Unreadable(problem),
                 };
@@ -122,7 +132,7 @@ impl Directory {
     fn read(
         &mut self,
         reader: &Reader,
-        being_written: &dyn Fn(&str) -> bool,
+        writer: &dyn Fn(&str) -> Writer,
     ) -> Result<(Identity, BTreeMap<ManifestPath, Sight>), DirectoryProblem> {
         let directory = self.path.to_str().ok_or(DirectoryProblem::PathNotUtf8)?;
         // Everything below goes through this descriptor: what is read is what was identified, whatever is mounted
@@ -150,10 +160,9 @@ impl Directory {
                 Some((path, seen)) => (path, Some(seen)),
                 None => (ManifestPath::within(directory, name), None),
             };
-            let glance = if being_written(name) {
-                Glance::BeingWritten
-            } else {
-                reader.glance(opened.as_fd(), name, path.format(), seen.as_ref())
+            let glance = match writer(name) {
+                Writer::AtWork => Glance::BeingWritten,
+                known => reader.glance(opened.as_fd(), name, path.format(), seen.as_ref(), known),
             };
             let (seen, sight) = match glance {
                 Glance::Vanished => continue,

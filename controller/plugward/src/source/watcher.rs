@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::path::is_manifest;
-use super::scan::Identity;
+use super::scan::{Identity, Writer};
 
 #[cfg(test)]
 mod tests;
@@ -39,9 +39,18 @@ pub(super) struct Inbox {
     /// How long a writer is believed to be at work after its last write.
     patience: Duration,
     wake: Notify,
-    /// Names of manifests that were written to and not closed since, each with the time of the last write. By name,
-    /// not by path: two paths of one directory give events for one of them only.
-    writers: Mutex<HashMap<String, Instant>>,
+    /// The writers of manifests, by the file's name, not by its path: two paths of one directory give events for one of
+    /// them only.
+    writers: Mutex<HashMap<String, Writing>>,
+}
+
+/// What a writer did last.
+#[derive(Debug, Clone, Copy)]
+enum Writing {
+    /// It wrote, then, and did not close the file since.
+    Wrote(Instant),
+    /// It closed the file, or renamed it to its place.
+    Done,
 }
 
 // === impl Watcher ===
@@ -135,18 +144,28 @@ impl Inbox {
         self.wake.notified().await;
     }
 
-    /// Whether someone is writing to a manifest of this name: it was written to, and not closed since.
-    pub(super) fn is_being_written(&self, name: &str) -> bool {
+    /// What is known of the writer of a manifest of this name. That it is done is said once: what happens to the file
+    /// unnoticed afterwards, its times have to tell.
+    pub(super) fn writer(&self, name: &str) -> Writer {
         let mut writers = self.writers();
         match writers.get(name) {
-            Some(last) if last.elapsed() < self.patience => true,
-            Some(_) => {
-                // The end of the writing was lost, or the writer sleeps.
+            Some(Writing::Wrote(last)) if last.elapsed() < self.patience => Writer::AtWork,
+            // The end of the writing was lost, or the writer sleeps.
+            Some(Writing::Wrote(_)) => {
                 writers.remove(name);
-                false
+                Writer::Unknown
             }
-            None => false,
+            Some(Writing::Done) => {
+                writers.remove(name);
+                Writer::Done
+            }
+            None => Writer::Unknown,
         }
+    }
+
+    /// Whether some manifest was finished since the last look.
+    pub(super) fn someone_is_done(&self) -> bool {
+        self.writers().values().any(|writing| matches!(writing, Writing::Done))
     }
 
     fn take_in(&self, event: notify::Result<Event>) {
@@ -170,11 +189,18 @@ impl Inbox {
                 EventKind::Access(AccessKind::Open(_) | AccessKind::Close(AccessMode::Read)) => false,
                 // The writer is not done: its closing of the file is worth looking, not this.
                 EventKind::Modify(ModifyKind::Data(_)) if is_manifest(name.as_bytes()) => {
-                    self.writers().insert(name.to_owned(), Instant::now());
+                    self.writers().insert(name.to_owned(), Writing::Wrote(Instant::now()));
                     false
                 }
+                EventKind::Access(AccessKind::Close(AccessMode::Write))
+                | EventKind::Modify(ModifyKind::Name(RenameMode::To))
+                    if is_manifest(name.as_bytes()) =>
+                {
+                    self.writers().insert(name.to_owned(), Writing::Done);
+                    true
+                }
                 _ => {
-                    // Closed, removed, renamed, or with other permissions: whatever it is now, it can be looked at.
+                    // Removed, renamed, or with other permissions: whatever it is now, it can be looked at.
                     if !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
                         self.writers().remove(name);
                     }
@@ -185,7 +211,7 @@ impl Inbox {
         look
     }
 
-    fn writers(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+    fn writers(&self) -> MutexGuard<'_, HashMap<String, Writing>> {
         // The map is whole whatever panicked.
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::Sight;
+use super::{Sight, Writer};
 use crate::source::Document;
 use crate::source::problem::Problem;
 
@@ -34,7 +34,7 @@ pub(super) struct Reader {
 pub(crate) struct Limits {
     /// A larger file is not read.
     pub(crate) bytes: u64,
-    /// A file changed less than this ago is still being written, as far as we can tell.
+    /// A file changed less than this ago is still being written, as far as we can tell, unless its writer is known to be done.
     pub(crate) settle: Duration,
 }
 
@@ -91,6 +91,7 @@ impl Reader {
         name: &str,
         format: Format,
         seen: Option<&Seen>,
+        writer: Writer,
     ) -> Glance {
         let stat = match statat(directory, name, AtFlags::empty()) {
             Ok(stat) => stat,
@@ -112,7 +113,7 @@ impl Reader {
         }
         let now = SystemTime::now();
         let age = stamp.age(now);
-        if age.is_some_and(|age| age < self.limits.settle) {
+        if writer != Writer::Done && age.is_some_and(|age| age < self.limits.settle) {
             return Glance::Unsettled;
         }
         let bytes = match self.read(directory, name, stamp) {

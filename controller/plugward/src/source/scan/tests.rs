@@ -49,7 +49,11 @@ impl Fixture {
     }
 
     fn scan(&mut self) -> BTreeMap<String, Sight> {
-        let mut scan = self.scanner.scan(&|_| false);
+        self.scan_with(Writer::Unknown)
+    }
+
+    fn scan_with(&mut self, writer: Writer) -> BTreeMap<String, Sight> {
+        let mut scan = self.scanner.scan(&|_| writer);
         match scan.directories.pop_first().unwrap().1 {
             Listing::Read { files, .. } => files
                 .into_iter()
@@ -165,9 +169,14 @@ fn a_file_that_changed_a_moment_ago_is_not_read_yet() {
 fn a_file_that_is_being_written_is_not_read() {
     let mut fixture = Fixture::new();
     fixture.write("a.yaml", GOOD);
-    let mut scan = fixture.scanner.scan(&|name| name == "a.yaml");
-    let Listing::Read { files, .. } = scan.directories.pop_first().unwrap().1 else { panic!() };
-    assert!(matches!(files.into_values().next(), Some(Sight::BeingWritten)));
+    assert!(matches!(fixture.scan_with(Writer::AtWork)["a.yaml"], Sight::BeingWritten));
+}
+
+#[test]
+fn a_young_file_whose_writer_is_done_is_read_at_once() {
+    let mut fixture = Fixture::settling(Duration::from_secs(3600));
+    fixture.write("a.yaml", GOOD);
+    assert!(matches!(fixture.scan_with(Writer::Done)["a.yaml"], Sight::Usable { .. }));
 }
 
 #[test]
@@ -279,7 +288,7 @@ fn a_directory_that_cannot_be_read_says_why() {
     for (path, expected) in cases {
         let limits = Limits { bytes: 1000, settle: Duration::ZERO };
         let mut scanner = Scanner::new(vec![path], limits, parser());
-        let scan = scanner.scan(&|_| false);
+        let scan = scanner.scan(&|_| Writer::Unknown);
         let listing = scan.directories.into_values().next();
         assert!(matches!(listing, Some(Listing::Unreadable(problem)) if problem == expected));
     }

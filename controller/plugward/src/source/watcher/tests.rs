@@ -1,6 +1,6 @@
 use std::fs;
 
-use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind, RenameMode};
+use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
 use tempfile::TempDir;
 
 use super::*;
@@ -46,31 +46,43 @@ fn what_concerns_no_manifest_is_no_reason_to_look() {
 #[test]
 fn a_file_is_being_written_from_the_first_write_to_the_closing() {
     let inbox = inbox();
-    assert!(!inbox.is_being_written("a.yaml"));
+    assert_eq!(inbox.writer("a.yaml"), Writer::Unknown);
     assert!(!inbox.note(&event(WRITTEN, "/m/a.yaml")), "there is nothing to see yet");
     inbox.note(&event(OPENED, "/m/a.yaml"));
     inbox.note(&event(TOUCHED, "/m/a.yaml"));
-    assert!(inbox.is_being_written("a.yaml"));
-    assert!(!inbox.is_being_written("b.yaml"));
+    assert_eq!(inbox.writer("a.yaml"), Writer::AtWork);
+    assert_eq!(inbox.writer("b.yaml"), Writer::Unknown);
+    assert!(!inbox.someone_is_done());
     inbox.note(&event(CLOSED, "/m/a.yaml"));
-    assert!(!inbox.is_being_written("a.yaml"));
+    assert!(inbox.someone_is_done());
+    assert_eq!(inbox.writer("a.yaml"), Writer::Done);
+    assert_eq!(inbox.writer("a.yaml"), Writer::Unknown, "who writes next may give no event");
+    assert!(!inbox.someone_is_done());
 }
 
 #[test]
 fn a_file_that_is_replaced_is_no_longer_being_written() {
-    for kind in [REMOVED, MOVED_IN] {
+    for (kind, writer) in [(REMOVED, Writer::Unknown), (MOVED_IN, Writer::Done)] {
         let inbox = inbox();
         inbox.note(&event(WRITTEN, "/m/a.yaml"));
         inbox.note(&event(kind, "/m/a.yaml"));
-        assert!(!inbox.is_being_written("a.yaml"), "{kind:?}");
+        assert_eq!(inbox.writer("a.yaml"), writer, "{kind:?}");
     }
+}
+
+#[test]
+fn a_file_that_was_closed_and_is_written_to_again_is_not_done() {
+    let inbox = inbox();
+    inbox.note(&event(CLOSED, "/m/a.yaml"));
+    inbox.note(&event(WRITTEN, "/m/a.yaml"));
+    assert_eq!(inbox.writer("a.yaml"), Writer::AtWork);
 }
 
 #[test]
 fn a_writer_that_sleeps_is_not_waited_for_for_ever() {
     let inbox = Inbox::new(vec![PathBuf::from("/m")], Duration::ZERO);
     inbox.note(&event(WRITTEN, "/m/a.yaml"));
-    assert!(!inbox.is_being_written("a.yaml"));
+    assert_eq!(inbox.writer("a.yaml"), Writer::Unknown);
 }
 
 #[test]
