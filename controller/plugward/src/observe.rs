@@ -1,14 +1,14 @@
 //! What is remembered and seen of an instance: the situation that a plan rests on.
 //!
 //! An observation asks the engines afresh, with one list call on each for the instance's own containers. No
-//! cache stands between the world and a decision.
+//! cache stands between the world and a decision. What can be asked at once is: a plugin that died waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use futures::future::try_join_all;
+use futures::{future::try_join_all, try_join};
 use plugward_api::Name;
-use plugward_engine::{Container, EngineError, Listed};
+use plugward_engine::{Container, EngineError};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -50,10 +50,11 @@ impl Observer {
             .into_iter()
             .map(|(name, stored)| (name, SlotSight { stored, containers: Vec::new() }))
             .collect();
-        for (slot, sighting) in self.containers(instance, &live).await? {
+        let (containers, targets) =
+            try_join!(self.containers(instance, &slots, &live), self.targets(desired, &slots, &live))?;
+        for (slot, sighting) in containers {
             slots.entry(slot).or_default().containers.push(sighting);
         }
-        let targets = self.targets(desired, &slots, &live).await?;
         let answering: BTreeSet<&str> = live.iter().map(|live| live.reference.id.as_str()).collect();
         let unseen = slots
             .values()
@@ -77,33 +78,46 @@ impl Observer {
     async fn containers(
         &self,
         instance: &Name,
+        stored: &BTreeMap<SlotName, SlotSight>,
         live: &[LiveEngine],
     ) -> Result<Vec<(SlotName, Sighting)>, EngineError> {
-        let selector = instance_selector(&self.cluster, instance);
-        let mut found = Vec::new();
-        for (live, listed) in try_join_all(live.iter().map(|live| {
-            let selector = &selector;
-            async move { Ok::<_, EngineError>((live, live.engine.list(selector).await?)) }
-        }))
-        .await?
-        {
-            let containers = try_join_all(listed.iter().map(|listed| self.inspect(live, listed))).await?;
-            found.extend(containers.into_iter().flatten());
-        }
-        Ok(found)
+        let starts =
+            || stored.values().flat_map(|slot| slot.stored.current.iter().chain(&slot.stored.outgoing));
+        let found = live.iter().map(|live| {
+            let known = starts().filter(|start| start.engine.id == live.reference.id);
+            self.containers_on(instance, live, known.map(|start| start.container.as_str()).collect())
+        });
+        Ok(try_join_all(found).await?.into_iter().flatten().collect())
     }
 
-    async fn inspect(
+    /// The instance's containers on an engine. Those whose names are `known` are inspected while the list is made.
+    async fn containers_on(
         &self,
+        instance: &Name,
         live: &LiveEngine,
-        listed: &Listed,
-    ) -> Result<Option<(SlotName, Sighting)>, EngineError> {
-        // Labels of ours with a slot that is none: made by hand, or by a later version. Not ours to touch.
-        let Some(slot) = listed.labels.get(label::SLOT).and_then(|slot| slot.parse().ok()) else {
-            return Ok(None);
-        };
-        let container = live.engine.inspect(listed.id.as_str()).await?;
-        Ok(container.map(|container| (slot, self.sighting(live, container))))
+        known: Vec<&str>,
+    ) -> Result<Vec<(SlotName, Sighting)>, EngineError> {
+        let selector = instance_selector(&self.cluster, instance);
+        let inspect = |name| live.engine.inspect(name);
+        let (listed, known) =
+            try_join!(live.engine.list(&selector), try_join_all(known.into_iter().map(inspect)))?;
+        let mut known: Vec<Container> = known.into_iter().flatten().collect();
+        let containers = listed.iter().map(|listed| {
+            let at = known.iter().position(|known| known.id == listed.id);
+            let inspected = at.map(|at| known.swap_remove(at));
+            async move {
+                // Labels of ours with a slot that is none: made by hand, or by a later version. Not ours to touch.
+                let Some(slot) = listed.labels.get(label::SLOT).and_then(|slot| slot.parse().ok()) else {
+                    return Ok(None);
+                };
+                let container = match inspected {
+                    Some(container) => Some(container),
+                    None => live.engine.inspect(listed.id.as_str()).await?,
+                };
+                Ok::<_, EngineError>(container.map(|container| (slot, self.sighting(live, container))))
+            }
+        });
+        Ok(try_join_all(containers).await?.into_iter().flatten().collect())
     }
 
     fn sighting(&self, live: &LiveEngine, container: Container) -> Sighting {
