@@ -428,9 +428,35 @@ pub fn start_failed(
 // === impl Plan ===
 
 impl Plan {
+    /// What is done, and what comes after: the steps at the end by which nothing stands differently for a host.
+    pub fn acts_and_chores(&self) -> (&[Step], &[Step]) {
+        let last_act = self.steps.iter().rposition(|step| !step.is_chore());
+        self.steps.split_at(last_act.map_or(0, |last| last + 1))
+    }
+
     /// Asks to be looked at again at `when`, or earlier.
     fn look_again_at(&mut self, when: Timestamp) {
         self.look_again = Some(self.look_again.map_or(when, |known| known.min(when)));
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Whether it only clears away what is over.
+    const fn is_chore(&self) -> bool {
+        match self {
+            Self::ForgetFailures { .. } | Self::Remove { .. } | Self::DropOutgoing { .. } => true,
+            // Nobody is told that a container is ready before that is stored: its end would count as a failed start.
+            Self::RecordReady { .. }
+            | Self::RecordEnd { .. }
+            | Self::Prepare { .. }
+            | Self::Create { .. }
+            | Self::Start { .. }
+            | Self::Converse { .. }
+            | Self::Halt { .. }
+            | Self::Forget { .. } => false,
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl SlotPlanner<'_> {
         let Some(start) = &self.sight.stored.current else {
             return self.decide_first();
         };
-        self.remove_strays(start);
+        // What runs, or may yet, must not stand beside the start; what is over can wait until it serves.
+        self.remove_strays(start, |container| !is_over(container));
         let container = self.sight.containers.iter().find(|container| container.name == start.container);
         let outlook = if self.situation.unseen.contains(&start.engine.id) {
             self.decide_unseen(start)
@@ -73,6 +74,9 @@ impl SlotPlanner<'_> {
             }
         };
         self.settle_outgoing(&outlook.state);
+        if outlook.state != OutlookState::Starting {
+            self.remove_strays(start, is_over);
+        }
         outlook
     }
 
@@ -254,18 +258,11 @@ impl SlotPlanner<'_> {
             _ if self.cleared() => 0,
             _ => self.sight.stored.failures,
         };
-        let keep_output = matches!(before, Before::Ended(_));
-        // A dead container is kept until its successor runs: its log is evidence, and removing it takes time.
-        let (alive, dead): (Vec<&Sighting>, Vec<&Sighting>) =
-            container.into_iter().partition(|container| container.runs());
-        for container in alive {
-            remove(self.slot, container, keep_output, self.plan);
+        // A dead container is kept until its successor serves: its log is evidence, and removing it takes time.
+        if let Some(container) = container.filter(|container| container.runs()) {
+            remove(self.slot, container, matches!(before, Before::Ended(_)), self.plan);
         }
-        let outlook = self.launch(before, failures);
-        for container in dead {
-            remove(self.slot, container, keep_output, self.plan);
-        }
-        outlook
+        self.launch(before, failures)
     }
 
     fn back_off(&mut self, reason: RestartReason, until: Timestamp) -> Outlook {
@@ -420,16 +417,23 @@ impl SlotPlanner<'_> {
         ]);
     }
 
-    /// Containers of this slot that are no start's: made by a forgotten one, or by hand with our labels.
-    fn remove_strays(&mut self, start: &Start) {
+    /// Containers of this slot that are not the current start's: an earlier one's, or made by hand with our labels.
+    fn remove_strays(&mut self, start: &Start, which: impl Fn(&Sighting) -> bool) {
         let outgoing = self.sight.stored.outgoing.as_ref();
-        for container in &self.sight.containers {
+        for container in self.sight.containers.iter().filter(|container| which(container)) {
             let known = container.name == start.container
                 || outgoing.is_some_and(|outgoing| container.name == outgoing.container);
             if !known {
-                remove(self.slot, container, false, self.plan);
+                remove(self.slot, container, self.ended_last(container), self.plan);
             }
         }
+    }
+
+    /// Whether a container's end is the one that is remembered, and its last lines are not.
+    fn ended_last(&self, container: &Sighting) -> bool {
+        let ContainerState::Exited(exit) = &container.state else { return false };
+        let last = self.sight.stored.last_exit.as_ref();
+        last.is_some_and(|last| last.finished_at == exit.finished_at && last.output.is_empty())
     }
 
     fn wait_for(&mut self, obstacle: Obstacle) -> Outlook {
@@ -492,6 +496,11 @@ impl SlotPlanner<'_> {
     fn on_target_engine(&self, engine: &EngineRef) -> bool {
         matches!(&self.target.engine, EngineSight::Up { engine: wanted, .. } if wanted.id == engine.id)
     }
+}
+
+/// Whether a container ran and does not any more.
+const fn is_over(container: &Sighting) -> bool {
+    matches!(container.state, ContainerState::Exited(_))
 }
 
 fn remove(slot: &SlotName, container: &Sighting, keep_output: bool, plan: &mut Plan) {

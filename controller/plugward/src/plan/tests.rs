@@ -74,6 +74,15 @@ fn a_killed_container_is_replaced_at_once() {
 }
 
 #[test]
+fn a_dead_container_goes_once_its_successor_serves() {
+    let mut scene = Scene::new().ready().stray(exited(137, 50));
+    scene.died_last(50);
+    golden("successor_ready", &scene);
+    scene.session(SessionSight::Connecting);
+    golden("successor_starting", &scene);
+}
+
+#[test]
 fn a_container_removed_from_outside_is_replaced_at_once() {
     let mut scene = Scene::new().ready();
     scene.sight().containers.clear();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use plugward_api::RestartReason;
-use plugward_api::status::StartTimes;
+use plugward_api::status::{LastExit, StartTimes};
 use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
@@ -156,6 +156,18 @@ impl Scene {
 
     pub(super) fn session(&mut self, session: SessionSight) {
         self.sight().containers[0].session = session;
+    }
+
+    /// The container before the current one was killed then, and nothing more is known of it.
+    pub(super) fn died_last(&mut self, when: i64) {
+        self.stored().last_exit = Some(LastExit {
+            reason: RestartReason::Killed,
+            code: Some(137),
+            oom_killed: false,
+            message: String::new(),
+            finished_at: at(when),
+            output: Vec::new(),
+        });
     }
 
     pub(super) fn oci_runtimes(&mut self, names: &[&str]) {
