@@ -79,8 +79,14 @@ impl Reconciler {
         }
         let mut situation = self.observer.observe(instance, &desired).await?;
         let plan = self.plan(&desired, &mut situation);
-        let failed_until = self.executor.execute(instance, &situation, &plan).await?;
+        let (acts, chores) = plan.acts_and_chores();
+        let failed_until = self.executor.execute(instance, &situation, acts).await?;
         self.conclude(instance, &desired, &situation, &plan);
+        // Nobody waits for these.
+        if failed_until.is_none() && !chores.is_empty() {
+            self.executor.execute(instance, &situation, chores).await?;
+            self.conclude(instance, &desired, &situation, &plan);
+        }
         let again = plan.look_again.into_iter().chain(failed_until).min();
         Ok(again.map_or_else(Action::done, |when| Action::after(self.clock.until(when))))
     }

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::engines::Engines;
 use crate::failure::ReconcileError;
 use crate::names::{ClusterId, SlotName};
-use crate::plan::{self, Place, Plan, Situation, Step};
+use crate::plan::{self, Place, Situation, Step};
 use crate::session::Sessions;
 use crate::slot::EngineRef;
 use crate::state::State;
@@ -71,7 +71,7 @@ enum Flow {
 }
 
 impl Executor {
-    /// Carries out a plan. The answer is when to look again because a start failed.
+    /// Carries out steps of a plan. The answer is when to look again because a start failed.
     ///
     /// # Errors
     /// When an effect failed in a way that says nothing about the plugin.
@@ -79,7 +79,7 @@ impl Executor {
         &self,
         instance: &Name,
         situation: &Situation,
-        plan: &Plan,
+        steps: &[Step],
     ) -> Result<Option<Timestamp>, ReconcileError> {
         let mut places = HashMap::new();
         for (slot, sight) in &situation.slots {
@@ -92,7 +92,7 @@ impl Executor {
             }
         }
         let mut run = Run { executor: self, instance, situation, places, create_took: Duration::ZERO };
-        for step in &plan.steps {
+        for step in steps {
             tracing::debug!(%step, "step");
             if let Flow::StartFailed(retry_at) = run.step(step).await? {
                 return Ok(Some(retry_at));
