@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use go_plugin::Identity;
+use jiff::Timestamp;
 use plugward_api::status::EventType;
 use plugward_engine::{
     ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, LogQuery, Removed, Started, Stopped,
 };
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Run;
 use super::directories::{make_shared_directory, remove_directory};
 use super::timings::Timing;
-use super::{Flow, Run};
 use crate::container::container_spec;
 use crate::errors::chain;
 use crate::failure::ReconcileError;
@@ -39,16 +40,27 @@ const LAST_LINE_BYTES: usize = 512;
 /// How long it may take to read them.
 const LAST_LINES_LIMIT: Duration = Duration::from_secs(2);
 
+/// What came of making or starting a container.
+pub(super) enum Made {
+    Done,
+    /// The start is over, for this reason.
+    Refused(String),
+}
+
 impl Run<'_> {
+    /// The slot's start: the one that is being stored, or the stored one.
     fn current(&self, slot: &SlotName) -> Result<Start, ReconcileError> {
+        if let Some(prepared) = self.prepared.as_ref().filter(|prepared| prepared.slot == *slot) {
+            return Ok(prepared.start.clone());
+        }
         let stored = self.executor.state.slot(self.instance, slot);
         stored.current.clone().ok_or(ReconcileError::NoStart)
     }
 
-    pub(super) async fn create(&mut self, slot: &SlotName, image: &str) -> Result<Flow, ReconcileError> {
+    pub(super) async fn create(&mut self, slot: &SlotName, image: &str) -> Result<Made, ReconcileError> {
         let start = self.current(slot)?;
         if self.places.get(slot).is_some_and(|place| place.name == start.container) {
-            return Ok(Flow::Continue);
+            return Ok(Made::Done);
         }
         let engine = self.executor.engine(&start.engine)?;
         make_shared_directory(&start.directory, start.group)
@@ -64,7 +76,7 @@ impl Run<'_> {
         );
         let spec = match spec {
             Ok(spec) => spec,
-            Err(error) => return self.start_failed(slot, &start, chain(&error)).await,
+            Err(error) => return Ok(Made::Refused(chain(&error))),
         };
         let began = Instant::now();
         let id = match engine.create(&start.container, &spec).await {
@@ -79,16 +91,16 @@ impl Run<'_> {
                 let Some(id) = self.ours(&*engine, slot, &start).await? else {
                     let name = &start.container;
                     let message = format!("the name {name} is taken by a container that is not ours");
-                    return self.start_failed(slot, &start, message).await;
+                    return Ok(Made::Refused(message));
                 };
                 id
             }
-            Err(error) => return self.refused(slot, &start, error).await,
+            Err(error) => return refused(error),
         };
         self.create_took = began.elapsed();
         let place = Place { engine: start.engine, id, name: start.container };
         self.places.insert(slot.clone(), place);
-        Ok(Flow::Continue)
+        Ok(Made::Done)
     }
 
     /// The container of that name, if it was made for this slot: a create that took effect unseen.
@@ -111,7 +123,7 @@ impl Run<'_> {
         Ok(ours.then_some(container.id))
     }
 
-    pub(super) async fn start(&mut self, slot: &SlotName) -> Result<Flow, ReconcileError> {
+    pub(super) async fn start(&mut self, slot: &SlotName) -> Result<Made, ReconcileError> {
         let start = self.current(slot)?;
         let place = self.place(slot)?;
         let engine = self.executor.engine(&start.engine)?;
@@ -137,46 +149,26 @@ impl Run<'_> {
                 tracing::info!(%slot, container = start.container, "started");
                 let message = format!("started container {}", start.container);
                 self.executor.book.event(self.instance, EventType::Normal, "Started", message);
-                Ok(Flow::Continue)
+                Ok(Made::Done)
             }
             Ok(Started::NotFound) => Err(ReconcileError::Vanished(start.container)),
-            Err(error) => self.refused(slot, &start, error).await,
+            Err(error) => refused(error),
         }
     }
 
-    /// An engine's error about a start: its own trouble, or the start's end.
-    async fn refused(
-        &self,
-        slot: &SlotName,
-        start: &Start,
-        error: EngineError,
-    ) -> Result<Flow, ReconcileError> {
-        match error.kind {
-            ErrorKind::Refused | ErrorKind::Internal | ErrorKind::Conflict => {
-                self.start_failed(slot, start, chain(&error)).await
-            }
-            // Neither says anything about the plugin: the next look finds out what is missing.
-            ErrorKind::NoSuchImage
-            | ErrorKind::UnknownRuntime
-            | ErrorKind::Unreachable
-            | ErrorKind::TimedOut
-            | ErrorKind::NotFound
-            | ErrorKind::Incompatible => Err(error.into()),
-        }
-    }
-
+    /// Stores that the current start failed. The answer is when the next may come.
     pub(super) async fn start_failed(
         &self,
         slot: &SlotName,
-        start: &Start,
         message: String,
-    ) -> Result<Flow, ReconcileError> {
+    ) -> Result<Timestamp, ReconcileError> {
+        let start = self.current(slot)?;
         let now = self.executor.clock.now();
         let failures = self.executor.state.slot(self.instance, slot).failures;
-        let (end, retry_at) = plan::start_failed(start, message, failures, now, self.situation.random);
+        let (end, retry_at) = plan::start_failed(&start, message, failures, now, self.situation.random);
         let edit = self.situation.targets.get(slot).map(|target| target.edit).unwrap_or_default();
         self.record_end(slot, &end, retry_at, edit, None).await?;
-        Ok(Flow::StartFailed(retry_at))
+        Ok(retry_at)
     }
 
     fn place(&self, slot: &SlotName) -> Result<Place, ReconcileError> {
@@ -250,6 +242,20 @@ impl Run<'_> {
         let lines: Vec<String> = lines.collect();
         let keep = lines.len().saturating_sub(LAST_LINES as usize);
         lines.into_iter().skip(keep).collect()
+    }
+}
+
+/// An engine's error about a start: its own trouble, or the start's end.
+fn refused(error: EngineError) -> Result<Made, ReconcileError> {
+    match error.kind {
+        ErrorKind::Refused | ErrorKind::Internal | ErrorKind::Conflict => Ok(Made::Refused(chain(&error))),
+        // Neither says anything about the plugin: the next look finds out what is missing.
+        ErrorKind::NoSuchImage
+        | ErrorKind::UnknownRuntime
+        | ErrorKind::Unreachable
+        | ErrorKind::TimedOut
+        | ErrorKind::NotFound
+        | ErrorKind::Incompatible => Err(error.into()),
     }
 }
 

@@ -13,6 +13,18 @@ use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place};
 use crate::slot::{Edit, End, Slot, Start, StoredIdentity};
+use crate::state::StateError;
+
+/// A start that is decided on, and being stored.
+pub(super) struct Prepared {
+    pub(super) slot: SlotName,
+    pub(super) start: Start,
+    before: Before,
+    /// The start in whose place it is, unless that is kept.
+    dropped: Option<Start>,
+    /// What is to be stored, until that is begun.
+    unstored: Option<Slot>,
+}
 
 impl Run<'_> {
     /// Nobody uses the directories, and asks for the times, of starts that are no longer remembered.
@@ -56,49 +68,64 @@ impl Run<'_> {
             times: StartTimes::default(),
         };
         self.places.remove(slot);
-        let reason = match &new.before {
-            Before::Nothing | Before::Replaced => None,
-            Before::Ended(ended) => Some(ended.reason),
-            Before::EndedEarlier(reason) => Some(*reason),
-        };
-        let mut dropped = None;
-        self.change(slot, |stored| {
-            stored.starts = new.number;
-            dropped = stored.current.replace(start);
-            stored.failures = new.failures;
-            if let Some(reason) = reason {
-                *stored.restarts.entry(reason).or_default() += 1;
-            }
-            match &new.before {
-                Before::Ended(ended) => stored.last_exit = Some(ended.exit.clone()),
-                Before::Replaced => {
-                    stored.updating = true;
-                    // Of several updates in a row, the start that last served is the one to keep.
-                    if stored.outgoing.is_none() {
-                        stored.outgoing = dropped.take();
-                    }
+        let mut stored = Slot::clone(&self.executor.state.slot(self.instance, slot));
+        stored.starts = new.number;
+        let mut dropped = stored.current.replace(start.clone());
+        stored.failures = new.failures;
+        if let Some(reason) = new.before.restart() {
+            *stored.restarts.entry(reason).or_default() += 1;
+        }
+        match &new.before {
+            Before::Ended(ended) => stored.last_exit = Some(ended.exit.clone()),
+            Before::Replaced => {
+                stored.updating = true;
+                // Of several updates in a row, the start that last served is the one to keep.
+                if stored.outgoing.is_none() {
+                    stored.outgoing = dropped.take();
                 }
-                Before::Nothing | Before::EndedEarlier(_) => {}
             }
-        })
-        .await?;
+            Before::Nothing | Before::EndedEarlier(_) => {}
+        }
+        let before = new.before.clone();
+        self.prepared = Some(Prepared { slot: slot.clone(), start, before, dropped, unstored: Some(stored) });
+        Ok(())
+    }
+
+    /// Stores the start that was prepared, unless that was begun.
+    pub(super) fn storing(&mut self) -> impl Future<Output = Result<(), StateError>> + use<> {
+        let (state, instance) = (self.executor.state.clone(), self.instance.clone());
+        let unstored = self
+            .prepared
+            .as_mut()
+            .and_then(|prepared| Some((prepared.slot.clone(), prepared.unstored.take()?)));
+        async move {
+            match unstored {
+                Some((name, slot)) => state.save_slot(&instance, &name, slot).await,
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Stores the start that was prepared, and tells of it, unless that is done.
+    pub(super) async fn finish_prepare(&mut self) -> Result<(), ReconcileError> {
+        self.storing().await?;
+        self.tell_prepared()
+    }
+
+    /// Tells of the start that was prepared, now that it is stored.
+    pub(super) fn tell_prepared(&mut self) -> Result<(), ReconcileError> {
+        let Some(Prepared { start, before, dropped, .. }) = self.prepared.take() else { return Ok(()) };
         self.forget_starts(&dropped)?;
+        if let Before::Ended(ended) = &before {
+            self.tell_end(ended);
+        }
         let book = &self.executor.book;
-        match (&new.before, reason) {
-            (Before::Ended(ended), _) => {
-                self.tell_end(ended);
-                book.restarted(self.instance, ended.reason);
-            }
-            (_, Some(reason)) => book.restarted(self.instance, reason),
-            (Before::Replaced, None) => {
-                book.event(
-                    self.instance,
-                    EventType::Normal,
-                    "Updating",
-                    format!("replacing the container by {}", new.container),
-                );
-            }
-            (_, None) => {}
+        if let Some(reason) = before.restart() {
+            book.restarted(self.instance, reason);
+        }
+        if matches!(before, Before::Replaced) {
+            let message = format!("replacing the container by {}", start.container);
+            book.event(self.instance, EventType::Normal, "Updating", message);
         }
         Ok(())
     }

@@ -13,10 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::join;
 use jiff::Timestamp;
 use plugward_api::Name;
 use plugward_engine::Engine;
 
+use self::containers::Made;
+use self::memory::Prepared;
 use crate::clock::Clock;
 use crate::engines::Engines;
 use crate::failure::ReconcileError;
@@ -59,15 +62,10 @@ struct Run<'a> {
     situation: &'a Situation,
     /// The containers of current starts, as they become known.
     places: HashMap<SlotName, Place>,
+    /// A start that is being stored while its container is made.
+    prepared: Option<Prepared>,
     /// How long the create of this run took.
     create_took: Duration,
-}
-
-/// Whether the steps that follow make sense.
-enum Flow {
-    Continue,
-    /// A start failed for good: its end is recorded, and the next may come then.
-    StartFailed(Timestamp),
 }
 
 impl Executor {
@@ -91,14 +89,11 @@ impl Executor {
                 places.insert(slot.clone(), place);
             }
         }
-        let mut run = Run { executor: self, instance, situation, places, create_took: Duration::ZERO };
-        for step in steps {
-            tracing::debug!(%step, "step");
-            if let Flow::StartFailed(retry_at) = run.step(step).await? {
-                return Ok(Some(retry_at));
-            }
-        }
-        Ok(None)
+        let mut run =
+            Run { executor: self, instance, situation, places, prepared: None, create_took: Duration::ZERO };
+        let failed_until = run.steps(steps).await?;
+        run.finish_prepare().await?;
+        Ok(failed_until)
     }
 
     fn engine(&self, engine: &EngineRef) -> Result<Arc<dyn Engine>, ReconcileError> {
@@ -111,13 +106,33 @@ impl Executor {
 }
 
 impl Run<'_> {
-    async fn step(&mut self, step: &Step) -> Result<Flow, ReconcileError> {
+    async fn steps(&mut self, steps: &[Step]) -> Result<Option<Timestamp>, ReconcileError> {
+        for step in steps {
+            tracing::debug!(%step, "step");
+            if let (Made::Refused(message), Some(slot)) = (self.step(step).await?, step.slot()) {
+                return Ok(Some(self.start_failed(slot, message).await?));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<Made, ReconcileError> {
+        if let Step::Create { slot, image } = step {
+            // A container may be made before its start is safely stored, and nothing else be done: it does not run yet, and
+            // one that nobody remembers is removed by the next plan.
+            let storing = self.storing();
+            let (stored, made) = join!(storing, self.create(slot, image));
+            stored?;
+            self.tell_prepared()?;
+            return made;
+        }
+        self.finish_prepare().await?;
         match step {
+            Step::Create { .. } => {}
             Step::RecordEnd { slot, end, retry_at, edit, container } => {
                 self.record_end(slot, end, *retry_at, *edit, container.as_ref()).await?;
             }
             Step::Prepare { slot, start } => self.prepare(slot, start).await?,
-            Step::Create { slot, image } => return self.create(slot, image).await,
             Step::Start { slot } => return self.start(slot).await,
             Step::Converse { slot } => self.converse(slot)?,
             Step::RecordReady { slot, handshake, since } => {
@@ -139,6 +154,6 @@ impl Run<'_> {
                 self.forget_starts(stored.current.iter().chain(&stored.outgoing))?;
             }
         }
-        Ok(Flow::Continue)
+        Ok(Made::Done)
     }
 }

@@ -10,7 +10,7 @@
 //! next one. Planning after a plan was carried out in full gives no steps.
 //!
 //! # Guarantees
-//! - A container is created only for a start that is stored ([`Step::Prepare`] comes first).
+//! - A container is started only for a start that is stored ([`Step::Prepare`] comes first).
 //! - No slot has two containers that may serve: what runs and is not the slot's current start is halted or
 //!   removed before the current one is created, except an outgoing one on another engine, which serves until
 //!   the new one is ready.
@@ -201,7 +201,7 @@ pub enum Step {
         /// The container, if it is still there: its last lines are kept.
         container: Option<Place>,
     },
-    /// Stores a new start, before anything of it exists: its number, name, key and directory.
+    /// Stores a new start, before anything of it runs: its number, name, key and directory.
     Prepare {
         /// The slot.
         slot: SlotName,
@@ -437,6 +437,19 @@ impl Plan {
     /// Asks to be looked at again at `when`, or earlier.
     fn look_again_at(&mut self, when: Timestamp) {
         self.look_again = Some(self.look_again.map_or(when, |known| known.min(when)));
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    /// As what restart the new start counts, if it is one.
+    pub const fn restart(&self) -> Option<RestartReason> {
+        match self {
+            Self::Nothing | Self::Replaced => None,
+            Self::Ended(ended) => Some(ended.reason),
+            Self::EndedEarlier(reason) => Some(*reason),
+        }
     }
 }
 
