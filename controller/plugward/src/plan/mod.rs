@@ -19,6 +19,7 @@
 
 mod judge;
 mod slot;
+mod step;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -37,6 +38,7 @@ use crate::recipe::{Recipe, SpecHash};
 use crate::slot::{Edit, EngineRef, Slot, Start};
 
 pub use judge::OWN_END_WINDOW;
+pub use step::{Before, Ended, NewStart, Place, Step};
 
 /// Everything that a decision about an instance rests on.
 #[derive(Debug, Clone)]
@@ -185,140 +187,6 @@ pub struct Plan {
     pub look_again: Option<Timestamp>,
 }
 
-/// One effect.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// Stores that the container of the last start ended, and when the next may come.
-    RecordEnd {
-        /// The slot.
-        slot: SlotName,
-        /// How it ended, and what that means.
-        end: Ended,
-        /// When the next start may come.
-        retry_at: Timestamp,
-        /// The edit in force.
-        edit: Edit,
-        /// The container, if it is still there: its last lines are kept.
-        container: Option<Place>,
-    },
-    /// Stores a new start, before anything of it runs: its number, name, key and directory.
-    Prepare {
-        /// The slot.
-        slot: SlotName,
-        /// The start.
-        start: NewStart,
-    },
-    /// Makes the container of the current start, unless it is there.
-    Create {
-        /// The slot.
-        slot: SlotName,
-        /// The image by which it is made: an ID where one was declared, else the reference.
-        image: String,
-    },
-    /// Starts the container of the current start.
-    Start {
-        /// The slot.
-        slot: SlotName,
-    },
-    /// Begins the conversation with the plugin in the current start's container.
-    Converse {
-        /// The slot.
-        slot: SlotName,
-    },
-    /// Stores that the current start is able to serve.
-    RecordReady {
-        /// The slot.
-        slot: SlotName,
-        /// The plugin's handshake line.
-        handshake: Arc<str>,
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Forgets earlier failures after a stable time.
-    ForgetFailures {
-        /// The slot.
-        slot: SlotName,
-    },
-    /// Ends a container that runs: asks the plugin, then its process, then kills.
-    Halt {
-        /// The container.
-        container: Place,
-    },
-    /// Removes a container, killing it if it runs, and its directory.
-    Remove {
-        /// The slot.
-        slot: SlotName,
-        /// The container.
-        container: Place,
-        /// Whether its last lines are kept as those of the slot's last exit.
-        keep_output: bool,
-    },
-    /// Stores that nothing of the outgoing start is left.
-    DropOutgoing {
-        /// The slot.
-        slot: SlotName,
-    },
-    /// Forgets the slot.
-    Forget {
-        /// The slot.
-        slot: SlotName,
-    },
-}
-
-/// A start that a plan decided on.
-#[derive(Debug, Clone)]
-pub struct NewStart {
-    /// Its number.
-    pub number: u64,
-    /// Its container's name.
-    pub container: String,
-    /// Its engine.
-    pub engine: EngineRef,
-    /// What the container is made from.
-    pub recipe: Arc<Recipe>,
-    /// The hash of that.
-    pub hash: SpecHash,
-    /// What becomes of the start before it.
-    pub before: Before,
-    /// Failures in a row up to now.
-    pub failures: u32,
-}
-
-/// What a new start means for the one before it.
-#[derive(Debug, Clone)]
-pub enum Before {
-    /// There was none, or nothing of it counts.
-    Nothing,
-    /// It ended or was judged dead: a restart.
-    Ended(Ended),
-    /// Its end is stored already: a restart.
-    EndedEarlier(RestartReason),
-    /// An edit replaces it: no restart.
-    Replaced,
-}
-
-/// How a container ended, and what that means.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// As what it counts.
-    pub reason: RestartReason,
-    /// How it ended, for people.
-    pub exit: LastExit,
-    /// Failures in a row, this one included if it is one.
-    pub failures: u32,
-}
-
-/// A container on an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The engine.
-    pub engine: EngineRef,
-    /// The container.
-    pub id: ContainerId,
-    /// Its name.
-    pub name: String,
-}
-
 /// How a slot stands once the plan is carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
@@ -437,39 +305,6 @@ impl Plan {
     /// Asks to be looked at again at `when`, or earlier.
     fn look_again_at(&mut self, when: Timestamp) {
         self.look_again = Some(self.look_again.map_or(when, |known| known.min(when)));
-    }
-}
-
-// === impl Before ===
-
-impl Before {
-    /// As what restart the new start counts, if it is one.
-    pub const fn restart(&self) -> Option<RestartReason> {
-        match self {
-            Self::Nothing | Self::Replaced => None,
-            Self::Ended(ended) => Some(ended.reason),
-            Self::EndedEarlier(reason) => Some(*reason),
-        }
-    }
-}
-
-// === impl Step ===
-
-impl Step {
-    /// Whether it only clears away what is over.
-    const fn is_chore(&self) -> bool {
-        match self {
-            Self::ForgetFailures { .. } | Self::Remove { .. } | Self::DropOutgoing { .. } => true,
-            // Nobody is told that a container is ready before that is stored: its end would count as a failed start.
-            Self::RecordReady { .. }
-            | Self::RecordEnd { .. }
-            | Self::Prepare { .. }
-            | Self::Create { .. }
-            | Self::Start { .. }
-            | Self::Converse { .. }
-            | Self::Halt { .. }
-            | Self::Forget { .. } => false,
-        }
     }
 }
 

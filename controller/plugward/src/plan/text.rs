@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::{Before, Outlook, OutlookState, Plan, Step, UpdateState};
-use crate::names::SlotName;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,25 +94,6 @@ impl fmt::Display for super::Obstacle {
             }
             Self::ImageMissing => f.write_str("the image is not on the engine"),
             Self::ImageMismatch(found) => write!(f, "the image of that name is {found}"),
-        }
-    }
-}
-
-impl Step {
-    /// The slot that the step is about; halting is about a container.
-    pub const fn slot(&self) -> Option<&SlotName> {
-        match self {
-            Self::RecordEnd { slot, .. }
-            | Self::Prepare { slot, .. }
-            | Self::Create { slot, .. }
-            | Self::Start { slot }
-            | Self::Converse { slot }
-            | Self::RecordReady { slot, .. }
-            | Self::ForgetFailures { slot }
-            | Self::Remove { slot, .. }
-            | Self::DropOutgoing { slot }
-            | Self::Forget { slot } => Some(slot),
-            Self::Halt { .. } => None,
         }
     }
 }
