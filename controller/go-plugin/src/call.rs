@@ -1,6 +1,6 @@
 //! A call to a plugin, limited in time.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
 
 use tokio::time;
 use tonic::{Code, Response, Status};
@@ -14,7 +14,7 @@ pub enum CallError {
     #[error("the plugin did not answer {method} within {limit:?}")]
     TimedOut {
         /// The call.
-        method: &'static str,
+        method: Cow<'static, str>,
         /// The time it had.
         limit: Duration,
     },
@@ -22,16 +22,32 @@ pub enum CallError {
     #[error("the connection to the plugin ended before it answered {method}")]
     Lost {
         /// The call.
-        method: &'static str,
+        method: Cow<'static, str>,
         /// How it ended.
         #[source]
         source: Lost,
+    },
+    /// The message is larger than gRPC can carry ([`MAX_MESSAGE_SIZE`](crate::MAX_MESSAGE_SIZE)).
+    #[error("a message of {size} bytes is too large for {method}")]
+    TooLarge {
+        /// The call.
+        method: Cow<'static, str>,
+        /// The message's size.
+        size: usize,
+    },
+    /// The plugin answered with what is no answer.
+    #[error("the plugin's answer to {method} is no gRPC answer: {problem}")]
+    Malformed {
+        /// The call.
+        method: Cow<'static, str>,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// The plugin answered with an error.
     #[error("the plugin answered {method} with {code:?}: {message}")]
     Refused {
         /// The call.
-        method: &'static str,
+        method: Cow<'static, str>,
         /// The error's kind.
         code: Code,
         /// The plugin's own words.
@@ -50,11 +66,14 @@ impl CallError {
         match self {
             Self::TimedOut { .. } => "call_timed_out",
             Self::Lost { .. } => "connection_lost",
+            Self::TooLarge { .. } => "call_too_large",
+            Self::Malformed { .. } => "call_malformed",
             Self::Refused { .. } => "call_refused",
         }
     }
 
-    fn new(method: &'static str, status: &Status) -> Self {
+    pub(crate) fn new(method: impl Into<Cow<'static, str>>, status: &Status) -> Self {
+        let method = method.into();
         if let Some(source) = Lost::of(status) {
             return Self::Lost { method, source: source.clone() };
         }
@@ -86,6 +105,6 @@ pub(crate) async fn limited<T>(
     match time::timeout(limit, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(CallError::new(method, &status)),
-        Err(_) => Err(CallError::TimedOut { method, limit }),
+        Err(_) => Err(CallError::TimedOut { method: method.into(), limit }),
     }
 }

@@ -13,7 +13,8 @@
 //!    [`Handshake::check`] compares it with what was asked.
 //! 3. [`SocketAddress`] finds that socket from our side, and [`Plugin::connect`] speaks to it:
 //!    [health](Plugin::health), [standard output](Plugin::stdio), [shutdown](Plugin::shutdown), and any
-//!    gRPC service of its own through [`Plugin::channel`].
+//!    gRPC service of its own through [`Plugin::channel`], or with messages as they are through
+//!    [`Plugin::call`]. [`Plugin::dial`] gives a connection of its own to whoever speaks HTTP/2 himself.
 //!
 //! `examples/run_plugin.rs` does all of this with a subprocess.
 //!
@@ -28,7 +29,7 @@
 //! - A socket is only ever opened directly inside the shared directory, and never through a symbolic link.
 //! - With an identity, both sides are certain: the plugin accepts our certificate alone, and we its alone,
 //!   byte for byte. Private keys show up in no error, log or `Debug` text.
-//! - A [`Plugin`] is one connection. It is never re-made behind the caller's back: when it ends,
+//! - A [`Plugin`]'s calls go over one connection. It is never re-made behind the caller's back: when it ends,
 //!   [`Plugin::closed`] says so at once.
 //!
 //! # What it touches
@@ -43,6 +44,7 @@
 mod application;
 mod call;
 mod channel;
+mod dialer;
 mod excerpt;
 mod handshake;
 mod identity;
@@ -54,7 +56,10 @@ pub mod proto;
 #[cfg(feature = "serve")]
 pub mod serve;
 mod socket;
+mod spare;
 mod stdio;
+mod stream;
+mod unary;
 
 pub use application::Application;
 pub use call::{CallError, Lost};
@@ -67,6 +72,8 @@ pub use line::{Fed, FirstLine, LINE_LIMIT, LineError, LineReader, ReadLineError,
 pub use plugin::{ConnectError, Health, Plugin};
 pub use socket::{AddressError, FileKind, SocketAddress, SocketError};
 pub use stdio::{Stdio, StdioChannel};
+pub use stream::PluginStream;
+pub use unary::{Answer, MAX_ANSWER_SIZE};
 
 /// Types of other crates that this one's interface is made of.
 pub mod external {

@@ -2,30 +2,37 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use hyper::{
+    body::Bytes,
+    http::{HeaderMap, uri::PathAndQuery},
+};
+use rustls::ClientConfig;
 use tokio::time;
-use tokio_rustls::TlsConnector;
 use tonic::{Code, Request};
 
 use crate::{
-    CallError, Channel, SocketAddress, SocketError, Stdio,
+    Answer, CallError, Channel, PluginStream, SocketAddress, SocketError, Stdio,
     call::limited,
-    identity::NAME,
+    dialer::Dialer,
     proto::{
         health::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient},
+        multiplexing::{MultiplexingSupportRequest, plugin_multiplexing_client::PluginMultiplexingClient},
         plugin::{Empty, grpc_controller_client::GrpcControllerClient},
     },
+    unary,
 };
 
 /// The name under which go-plugin reports health.
 pub(crate) const SERVICE: &str = "plugin";
 
-/// A running plugin, through one connection. Cheap to clone: all clones share the connection.
+/// A running plugin. Cheap to clone: all clones share the one connection that calls go over.
 ///
-/// The connection is made once. When it ends, calls fail and [`Plugin::closed`] resolves.
+/// That connection is made once. When it ends, calls fail and [`Plugin::closed`] resolves. Those that
+/// [`Plugin::dial`] gives are their takers'.
 #[derive(Debug, Clone)]
 pub struct Plugin {
     channel: Channel,
+    dialer: Arc<Dialer>,
 }
 
 /// What a plugin says of its health.
@@ -35,7 +42,7 @@ pub enum Health {
     Serving,
     /// It says that it does not, or does not know.
     NotServing,
-    /// It has no health service, or knows no service `plugin`. It answers, though.
+    /// It has no health service, or does not know the service that was asked for. It answers, though.
     Unimplemented,
 }
 
@@ -79,23 +86,29 @@ impl Plugin {
         tls: Option<Arc<ClientConfig>>,
         limit: Duration,
     ) -> Result<Self, ConnectError> {
+        let dialer = Dialer::new(address.clone(), tls);
         let connecting = async {
-            let stream = address.connect().await?;
-            let channel = match tls {
-                None => Channel::start(stream).await,
-                Some(settings) => {
-                    let name = ServerName::try_from(NAME)
-                        .map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
-                    let stream = TlsConnector::from(settings)
-                        .connect(name, stream)
-                        .await
-                        .map_err(ConnectError::Tls)?;
-                    Channel::start(stream).await
-                }
-            };
-            Ok(Self { channel: channel.map_err(ConnectError::Http2)? })
+            let stream = dialer.connect().await?;
+            Channel::start(stream).await.map_err(ConnectError::Http2)
         };
-        time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
+        let channel =
+            time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))?;
+        Ok(Self { channel, dialer: Arc::new(dialer) })
+    }
+
+    /// A connection of its own to the plugin, for one who speaks HTTP/2 himself: nothing was sent on it yet but the
+    /// TLS handshake.
+    ///
+    /// From the first call of this on a spare one is kept ready, so that the next caller waits for no handshake.
+    /// Where there has to be one, it resumes the TLS session of an earlier connection, as far as that was read.
+    ///
+    /// Dropping the future costs nothing: neither a spare nor a session is lost by it.
+    ///
+    /// # Errors
+    ///
+    /// Says which step failed, or that all together took longer than `limit`.
+    pub async fn dial(&self, limit: Duration) -> Result<PluginStream, ConnectError> {
+        self.dialer.dial(limit).await
     }
 
     /// Asks for the health of the service `plugin`: go-plugin's ping.
@@ -104,17 +117,67 @@ impl Plugin {
     ///
     /// When there is no answer within `limit`, or none that is one.
     pub async fn health(&self, limit: Duration) -> Result<Health, CallError> {
-        let mut request = Request::new(HealthCheckRequest { service: SERVICE.to_owned() });
+        self.health_of(SERVICE, limit).await
+    }
+
+    /// Asks for the health of a service of the plugin's own; of the empty name, for that of all it serves.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer within `limit`, or none that is one.
+    pub async fn health_of(&self, service: &str, limit: Duration) -> Result<Health, CallError> {
+        let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
         request.set_timeout(limit);
         let mut client = HealthClient::new(self.channel());
         match limited("Health.Check", limit, client.check(request)).await {
-            Ok(answer) if answer.status() == ServingStatus::Serving => Ok(Health::Serving),
-            Ok(_) => Ok(Health::NotServing),
+            Ok(answer) => Ok(match answer.status() {
+                ServingStatus::Serving => Health::Serving,
+                // Meant for watchers, and clear enough.
+                ServingStatus::ServiceUnknown => Health::Unimplemented,
+                ServingStatus::NotServing | ServingStatus::Unknown => Health::NotServing,
+            }),
             Err(CallError::Refused { code: Code::Unimplemented | Code::NotFound, .. }) => {
                 Ok(Health::Unimplemented)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks whether its one process serves several mounts, told apart by the metadata `multiplex_id`. A plugin that
+    /// does not know the question does not.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer within `limit`, or another error than that it does not know the question.
+    pub async fn multiplexes(&self, limit: Duration) -> Result<bool, CallError> {
+        let mut request = Request::new(MultiplexingSupportRequest {});
+        request.set_timeout(limit);
+        let mut client = PluginMultiplexingClient::new(self.channel());
+        let call = client.multiplexing_support(request);
+        match limited("PluginMultiplexing.MultiplexingSupport", limit, call).await {
+            Ok(answer) => Ok(answer.supported),
+            Err(CallError::Refused { code: Code::Unimplemented, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes one unary call with messages as they are: nothing is encoded or decoded.
+    ///
+    /// The metadata is sent in order and marked as secret, so that HPACK remembers none of it; keys that gRPC has for
+    /// itself are replaced. Values of keys that end in `-bin` are Base64, as on the wire. The message may have any size
+    /// that gRPC can carry, and is not copied: made by [`Bytes::from_owner`], it is dropped with its owner's `Drop`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer within `limit`, or none that is one. A status other than OK *is* one.
+    pub async fn call(
+        &self,
+        path: PathAndQuery,
+        metadata: HeaderMap,
+        message: Bytes,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        unary::call(self.channel(), path, metadata, message, limit).await
     }
 
     /// Tells the plugin to end. A connection that ends instead of an answer is success, and usual: plugins end
@@ -126,6 +189,8 @@ impl Plugin {
     ///
     /// When the plugin refuses, or neither answers nor ends the connection within `limit`.
     pub async fn shutdown(&self, limit: Duration) -> Result<(), CallError> {
+        // grpc-go's server does not stop before each of its connections has sent something, for up to two minutes.
+        self.dialer.keep_none();
         let mut client = GrpcControllerClient::new(self.channel());
         match limited("GRPCController.Shutdown", limit, client.shutdown(Empty {})).await {
             Ok(Empty {}) | Err(CallError::Lost { .. }) => Ok(()),

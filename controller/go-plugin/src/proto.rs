@@ -13,6 +13,11 @@ pub mod plugin {
     tonic::include_proto!("plugin");
 }
 
+/// What Vault's and OpenBao's plugins may add.
+pub mod multiplexing {
+    tonic::include_proto!("pluginutil.multiplexing");
+}
+
 /// gRPC's standard health service.
 pub mod health {
     tonic::include_proto!("grpc.health.v1");
