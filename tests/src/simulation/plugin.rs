@@ -1,5 +1,8 @@
 //! Plugins in simulated containers, and the way to them.
 
+mod application;
+mod process;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +15,21 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use go_plugin::external::Bytes;
 use go_plugin::{Identity, StdioChannel};
-use plugward::plugin::{Conversation, PluginAddress, PluginError, Plugins};
+use plugward::names::label;
+use plugward::plugin::{
+    Conversation, HostLine, PluginAddress, PluginError, Plugins, ServiceHealth, UnaryAnswer, UnaryCall,
+};
 use plugward_engine::simulated::{Script, StartedContainer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+
+use self::application::{Application, MULTIPLEXING_SUPPORT};
+pub use self::application::{CALL, CALL_ID, INITIALIZE, Kind, Ledger, Outcome, Served};
+use self::process::{Door, Process};
+
+/// How long a question of the controller's own may take, as on real plugins.
+const QUESTION_LIMIT: Duration = Duration::from_secs(5);
 
 /// How plugins behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +51,9 @@ pub struct SimulatedPlugins {
 struct Shared {
     listening: Mutex<HashMap<PathBuf, Listening>>,
     mood: Mutex<Mood>,
+    /// What plugins can and need, by instance, where that is anything.
+    kinds: Mutex<HashMap<String, Kind>>,
+    ledger: Ledger,
     chance: Mutex<StdRng>,
     /// Containers, by name, that will end: by themselves, or because somebody saw to it.
     mortals: Mutex<HashSet<String>>,
@@ -49,10 +65,17 @@ struct Listening {
     /// The certificate that the plugin was told to accept.
     accepts: String,
     alive: watch::Receiver<bool>,
+    door: Door,
 }
 
 /// A plugin that listens, for as long as this lives.
 struct Server {
+    process: Process,
+    registration: Registration,
+}
+
+/// The plugin's place among those that can be reached.
+struct Registration {
     shared: Arc<Shared>,
     directory: PathBuf,
     alive: watch::Sender<bool>,
@@ -60,7 +83,7 @@ struct Server {
 
 struct Line {
     alive: watch::Receiver<bool>,
-    alive_for_shutdown: watch::Sender<bool>,
+    door: Door,
 }
 
 // === impl SimulatedPlugins ===
@@ -74,6 +97,8 @@ impl SimulatedPlugins {
             shared: Arc::new(Shared {
                 listening: Mutex::default(),
                 mood: Mutex::new(Mood::Moody),
+                kinds: Mutex::default(),
+                ledger: Ledger::default(),
                 chance: Mutex::new(StdRng::seed_from_u64(seed)),
                 mortals: Mutex::default(),
                 certificate,
@@ -84,6 +109,17 @@ impl SimulatedPlugins {
     /// Changes how later starts behave.
     pub fn set_mood(&self, mood: Mood) {
         *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
+    }
+
+    /// Changes what later starts of an instance's plugin can and need. At first they do not multiplex, and need nothing.
+    pub fn set_kind(&self, instance: &str, kind: Kind) {
+        let mut kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.insert(instance.to_owned(), kind);
+    }
+
+    /// The requests that plugins saw.
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
     }
 
     /// The life of a plugin that mostly behaves.
@@ -108,8 +144,8 @@ impl SimulatedPlugins {
                 let server = self.server(container);
                 self.hello(script, container)
                     .run(async move {
-                        let _server = server;
-                        tokio::time::sleep(until).await;
+                        // It dies in the middle of whatever it does.
+                        let _ = tokio::time::timeout(until, server.serve()).await;
                     })
                     .exit(1)
             }
@@ -145,11 +181,7 @@ impl SimulatedPlugins {
 
     fn serve(&self, script: Script, container: &StartedContainer) -> Script {
         let server = self.server(container);
-        self.hello(script, container).run(async move {
-            let mut alive = server.alive.subscribe();
-            // Until `Shutdown`.
-            let _ = alive.wait_for(|alive| !alive).await;
-        })
+        self.hello(script, container).run(server.serve())
     }
 
     /// Prints the handshake line.
@@ -168,18 +200,33 @@ impl SimulatedPlugins {
             .bound_at(plugward::names::PLUGIN_SIDE_DIRECTORY)
             .map(Path::to_owned)
             .expect("a plugin's container has a shared directory");
+        let kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = container.label(label::INSTANCE).and_then(|instance| kinds.get(instance));
+        let kind = kind.copied().unwrap_or_default();
+        let (process, door) = Process::new(Application::new(kind, container, self.ledger().clone()));
         let (alive, receiver) = watch::channel(true);
         let accepts = container.env("PLUGIN_CLIENT_CERT").unwrap_or_default().to_owned();
         self.shared
             .listening
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(directory.clone(), Listening { accepts, alive: receiver });
-        Server { shared: self.shared.clone(), directory, alive }
+            .insert(directory.clone(), Listening { accepts, alive: receiver, door });
+        let registration = Registration { shared: self.shared.clone(), directory, alive };
+        Server { process, registration }
     }
 }
 
-impl Drop for Server {
+// === impl Server ===
+
+impl Server {
+    async fn serve(self) {
+        let Self { process, registration } = self;
+        process.serve().await;
+        drop(registration);
+    }
+}
+
+impl Drop for Registration {
     fn drop(&mut self) {
         self.alive.send_replace(false);
         self.shared.listening.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.directory);
@@ -204,8 +251,7 @@ impl Plugins for SimulatedPlugins {
         if ours.certificate_pem() != found.accepts {
             return Err(PluginError::transient("the plugin does not accept our certificate"));
         }
-        let (alive_for_shutdown, _) = watch::channel(true);
-        Ok(Arc::new(Line { alive: found.alive.clone(), alive_for_shutdown }))
+        Ok(Arc::new(Line { alive: found.alive.clone(), door: found.door.clone() }))
     }
 }
 
@@ -217,7 +263,6 @@ impl Conversation for Line {
 
     async fn shutdown(&self) -> Result<(), PluginError> {
         // What the plugin makes of it shows in its container; SIGTERM follows anyway.
-        self.alive_for_shutdown.send_replace(false);
         Ok(())
     }
 
@@ -229,4 +274,30 @@ impl Conversation for Line {
         let mut alive = self.alive.clone();
         let _ = alive.wait_for(|alive| !alive).await;
     }
+
+    async fn health_of(&self, service: &str) -> Result<ServiceHealth, PluginError> {
+        self.health().await?;
+        Ok(if matches!(service, "" | "plugin") { ServiceHealth::Serving } else { ServiceHealth::UnknownService })
+    }
+
+    async fn multiplexes(&self) -> Result<bool, PluginError> {
+        let question = UnaryCall {
+            path: MULTIPLEXING_SUPPORT.to_owned(),
+            metadata: Vec::new(),
+            message: Arc::default(),
+            limit: QUESTION_LIMIT,
+        };
+        Ok(self.call(question).await?.is_ok())
+    }
+
+    async fn call(&self, call: UnaryCall) -> Result<UnaryAnswer, PluginError> {
+        self.door.call(call).await
+    }
+
+    async fn dial(&self) -> Result<HostLine, PluginError> {
+        Ok(Box::new(self.door.connect()?))
+    }
 }
+
+#[cfg(test)]
+mod tests;
