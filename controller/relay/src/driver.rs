@@ -73,6 +73,7 @@ pub struct Control {
 #[derive(Debug)]
 enum Command {
     Drain,
+    Reconsider,
     FailHeld(Status),
     Abandon(Status),
     Close(Status),
@@ -97,6 +98,11 @@ impl Control {
     /// [`Connection::drain`].
     pub fn drain(&self) {
         self.command(Command::Drain);
+    }
+
+    /// [`Connection::reconsider`].
+    pub fn reconsider(&self) {
+        self.command(Command::Reconsider);
     }
 
     /// [`Connection::fail_held`].
@@ -183,6 +189,7 @@ where
             let now = now();
             match command {
                 Command::Drain => self.connection.drain(now),
+                Command::Reconsider => self.connection.reconsider(now),
                 Command::FailHeld(status) => self.connection.fail_held(now, &status),
                 Command::Abandon(status) => self.connection.abandon(now, &status),
                 Command::Close(status) => self.connection.close(now, &status),
@@ -221,6 +228,8 @@ where
                     Read::Nothing => return false,
                     Read::Bytes => {}
                     Read::End if self.connection.is_bound() => {
+                        // The host need not wait until it is known why.
+                        self.connection.plugin_ending(now());
                         self.plugin = Plugin::Ending(self.connection.policy().plugin_ended());
                     }
                     Read::End => self.plugin = Plugin::Closed,

@@ -21,7 +21,18 @@ pub trait Policy {
 
     /// A call that was let [pass](Decision::Pass) goes to the plugin now: once, right after [`request`](Self::request) or when it
     /// waited long enough. What is set on `amendments` replaces what the host sent.
-    fn forward(&mut self, call: &mut Self::Call, request: &Request<'_>, amendments: &mut Amendments);
+    ///
+    /// This is the last word: nothing reaches a plugin that was not asked about here, with that plugin bound.
+    ///
+    /// # Errors
+    ///
+    /// The status that the call ends with, where this plugin must not see it.
+    fn forward(
+        &mut self,
+        call: &mut Self::Call,
+        request: &Request<'_>,
+        amendments: &mut Amendments,
+    ) -> Result<(), Status>;
 
     /// A call has to wait, because there is no plugin yet or it takes no more calls: the longest time that it may, after which
     /// [`waited`](Self::waited) is asked. Its own time limit is kept to besides.
@@ -30,6 +41,14 @@ pub trait Policy {
     ///
     /// The status that it ends with at once, where it is known already that waiting is of no use.
     fn may_wait(&mut self, call: &mut Self::Call, time_limit: Option<Duration>) -> Result<Duration, Status>;
+
+    /// A call waits, and the prospects [changed](crate::Connection::reconsider): whether it goes on waiting, for at most the time that is
+    /// `left` to it.
+    ///
+    /// # Errors
+    ///
+    /// The status that it ends with at once, where waiting is of no use any more.
+    fn may_go_on(&mut self, call: &mut Self::Call, left: Duration) -> Result<(), Status>;
 
     /// A call waited as long as it might: the status that it ends with.
     fn waited(&mut self, call: &Self::Call) -> Status;
@@ -100,7 +119,7 @@ pub enum Outcome {
     Reset(ErrorCode),
     /// Its time limit ended while it waited; answered by us.
     DeadlineExceeded,
-    /// It might not wait, waited too long, too many waited, or the program [failed](crate::Connection::fail_held) those that waited; answered by us.
+    /// It might not wait, or not go on, waited too long, too many waited, or the plugin must not see it; answered by us.
     NotServed(Code),
     /// The plugin cannot have seen it: it was refused, so that the host may try again at no risk.
     Refused,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use plugward_relay::{
-    Amendments, Connection, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Rate, Received, Request,
-    Violation,
+    Amendments, Connection, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Rate, Received,
+    Request, Violation,
     frame::{Output, PREFACE, Reader},
     grpc::{Code, Status},
 };
@@ -35,8 +35,13 @@ impl Policy for Counting {
         Decision::Pass { call: (), observe: Observe { request: Some(10), answer: Some(10) } }
     }
 
-    fn forward(&mut self, (): &mut (), _: &Request<'_>, amendments: &mut Amendments) {
+    fn forward(&mut self, (): &mut (), _: &Request<'_>, amendments: &mut Amendments) -> Result<(), Status> {
         amendments.set("id", b"7");
+        Ok(())
+    }
+
+    fn may_go_on(&mut self, (): &mut (), _: Duration) -> Result<(), Status> {
+        Ok(())
     }
 
     fn may_wait(&mut self, (): &mut (), _: Option<Duration>) -> Result<Duration, Status> {
@@ -56,7 +61,8 @@ impl Policy for Counting {
 
 fuzz_target!(|input: &[u8]| {
     let few = Rate { burst: 200, per_second: 1 };
-    let limits = Limits { resets: few, control_frames: few, window: 100_000, unread: 200_000, ..Limits::default() };
+    let limits =
+        Limits { resets: few, control_frames: few, window: 100_000, unread: 200_000, ..Limits::default() };
     let budget = HoldBudget::new(8, 100_000);
     let mut now = Instant::now();
     let mut connection = Connection::new(Counting::default(), limits, budget.clone(), now);

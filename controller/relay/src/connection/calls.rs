@@ -11,7 +11,7 @@ use super::{Binding, Connection, Scratch, StreamId, block::Head, host::Goodbye};
 use crate::{
     frame::ErrorCode,
     grpc::{Code, Messages, Status},
-    head::{HeaderList, Request},
+    head::{HeaderList, Malformed, Request},
     hpack::encode,
     policy::{Decision, Observe, Outcome, Policy},
     served::Served,
@@ -58,7 +58,10 @@ impl<P: Policy> Connection<P> {
                 account.host_done = head.end_stream;
                 account.length = request.content_length();
                 if self.held.is_empty() && self.has_plugin_room() {
-                    self.pass(id, account, &request, Queue::default());
+                    match forward(&mut self.policy, &mut self.scratch, &mut account.call, &request) {
+                        Ok(()) => self.pass(id, account, &request, Queue::default()),
+                        Err(status) => self.deny(id, account, &status),
+                    }
                 } else {
                     self.hold(id, account, &request, list);
                 }
@@ -81,12 +84,10 @@ impl<P: Policy> Connection<P> {
         matches!(&self.plugin, Binding::Bound(side) if side.ready && side.active < side.max_streams)
     }
 
-    /// Sends a call's head to the plugin, and `body` is what is there to follow.
-    fn pass(&mut self, id: StreamId, mut account: Account<P::Call>, request: &Request<'_>, body: Queue) {
+    /// Sends a call's head to the plugin, as [`forward`] amended it, and `body` is what is there to follow.
+    fn pass(&mut self, id: StreamId, account: Account<P::Call>, request: &Request<'_>, body: Queue) {
         let Binding::Bound(side) = &mut self.plugin else { return };
         let Scratch { block, amendments, .. } = &mut self.scratch;
-        amendments.clear();
-        self.policy.forward(&mut account.call, request, amendments);
         block.clear();
         if mem::replace(&mut side.first_block, false) {
             encode::begin(block);
@@ -148,14 +149,25 @@ impl<P: Policy> Connection<P> {
         // Not those whose time is over, though nobody said so yet.
         self.expire_held();
         while self.has_plugin_room()
-            && let Some(id) = self.held.pop_first()
-            && let Some(Stream::Held(stream)) = self.streams.remove(&id)
+            && let Some(&id) = self.held.first()
+            && let Some(Stream::Held(stream)) = self.streams.get_mut(&id)
         {
+            let HeldStream { account, list, .. } = &mut **stream;
+            let forwarded = match Request::of(list) {
+                Ok(request) => forward(&mut self.policy, &mut self.scratch, &mut account.call, &request),
+                // It was one when it arrived.
+                Err(Malformed) => Err(Status::new(Code::Internal, "the request is malformed")),
+            };
+            if let Err(status) = forwarded {
+                self.answer_held(id, &status, Outcome::NotServed(status.code));
+                continue;
+            }
+            let Some(Stream::Held(stream)) = self.streams.remove(&id) else { return };
             let HeldStream { mut account, list, until, body, given_back, credit, .. } = *stream;
+            self.held.remove(&id);
             self.waits.remove(&(until, id));
             self.held_bytes -= given_back;
             account.waited = self.now.saturating_duration_since(account.arrived);
-            // It was one when it arrived.
             let Ok(request) = Request::of(&list) else { continue };
             self.pass(id, account, &request, body);
             if let Some(Stream::Passed(stream)) = self.streams.get_mut(&id) {
@@ -192,6 +204,20 @@ impl<P: Policy> Connection<P> {
         self.now = now;
         for id in self.held.clone() {
             self.answer_held(id, status, Outcome::NotServed(status.code));
+        }
+        self.after();
+    }
+
+    /// Asks again of each call that waits whether it may: the prospects are not what they were.
+    pub fn reconsider(&mut self, now: Instant) {
+        self.now = now;
+        self.expire_held();
+        for id in self.held.clone() {
+            let Some(Stream::Held(stream)) = self.streams.get_mut(&id) else { continue };
+            let left = stream.until.saturating_duration_since(now);
+            if let Err(status) = self.policy.may_go_on(&mut stream.account.call, left) {
+                self.answer_held(id, &status, Outcome::NotServed(status.code));
+            }
         }
         self.after();
     }
@@ -294,6 +320,17 @@ impl<P: Policy> Connection<P> {
             self.be_late(id);
         }
     }
+}
+
+/// Asks the program for its last word on a call that is to go to the plugin, and what it sets on it.
+fn forward<P: Policy>(
+    policy: &mut P,
+    scratch: &mut Scratch,
+    call: &mut P::Call,
+    request: &Request<'_>,
+) -> Result<(), Status> {
+    scratch.amendments.clear();
+    policy.forward(call, request, &mut scratch.amendments)
 }
 
 /// The head of an answer of ours.

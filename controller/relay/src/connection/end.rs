@@ -45,10 +45,19 @@ impl<P: Policy> Connection<P> {
         self.answer_plugin_pings();
     }
 
-    /// The plugin's connection ended, and all that came from it was [read](Self::plugin_read): no call is left waiting for it.
+    /// The plugin's connection ended, and all that came from it was [read](Self::plugin_read). How it ended is about to be
+    /// [said](Self::plugin_closed).
     ///
-    /// Calls of which the plugin's transport took no byte are refused, so that the host tries them again, on its next connection. The
-    /// others end with `status`; what had been answered of them stays so.
+    /// Calls of which the plugin's transport took no byte are refused, so that the host tries them again, on its next connection. What it
+    /// calls from now on goes there, too.
+    pub fn plugin_ending(&mut self, now: Instant) {
+        self.now = now;
+        self.refuse_unseen();
+        self.after();
+    }
+
+    /// The same, and no call is left waiting for it: those that were not refused end with `status`. What had been answered of them stays
+    /// so.
     pub fn plugin_closed(&mut self, now: Instant, status: &Status) {
         self.now = now;
         self.end_plugin(status);
@@ -59,8 +68,7 @@ impl<P: Policy> Connection<P> {
         if !self.is_bound() {
             return;
         }
-        // Before anything is refused: else the host tries again right here.
-        self.last_go_away();
+        self.refuse_unseen();
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
             self.end_at_plugin(id, status);
@@ -68,16 +76,30 @@ impl<P: Policy> Connection<P> {
         self.leave_plugin();
     }
 
-    /// Ends a call whose plugin is gone.
+    fn refuse_unseen(&mut self) {
+        if !self.is_bound() {
+            return;
+        }
+        // Before anything is refused: else the host tries again right here.
+        self.last_go_away();
+        let taken = self.to_plugin.taken();
+        let unseen = |stream: &Stream<P::Call>| match stream {
+            Stream::Passed(stream) => stream.at_plugin == AtPlugin::Open && stream.place >= taken,
+            Stream::Held(_) => true,
+            Stream::Served(_) => false,
+        };
+        let ids = self.streams.iter().filter(|(_, stream)| unseen(stream)).map(|(id, _)| *id);
+        for id in ids.collect::<Vec<StreamId>>() {
+            self.refuse(id);
+        }
+    }
+
+    /// Ends a call that the plugin may have seen, which is gone.
     fn end_at_plugin(&mut self, id: StreamId, status: &Status) {
         let stream = match self.streams.get_mut(&id) {
             Some(Stream::Passed(stream)) if stream.at_plugin == AtPlugin::Open => stream,
-            Some(Stream::Held(_)) => return self.refuse(id),
             _ => return,
         };
-        if stream.place >= self.to_plugin.taken() {
-            return self.refuse(id);
-        }
         let host_done = stream.account.host_done;
         let in_message = stream.messages.is_in_message();
         if stream.answer == Answer::None {

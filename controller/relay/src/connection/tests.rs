@@ -32,6 +32,8 @@ pub(super) struct Noting {
     pub(super) ended: Vec<(String, Ended)>,
     pub(super) violated: Vec<(Peer, Violation)>,
     pub(super) forwarded: Vec<String>,
+    /// The time that calls have to wait yet, when they are asked again.
+    pub(super) needed: Option<Duration>,
 }
 
 impl Policy for Noting {
@@ -46,9 +48,25 @@ impl Policy for Noting {
         }
     }
 
-    fn forward(&mut self, call: &mut String, _: &Request<'_>, amendments: &mut Amendments) {
+    fn forward(
+        &mut self,
+        call: &mut String,
+        _: &Request<'_>,
+        amendments: &mut Amendments,
+    ) -> Result<(), Status> {
+        if call == "/gated" {
+            return Err(Status::new(Code::FailedPrecondition, "not yet"));
+        }
         self.forwarded.push(call.clone());
         amendments.set("id", b"7");
+        Ok(())
+    }
+
+    fn may_go_on(&mut self, call: &mut String, left: Duration) -> Result<(), Status> {
+        if self.needed.is_some_and(|needed| needed > left) {
+            return Err(Status::unavailable(format!("{call} has {left:?} left")));
+        }
+        Ok(())
     }
 
     fn may_wait(&mut self, call: &mut String, _: Option<Duration>) -> Result<Duration, Status> {

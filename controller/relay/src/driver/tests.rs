@@ -1,6 +1,7 @@
 //! The driver with transports that a test holds in its hand, on paused time.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -37,7 +38,13 @@ impl Policy for TestProgram {
         Decision::Pass { call: (), observe: Observe::default() }
     }
 
-    fn forward(&mut self, (): &mut (), _: &Request<'_>, _: &mut Amendments) {}
+    fn forward(&mut self, (): &mut (), _: &Request<'_>, _: &mut Amendments) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn may_go_on(&mut self, (): &mut (), _: Duration) -> Result<(), Status> {
+        Ok(())
+    }
 
     fn may_wait(&mut self, (): &mut (), _: Option<Duration>) -> Result<Duration, Status> {
         Ok(Duration::from_secs(30))
@@ -194,9 +201,14 @@ async fn what_a_plugin_wrote_before_its_end_is_delivered() {
     output.headers(1, &block(&[("grpc-status", "0")]), true);
     answer(&mut plugin, &output).await;
     drop(plugin);
-    world.host.until(|frame| frame.kind == Kind::Headers && frame.has(flag::END_STREAM)).await.unwrap();
+    let delivered = Cell::new(false);
+    let goodbye = |frame: &Frame<'_>| {
+        delivered.set(delivered.get() || frame.kind == Kind::Headers && frame.has(flag::END_STREAM));
+        frame.kind == Kind::GoAway
+    };
+    world.host.until(goodbye).await.unwrap();
+    assert!(delivered.get());
     assert_eq!(*world.ended.lock().unwrap(), [Outcome::Answered(Code::Ok)]);
-    world.host.until(|frame| frame.kind == Kind::GoAway).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -148,10 +148,20 @@ impl Policy for TestProgram {
         }
     }
 
-    fn forward(&mut self, _: &mut Self::Call, request: &Request<'_>, amendments: &mut Amendments) {
+    fn forward(
+        &mut self,
+        _: &mut Self::Call,
+        request: &Request<'_>,
+        amendments: &mut Amendments,
+    ) -> Result<(), Status> {
         if request.header("multiplex-id").is_some() {
             amendments.set("multiplex-id", b"ours");
         }
+        Ok(())
+    }
+
+    fn may_go_on(&mut self, _: &mut Self::Call, _: Duration) -> Result<(), Status> {
+        Ok(())
     }
 
     fn may_wait(&mut self, call: &mut Self::Call, _: Option<Duration>) -> Result<Duration, Status> {

@@ -57,10 +57,34 @@ fn a_call_of_which_the_transport_took_nothing_is_refused_after_the_goaway() {
     bench.host();
     bench.connection.plugin_closed(bench.now, &died());
     let seen = bench.host_reads();
-    assert_eq!(seen[0], Out::GoAway(3, ErrorCode::NO_ERROR));
-    assert!(is_status(&seen[1], 1, Code::Unavailable));
-    assert_eq!(seen[2..], [Out::Reset(3, ErrorCode::REFUSED_STREAM)]);
-    assert_eq!(bench.ended()[1], ("/unseen".into(), Outcome::Refused));
+    assert_eq!(seen[..2], [Out::GoAway(3, ErrorCode::NO_ERROR), Out::Reset(3, ErrorCode::REFUSED_STREAM)]);
+    assert!(is_status(&seen[2], 1, Code::Unavailable));
+    assert_eq!(bench.ended()[0], ("/unseen".into(), Outcome::Refused));
+}
+
+#[test]
+fn while_it_is_found_out_how_the_plugin_ended_calls_go_elsewhere() {
+    let mut bench = Bench::bound();
+    bench.request(1, "/seen", true);
+    bench.host();
+    bench.connection.plugin_took(1);
+    bench.request(3, "/unseen", true);
+    bench.host();
+    bench.connection.plugin_ending(bench.now);
+    assert_eq!(
+        bench.host_reads(),
+        [Out::GoAway(3, ErrorCode::NO_ERROR), Out::Reset(3, ErrorCode::REFUSED_STREAM)]
+    );
+    // The host had not read that yet.
+    bench.request(5, "/late", true);
+    bench.host();
+    assert_eq!(bench.host_reads(), []);
+    bench.connection.plugin_closed(bench.now, &died());
+    let seen = bench.host_reads();
+    assert!(is_status(&seen[0], 1, Code::Unavailable), "{seen:?}");
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let gone = Outcome::PluginGone { begun: false, in_message: false };
+    assert_eq!(bench.ended(), [("/unseen".into(), Outcome::Refused), ("/seen".into(), gone)]);
 }
 
 #[test]

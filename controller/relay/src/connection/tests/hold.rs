@@ -157,3 +157,46 @@ fn the_program_may_end_those_that_wait() {
     assert!(is_status(&seen[0], 1, Code::Aborted) && is_status(&seen[1], 3, Code::Aborted));
     assert_eq!(bench.budget.waiting(), 0);
 }
+
+#[test]
+fn calls_for_which_it_is_too_late_by_now_end_and_the_others_go_on_waiting() {
+    let mut bench = Bench::new();
+    bench.request_with(1, "/a", &[("grpc-timeout", "5S")], false);
+    bench.host.next.data(1, b"one", false);
+    bench.request(3, "/b", true);
+    bench.host();
+    bench.pass(Duration::from_secs(2));
+    bench.connection.policy().needed = Some(Duration::from_secs(10));
+    bench.connection.reconsider(bench.now);
+    let seen = bench.host_reads();
+    assert!(is_status(&seen[0], 1, Code::Unavailable));
+    assert_eq!(field(&seen[0], "grpc-message"), Some("/a has 3s left"));
+    assert_eq!(seen[1..], [Out::Reset(1, ErrorCode::NO_ERROR)]);
+    assert_eq!(bench.ended(), [("/a".into(), Outcome::NotServed(Code::Unavailable))]);
+    assert_eq!((bench.connection.waiting(), bench.budget.waiting()), (1, 1));
+    bench.bind(&[]);
+    assert_eq!(bench.connection.policy().forwarded, ["/b"]);
+}
+
+#[test]
+fn a_call_that_the_plugin_must_not_see_is_answered_and_those_behind_it_go_on() {
+    let mut bench = Bench::new();
+    bench.request(1, "/gated", false);
+    bench.host.next.data(1, &[1; 1000], false);
+    bench.request(3, "/b", true);
+    bench.host();
+    bench.connection.bind(bench.now);
+    bench.plugin.next.settings([]);
+    let seen = bench.plugin();
+    assert!(matches!(seen[2..], [Out::Headers { id: 3, .. }]), "{seen:?}");
+    let seen = bench.host_reads();
+    assert!(seen.iter().any(|out| is_status(out, 1, Code::FailedPrecondition)), "{seen:?}");
+    assert_eq!((bench.budget.waiting(), bench.budget.bytes()), (0, 0));
+    // At once where nothing has to wait.
+    bench.request(5, "/gated", true);
+    assert!(is_status(&bench.host()[0], 5, Code::FailedPrecondition));
+    assert_eq!(bench.plugin_reads(), []);
+    let gated = ("/gated".to_owned(), Outcome::NotServed(Code::FailedPrecondition));
+    assert_eq!(bench.ended(), [gated.clone(), gated]);
+    assert_eq!(bench.connection.policy().forwarded, ["/b"]);
+}
