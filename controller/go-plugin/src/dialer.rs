@@ -7,7 +7,10 @@ use std::{
 };
 
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::time;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::{ConnectError, PluginStream, SocketAddress, identity::NAME, spare::Spare};
@@ -24,13 +27,14 @@ pub(crate) struct Dialer {
 pub(crate) struct Route {
     address: SocketAddress,
     tls: Option<TlsConnector>,
+    turn: Mutex<()>,
 }
 
 // === impl Dialer ===
 
 impl Dialer {
     pub(crate) fn new(address: SocketAddress, tls: Option<Arc<ClientConfig>>) -> Self {
-        let route = Route { address, tls: tls.map(TlsConnector::from) };
+        let route = Route { address, tls: tls.map(TlsConnector::from), turn: Mutex::default() };
         Self { route: Arc::new(route), spare: OnceLock::new() }
     }
 
@@ -41,12 +45,19 @@ impl Dialer {
 
     /// The spare connection, or a new one; and another spare for the next.
     pub(crate) async fn dial(&self, limit: Duration) -> Result<PluginStream, ConnectError> {
-        if let Some(stream) = self.spare.get().and_then(Spare::take) {
+        let spare = || self.spare.get().and_then(Spare::take);
+        if let Some(stream) = spare() {
             return Ok(stream);
         }
+        let connecting = async {
+            let _turn = self.route.turn().await;
+            match spare() {
+                Some(made_meanwhile) => Ok(made_meanwhile),
+                None => self.route.connect().await,
+            }
+        };
         let stream =
-            time::timeout(limit, self.connect()).await.unwrap_or(Err(ConnectError::TimedOut { limit }))?;
-        // Not earlier: both would want the session that is there to resume.
+            time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))?;
         self.spare.get_or_init(|| Spare::keep(Arc::clone(&self.route))).want();
         Ok(stream)
     }
@@ -62,6 +73,12 @@ impl Dialer {
 // === impl Route ===
 
 impl Route {
+    /// To be waited for before connecting, since a session can be resumed once: of two handshakes at the same time one
+    /// would be a full one, which costs more than both after each other.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     pub(crate) async fn connect(&self) -> Result<PluginStream, ConnectError> {
         let stream = self.address.connect().await?;
         let Some(tls) = &self.tls else { return Ok(PluginStream::plain(stream)) };
@@ -73,8 +90,8 @@ impl Route {
 
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { address, tls } = self;
-        f.debug_struct("Route").field("address", address).field("tls", &tls.is_some()).finish()
+        let Self { address, tls, turn: _ } = self;
+        f.debug_struct("Route").field("address", address).field("tls", &tls.is_some()).finish_non_exhaustive()
     }
 }
 

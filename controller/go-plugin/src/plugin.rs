@@ -100,7 +100,8 @@ impl Plugin {
     /// TLS handshake.
     ///
     /// From the first call of this on a spare one is kept ready, so that the next caller waits for no handshake.
-    /// Where there has to be one, it resumes the TLS session of an earlier connection, as far as that was read.
+    /// Where there has to be one, it resumes the TLS session of an earlier connection, as far as that was read;
+    /// for that, handshakes with one plugin go one after the other.
     ///
     /// Dropping the future costs nothing: neither a spare nor a session is lost by it.
     ///

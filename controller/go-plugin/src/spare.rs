@@ -7,6 +7,7 @@
 
 use std::{
     future::poll_fn,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -33,9 +34,19 @@ pub(crate) struct Spare {
 /// Where the connection lies until it is taken.
 #[derive(Debug, Default)]
 struct Place {
-    stream: Mutex<Option<PluginStream>>,
+    content: Mutex<Content>,
     /// Tells the task that it was taken, or that there is use for one.
     wanted: Notify,
+}
+
+/// What lies there.
+#[derive(Debug, Default)]
+enum Content {
+    #[default]
+    Nothing,
+    Stream(PluginStream),
+    /// Nothing, and nothing will: a task that is aborted may yet have a connection in hand.
+    Ended,
 }
 
 /// What became of a connection.
@@ -61,7 +72,7 @@ impl Spare {
 
     /// Takes it, if there is one and the plugin has not ended it. Another will be made.
     pub(crate) fn take(&self) -> Option<PluginStream> {
-        let stream = self.place.lock().take()?;
+        let stream = self.place.take()?;
         self.want();
         // That the plugin is gone may not have reached the task yet.
         stream.is_open().then_some(stream)
@@ -70,13 +81,18 @@ impl Spare {
     /// Closes it, and makes no other.
     pub(crate) fn end(&self) {
         self.keeper.abort();
-        *self.place.lock() = None;
+        *self.place.lock() = Content::Ended;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn put(&self, stream: PluginStream) {
+        self.place.put(stream);
     }
 
     /// Whether there is one. It may be spoilt already.
     #[cfg(test)]
     pub(crate) fn is_there(&self) -> bool {
-        self.place.lock().is_some()
+        matches!(*self.place.lock(), Content::Stream(_))
     }
 }
 
@@ -89,8 +105,26 @@ impl Drop for Spare {
 // === impl Place ===
 
 impl Place {
-    fn lock(&self) -> MutexGuard<'_, Option<PluginStream>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, stream: PluginStream) {
+        let mut content = self.lock();
+        if !matches!(*content, Content::Ended) {
+            *content = Content::Stream(stream);
+        }
+    }
+
+    fn take(&self) -> Option<PluginStream> {
+        let mut content = self.lock();
+        match mem::take(&mut *content) {
+            Content::Stream(stream) => Some(stream),
+            nothing @ (Content::Nothing | Content::Ended) => {
+                *content = nothing;
+                None
+            }
+        }
     }
 
     async fn fate(&self) -> Fate {
@@ -103,13 +137,9 @@ impl Place {
     }
 
     fn poll_fate(&self, context: &mut Context<'_>) -> Poll<Fate> {
-        let mut stream = self.lock();
-        match stream.as_mut() {
-            None => Poll::Ready(Fate::Taken),
-            Some(waiting) => waiting.poll_spoilt(context).map(|()| {
-                *stream = None;
-                Fate::Spoilt
-            }),
+        match &mut *self.lock() {
+            Content::Stream(stream) => stream.poll_spoilt(context).map(|()| Fate::Spoilt),
+            Content::Nothing | Content::Ended => Poll::Ready(Fate::Taken),
         }
     }
 }
@@ -119,17 +149,23 @@ async fn keep(route: Arc<Route>, place: Arc<Place>) {
         place.wanted.notified().await;
         while let Some(stream) = connect(&route).await {
             // In place of the old one, which could be taken until now.
-            *place.lock() = Some(stream);
+            place.put(stream);
             match time::timeout(KEPT, place.fate()).await {
                 Ok(Fate::Taken) | Err(_) => (),
                 Ok(Fate::Spoilt) => break,
             }
         }
+        // Spoilt, or too old by the time that there is use for another.
+        drop(place.take());
     }
 }
 
 async fn connect(route: &Route) -> Option<PluginStream> {
-    match time::timeout(CONNECT_LIMIT, route.connect()).await {
+    let connecting = async {
+        let _turn = route.turn().await;
+        route.connect().await
+    };
+    match time::timeout(CONNECT_LIMIT, connecting).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             debug!(error = &error as &dyn std::error::Error, "no spare connection to the plugin");

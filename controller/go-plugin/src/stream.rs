@@ -158,3 +158,6 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,11 @@ use go_plugin::{
             ClientConfig, HandshakeKind, ServerConfig, SignatureScheme, client::ResolvesClientCert,
             crypto::aws_lc_rs, pki_types::ServerName, sign::CertifiedKey, version,
         },
-        tonic::service::Routes,
+        tonic::{self, Request, Response, Status, service::Routes},
+    },
+    proto::multiplexing::{
+        MultiplexingSupportRequest, MultiplexingSupportResponse,
+        plugin_multiplexing_server::{PluginMultiplexing, PluginMultiplexingServer},
     },
     serve::{Listening, Server},
 };
@@ -238,6 +242,41 @@ async fn health_is_what_the_plugin_says() {
     assert_eq!(plugin.health(LIMIT).await.unwrap(), Health::NotServing);
     health.set_serving(true);
     assert_eq!(plugin.health(LIMIT).await.unwrap(), Health::Serving);
+}
+
+#[tokio::test]
+async fn the_health_of_a_service_is_told_from_that_of_a_plugin_that_does_not_know_it() {
+    let served = Served::start(server(), None);
+    let plugin = served.connect(None).await.unwrap();
+    assert_eq!(plugin.health_of("", LIMIT).await.unwrap(), Health::Serving);
+    assert_eq!(plugin.health_of("another", LIMIT).await.unwrap(), Health::Unimplemented);
+}
+
+/// Answers whether it multiplexes; an error where it cannot say.
+struct Multiplexing(Result<bool, Status>);
+
+#[tonic::async_trait]
+impl PluginMultiplexing for Multiplexing {
+    async fn multiplexing_support(
+        &self,
+        _: Request<MultiplexingSupportRequest>,
+    ) -> Result<Response<MultiplexingSupportResponse>, Status> {
+        self.0.clone().map(|supported| Response::new(MultiplexingSupportResponse { supported }))
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_multiplexes_when_it_says_so() {
+    let answer = async |services| {
+        let served = Served::start(Server::new(cookie()).version(1, services), None);
+        served.connect(None).await.unwrap().multiplexes(LIMIT).await
+    };
+    let says = |said| Routes::new(PluginMultiplexingServer::new(Multiplexing(said)));
+    assert!(answer(says(Ok(true))).await.unwrap());
+    assert!(!answer(says(Ok(false))).await.unwrap());
+    assert!(!answer(Routes::default()).await.unwrap());
+    let error = answer(says(Err(Status::internal("lost its mind")))).await.unwrap_err();
+    assert_eq!(error.as_str(), "call_refused");
 }
 
 #[tokio::test]

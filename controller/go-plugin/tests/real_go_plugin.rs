@@ -10,9 +10,20 @@ use std::{
 };
 
 use futures::StreamExt;
-use go_plugin::{Cookie, Handshake, Health, Plugin, Problem, ReadLineError};
+use go_plugin::{
+    Answer, Cookie, Handshake, Health, Plugin, Problem, ReadLineError,
+    external::{
+        Bytes,
+        http::{HeaderMap, Request, uri::PathAndQuery},
+        rustls::HandshakeKind,
+        tonic::Code,
+    },
+};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use process::{LIMIT, Process};
-use tokio::process::Command;
+use tokio::{process::Command, time};
 
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/plugins/go");
 const PACKAGE: &str =
@@ -62,12 +73,75 @@ async fn its_death_is_seen_at_once() {
         async move { plugin.closed().await }
     });
     plugin.health(LIMIT).await.unwrap();
+    let _dialled = plugin.dial(LIMIT).await.unwrap();
 
     process.child.kill().await.unwrap();
 
     waiting.await.unwrap();
+    assert_eq!(plugin.dial(LIMIT).await.unwrap_err().as_str(), "socket_refused");
     assert_eq!(plugin.health(LIMIT).await.unwrap_err().as_str(), "connection_lost");
     assert_eq!(plugin.stdio().next().await, None);
+}
+
+/// The content of a request for the health of a service, with gRPC's head.
+fn health_of(service: &str) -> Vec<u8> {
+    let size = u8::try_from(service.len()).unwrap();
+    [&[0, 0, 0, 0, size + 2, 0x0a, size], service.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn each_of_its_hosts_has_a_connection_that_resumes_a_session() {
+    let Some(binary) = plugin_counter() else { return };
+    let mut process = start(binary, true);
+    let plugin = process.plugin().await;
+    // Its first session comes after the handshake, and before the first answer.
+    plugin.health(LIMIT).await.unwrap();
+
+    for _ in 0..5 {
+        let stream = plugin.dial(LIMIT).await.unwrap();
+        assert_eq!(stream.handshake_kind(), Some(HandshakeKind::Resumed));
+        let (mut requests, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post("http://localhost/grpc.health.v1.Health/Check")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::<Bytes>::from(health_of("plugin")))
+            .unwrap();
+        let answer = requests.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(answer.to_bytes(), [0, 0, 0, 0, 2, 0x08, 1].as_slice());
+    }
+
+    // By now there is a spare connection, too, for which grpc-go would wait two minutes.
+    plugin.shutdown(LIMIT).await.unwrap();
+    let ended = time::timeout(LIMIT, process.child.wait()).await.expect("it does not end");
+    assert!(ended.unwrap().success());
+}
+
+#[tokio::test]
+async fn it_is_asked_what_it_knows_and_what_it_does_not() {
+    let Some(binary) = plugin_counter() else { return };
+    let mut process = start(binary, true);
+    let plugin = process.plugin().await;
+    assert!(!plugin.multiplexes(LIMIT).await.unwrap());
+    assert_eq!(plugin.health_of("plugin", LIMIT).await.unwrap(), Health::Serving);
+    assert_eq!(plugin.health_of("other", LIMIT).await.unwrap(), Health::Unimplemented);
+
+    let call = async |path, service| {
+        let message = Bytes::from(health_of(service)).slice(5..);
+        plugin.call(PathAndQuery::from_static(path), HeaderMap::new(), message, LIMIT).await.unwrap()
+    };
+    let check = "/grpc.health.v1.Health/Check";
+    assert_eq!(call(check, "plugin").await, Answer::Message(vec![0x08, 1].into()));
+    assert!(matches!(
+        call(check, "other").await,
+        Answer::Status { code: Code::NotFound, message } if message == "unknown service"
+    ));
+    assert!(matches!(
+        call("/other.Service/Method", "").await,
+        Answer::Status { code: Code::Unimplemented, .. }
+    ));
 }
 
 #[tokio::test]

@@ -303,3 +303,6 @@ impl Conversation for SocketConversation {
         Ok(Box::new(self.0.dial(CALL_LIMIT).await?))
     }
 }
+
+#[cfg(test)]
+mod tests;

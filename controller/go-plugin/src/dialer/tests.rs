@@ -133,6 +133,26 @@ async fn a_spare_connection_that_the_plugin_has_just_closed_is_not_handed_out() 
 }
 
 #[tokio::test]
+async fn who_dials_while_a_spare_connection_is_being_made_gets_that() {
+    let plugin = Plain::new();
+    let (_, _, _) = plugin.first_dial().await;
+    let spare = plugin.dialer.spare.get().unwrap();
+    let turn = plugin.dialer.route.turn().await;
+    drop(spare.take());
+    // Its successor is asked for first, and the next to dial after that.
+    for _ in 0..10 {
+        yield_now().await;
+    }
+    let mut dialling = Box::pin(plugin.dialer.dial(LIMIT));
+    assert!(futures::poll!(&mut dialling).is_pending());
+    drop(turn);
+
+    let mut dialled = within(dialling).await.unwrap();
+    let mut accepted = plugin.accept().await;
+    assert!(belong_together(&mut dialled, &mut accepted).await);
+}
+
+#[tokio::test]
 async fn a_plugin_that_ends_spare_connections_gets_one_more_for_each_dial_only() {
     let plugin = Plain::new();
     let (_, _, spare) = plugin.first_dial().await;
@@ -174,6 +194,38 @@ async fn a_spare_connection_is_renewed_before_the_plugin_loses_patience() {
     has_spare(&plugin.dialer, true).await;
     let mut dialled = plugin.dialer.dial(LIMIT).await.unwrap();
     assert!(belong_together(&mut dialled, &mut spare).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spare_connection_that_cannot_be_renewed_is_closed() {
+    let Plain { listener, dialer, _directory } = Plain::new();
+    let _ours = dialer.dial(LIMIT).await.unwrap();
+    let (_theirs, _) = within(listener.accept()).await.unwrap();
+    let (mut spare, _) = within(listener.accept()).await.unwrap();
+    has_spare(&dialer, true).await;
+    drop(listener);
+    let end = time::timeout(RENEWED_BY, spare.read_to_end(&mut Vec::new())).await;
+    assert_eq!(end.expect("it is kept").unwrap(), 0);
+    assert_eq!(dialer.dial(LIMIT).await.unwrap_err().as_str(), "socket_refused");
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_to_end_has_no_spare_connection_any_more() {
+    let plugin = Plain::new();
+    let (_, _, mut spare) = plugin.first_dial().await;
+    plugin.dialer.keep_none();
+    assert_eq!(within(spare.read_to_end(&mut Vec::new())).await.unwrap(), 0);
+
+    // Not even one that was in hand already, or that another dial gives reason for.
+    let (in_hand, _theirs) = UnixStream::pair().unwrap();
+    plugin.dialer.spare.get().unwrap().put(PluginStream::plain(in_hand));
+    assert!(!plugin.dialer.spare.get().unwrap().is_there());
+    let _dialled = plugin.dialer.dial(LIMIT).await.unwrap();
+    let _accepted = plugin.accept().await;
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(plugin.listener.accept().now_or_never().is_none());
 }
 
 #[tokio::test]
