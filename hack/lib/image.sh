@@ -53,14 +53,14 @@ image_rust_programs() {
     IMAGE_PROGRAMS=$TARGET/$host/release
 }
 
-# image_go_program PACKAGE: builds a plugin that tests/plugins/go pins, static, and prints the program.
+# image_go_program PIN PACKAGE: builds a plugin that a module in tests/plugins pins, static, and prints the program.
 image_go_program() {
     local program
-    program=$TARGET/go/$(basename "$1")
-    step "Building ${1##*/} (Go)"
-    (cd "$ROOT/tests/plugins/go" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$program" "$1") >&2 || die "$1 does not build"
+    program=$TARGET/go/${2##*/}
+    step "Building ${2##*/} (Go)"
+    (cd "$ROOT/tests/plugins/$1" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$program" "$2") >&2 || die "$2 does not build"
     printf '%s\n' "$program"
 }
 
-# image_go_version MODULE: its version in tests/plugins/go, without the v.
-image_go_version() { (cd "$ROOT/tests/plugins/go" && GOTOOLCHAIN=local go list -m -f '{{slice .Version 1}}' "$1"); }
+# image_go_version PIN MODULE: its version there, without the v.
+image_go_version() { (cd "$ROOT/tests/plugins/$1" && GOTOOLCHAIN=local go list -m -f '{{slice .Version 1}}' "$2"); }

@@ -72,6 +72,7 @@ stage_engines() {
 }
 
 stage_real() {
+    need 'to test a plugin that manages its users' redis-server:redis-server
     PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current)" test_workspace --test 'real*'
 }
 

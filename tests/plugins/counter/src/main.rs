@@ -1,6 +1,7 @@
 //! A go-plugin plugin: counters that live as long as the process does.
 //!
-//! Cookie `COUNTER_PLUGIN=counter`, application protocol version 1: `proto/counter.proto`.
+//! Cookie `COUNTER_PLUGIN=counter`, application protocol version 1: `proto/counter.proto`. With `--multiplex` one process serves
+//! several mounts, each with counters of its own.
 
 mod counter;
 
@@ -23,6 +24,10 @@ struct Options {
     /// Write this line to standard error when ready, and to the host as this plugin's output.
     #[arg(long, env = "COUNTER_GREETING")]
     greeting: Option<String>,
+
+    /// Say that this process serves several mounts, and keep the counters of each apart by the `multiplex_id` in its calls.
+    #[arg(long, env = "COUNTER_MULTIPLEX")]
+    multiplex: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,6 +44,10 @@ async fn main() -> Result<ExitCode, CookieError> {
             output.write(StdioChannel::Stdout, format!("{greeting}\n")).await;
         });
     }
-    let services = Routes::new(CounterServer::new(Counters::default()));
+    let services = if options.multiplex {
+        Routes::new(CounterServer::new(Counters::multiplexed())).add_service(plugin_multiplexing::service())
+    } else {
+        Routes::new(CounterServer::new(Counters::single()))
+    };
     Ok(server.version(1, services).run().await)
 }

@@ -5,7 +5,7 @@
 mod process;
 
 use futures::StreamExt;
-use go_plugin::{Cookie, Health, Plugin, StdioChannel};
+use go_plugin::{Cookie, Health, Plugin, StdioChannel, external::http::uri::PathAndQuery};
 use process::{LIMIT, Process};
 use proto::{GetRequest, IncrementRequest, counter_client::CounterClient};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +13,8 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
 };
-use tonic::Code;
+use tonic::{Code, Request, client::Grpc, metadata::MetadataValue};
+use tonic_prost::ProstCodec;
 
 mod proto {
     #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic, reason = "generated")]
@@ -31,6 +32,16 @@ async fn increment(plugin: &Plugin, key: &str, delta: i64) -> Result<i64, Code> 
     let request = IncrementRequest { key: key.to_owned(), delta };
     let answer = CounterClient::new(plugin.channel()).increment(request).await;
     answer.map(|answer| answer.into_inner().value).map_err(|status| status.code())
+}
+
+/// What the plugin says, if it says anything. On the wire both messages are ones that prost has.
+async fn multiplexes(plugin: &Plugin) -> Result<bool, Code> {
+    let mut client = Grpc::new(plugin.channel());
+    client.ready().await.unwrap();
+    let path = "/pluginutil.multiplexing.PluginMultiplexing/MultiplexingSupport";
+    let codec = ProstCodec::<(), bool>::default();
+    let answer = client.unary(Request::new(()), PathAndQuery::from_static(path), codec).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| status.code())
 }
 
 async fn get(plugin: &Plugin, key: &str) -> i64 {
@@ -59,6 +70,34 @@ async fn what_cannot_be_counted_is_refused() {
     assert_eq!(increment(&plugin, "full", i64::MAX).await, Ok(i64::MAX));
     assert_eq!(increment(&plugin, "full", 1).await, Err(Code::OutOfRange));
     assert_eq!(get(&plugin, "full").await, i64::MAX);
+}
+
+#[tokio::test]
+async fn multiplexed_it_keeps_the_counters_of_each_mount_apart() {
+    let mut process = start(&["--multiplex"]);
+    let plugin = process.plugin().await;
+    let increment = async |mount: &[&'static str]| {
+        let mut request = Request::new(IncrementRequest { key: "hello".to_owned(), delta: 1 });
+        for mount in mount {
+            request.metadata_mut().append("multiplex_id", MetadataValue::from_static(mount));
+        }
+        let answer = CounterClient::new(plugin.channel()).increment(request).await;
+        answer.map(|answer| answer.into_inner().value).map_err(|status| status.code())
+    };
+
+    assert_eq!(multiplexes(&plugin).await, Ok(true));
+    assert_eq!(increment(&["orders"]).await, Ok(1));
+    assert_eq!(increment(&["orders"]).await, Ok(2));
+    assert_eq!(increment(&["billing"]).await, Ok(1));
+    assert_eq!(increment(&[]).await, Err(Code::InvalidArgument));
+    assert_eq!(increment(&["orders", "billing"]).await, Err(Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn unless_told_to_it_does_not_multiplex() {
+    let mut process = start(&[]);
+    let plugin = process.plugin().await;
+    assert_eq!(multiplexes(&plugin).await, Err(Code::Unimplemented));
 }
 
 #[tokio::test]

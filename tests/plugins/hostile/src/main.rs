@@ -1,8 +1,10 @@
 //! A go-plugin plugin that misbehaves as its arguments say, for tests of those who run plugins.
 //!
-//! Cookie `HOSTILE_PLUGIN=hostile`, application protocol version 1, which has no services of its own. Whatever a
-//! command does not say about it is done as a good plugin does it: SIGTERM, for one, ends it.
+//! Cookie `HOSTILE_PLUGIN=hostile`, application protocol version 1, which has no services of its own but that of the
+//! command `bulk`: `proto/bulk.proto`. Whatever a command does not say about it is done as a good plugin does it:
+//! SIGTERM, for one, ends it.
 
+mod bulk;
 mod flood;
 mod line;
 mod moment;
@@ -93,6 +95,8 @@ enum Behaviour {
         #[command(flatten)]
         moment: Moment,
     },
+    /// Be a good plugin that sends, and takes, as much as its host asks for in one call.
+    Bulk,
     /// Be a good plugin that writes without end.
     Flood {
         channel: Channel,
@@ -157,6 +161,7 @@ async fn behave(behaviour: Behaviour) -> Outcome {
         Behaviour::Close { moment } => return serving::close(listen()?, moment.arm()?).await,
         Behaviour::Immortal => return serving::for_ever(listen()?).await,
         Behaviour::Allocate { moment } => return serving::allocate(listen()?, moment.arm()?).await,
+        Behaviour::Bulk => return serving::well(server_of(bulk::service())?.listen(variable)?).await,
         Behaviour::Flood { channel, early } => {
             let server = server()?;
             let output = server.output();
@@ -167,7 +172,11 @@ async fn behave(behaviour: Behaviour) -> Outcome {
 }
 
 fn server() -> Result<Server, CookieError> {
-    Ok(Server::new(Cookie::new("HOSTILE_PLUGIN", "hostile")?).version(1, Routes::default()))
+    server_of(Routes::default())
+}
+
+fn server_of(services: Routes) -> Result<Server, CookieError> {
+    Ok(Server::new(Cookie::new("HOSTILE_PLUGIN", "hostile")?).version(1, services))
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -6,14 +6,18 @@ mod process;
 
 use std::{os::unix::process::ExitStatusExt, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use go_plugin::{
     AddressError, CallError, Cookie, Expected, FileKind, Handshake, Health, LineError, Plugin, Problem,
-    ReadLineError, SocketAddress, SocketError, read_line,
+    ReadLineError, SocketAddress, SocketError,
+    external::{Bytes, http::uri::PathAndQuery},
+    read_line,
 };
 use process::{LIMIT, Process};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{io::AsyncReadExt, process::Command};
+use tonic::{Request, client::Grpc};
+use tonic_prost::ProstCodec;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hostile-plugin");
 
@@ -223,4 +227,23 @@ async fn a_flood_before_the_handshake_hides_it_only_on_standard_output() {
     let mut some = vec![0; 1 << 20];
     log.read_exact(&mut some).await.unwrap();
     assert_eq!(plugin.health(LIMIT).await.unwrap(), Health::Serving);
+}
+
+#[tokio::test]
+async fn bulk_goes_both_ways_to_the_last_byte() {
+    let mut process = start(&["bulk"]);
+    let plugin = process.plugin().await;
+    let mut client = Grpc::new(plugin.channel());
+    client.ready().await.unwrap();
+
+    let (wanted, path) = (100_000_u64, PathAndQuery::from_static("/bulk.Bulk/Download"));
+    let answer =
+        client.server_streaming(Request::new(wanted), path, ProstCodec::<u64, Bytes>::default()).await;
+    let pieces: Vec<Bytes> = answer.unwrap().into_inner().map(Result::unwrap).collect().await;
+    assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [65_536, 34_464]);
+
+    let path = PathAndQuery::from_static("/bulk.Bulk/Upload");
+    let codec = ProstCodec::<Bytes, u64>::default();
+    let answer = client.client_streaming(Request::new(stream::iter(pieces)), path, codec).await;
+    assert_eq!(answer.unwrap().into_inner(), wanted);
 }
