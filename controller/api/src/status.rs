@@ -86,6 +86,11 @@ pub struct SlotStatus {
     #[schemars(with = "BTreeMap<String, u64>")]
     pub restarts_by_reason: BTreeMap<RestartReason, u64>,
 
+    /// The version of the application's protocol that the plugin speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    pub protocol_version: Option<u32>,
+
     /// The mounts that it serves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<String>,
@@ -305,6 +310,15 @@ impl EventType {
             Self::Normal => "Normal",
             Self::Warning => "Warning",
         }
+    }
+}
+
+// === impl LastExit ===
+
+impl LastExit {
+    /// The end of a container whose process gave no exit code: it was removed, never ran, or was judged dead.
+    pub const fn without_code(reason: RestartReason, message: String, finished_at: Timestamp) -> Self {
+        Self { reason, code: None, oom_killed: false, message, finished_at, output: Vec::new() }
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::{
     PluginInstanceSpec, PluginRuntimeSpec,
     image::PullPolicy,
-    instance::{Activation, Attach, BrokerMultiplexing, Hold, Multiplexing, Probe, Update},
+    instance::{Attach, BrokerMultiplexing},
     runtime::Security,
 };
 
@@ -21,42 +21,11 @@ pub struct Unsupported {
 
 /// What an instance asks for that this version does not do.
 pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
-    let probe = Probe::default();
-    let hold = Hold::default();
     let attach = Attach::default();
     let checks = [
         (spec.image.pull_policy != PullPolicy::Never, "spec.image.pullPolicy", "images are not pulled"),
         (!spec.env_from.is_empty(), "spec.envFrom", "environment variables are not read from files"),
         (spec.mlock, "spec.mlock", "plugins cannot lock their memory"),
-        (spec.mounts.len() != 1, "spec.mounts", "an instance serves exactly one mount"),
-        (spec.multiplexing != Multiplexing::Auto, "spec.multiplexing", "multiplexing cannot be turned off"),
-        (
-            spec.activation.mode != Activation::default().mode,
-            "spec.activation.mode",
-            "containers are not started on demand",
-        ),
-        (
-            spec.activation.idle_timeout != Activation::default().idle_timeout,
-            "spec.activation.idleTimeout",
-            "idle containers are not stopped",
-        ),
-        (spec.standby != 0, "spec.standby", "there are no spare containers"),
-        (
-            spec.update.drain_timeout != Update::default().drain_timeout,
-            "spec.update.drainTimeout",
-            "requests are not drained",
-        ),
-        (spec.probe.period != probe.period, "spec.probe.period", "the probe cannot be tuned"),
-        (spec.probe.timeout != probe.timeout, "spec.probe.timeout", "the probe cannot be tuned"),
-        (
-            spec.probe.failure_threshold != probe.failure_threshold,
-            "spec.probe.failureThreshold",
-            "the probe cannot be tuned",
-        ),
-        (spec.hold.timeout != hold.timeout, "spec.hold.timeout", "requests are not held"),
-        (spec.hold.max_requests != hold.max_requests, "spec.hold.maxRequests", "requests are not held"),
-        (spec.hold.max_bytes != hold.max_bytes, "spec.hold.maxBytes", "requests are not held"),
-        (!spec.priming.is_empty(), "spec.priming", "calls are not replayed after a restart"),
         (
             spec.broker_multiplexing != BrokerMultiplexing::Auto,
             "spec.brokerMultiplexing",

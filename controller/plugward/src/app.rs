@@ -1,8 +1,8 @@
 //! `plugward run`: the controller as a process.
 //!
 //! Start: logs, locks, state, sockets, then the controller, so that nothing is touched by a process that
-//! cannot run. Stop, on SIGTERM or SIGINT: the controller first, metrics and status last, so that both can be
-//! looked at to the end. A second signal ends the process at once.
+//! cannot run. Stop, on SIGTERM or SIGINT: hosts first, whose calls may end; then the controller; metrics and status
+//! last, so that both can be looked at to the end. A second signal ends the process at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use crate::controller::{Controller, ControllerError, Parts, Tuning};
 use crate::directories::RunDirectory;
 use crate::engines::Connector;
 use crate::errors::chain;
+use crate::gateway::Relays;
+use crate::gateway::sockets::Sockets;
+use crate::gateway::systemd::{DescriptorStore, NotifyError, ServiceManager};
 use crate::lock::{ClusterLock, LockError, StateLock};
 use crate::metrics::Metrics;
 use crate::names::ClusterId;
@@ -33,8 +36,11 @@ use crate::view::View;
 /// How long plugins may take to end when the controller takes them with it.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long calls under way may take to end when the controller does.
+const FINISH_LIMIT: Duration = Duration::from_secs(10);
+
 /// How a controller runs. Everything is resolved: nothing here is a default any more.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
     /// Where manifests are.
     pub manifests: Vec<PathBuf>,
@@ -50,8 +56,19 @@ pub struct Settings {
     pub drain_on_exit: bool,
     /// Where metrics are served.
     pub metrics_address: String,
+    /// Who runs the process, and keeps its listeners when it ends.
+    pub service: Service,
     /// How the controller works.
     pub tuning: Tuning,
+}
+
+/// The process as a service of systemd, if it is one.
+#[derive(Debug)]
+pub struct Service {
+    /// Who is told how it stands.
+    pub manager: ServiceManager,
+    /// Where listeners outlive it.
+    pub store: DescriptorStore,
 }
 
 /// Why the controller does not run.
@@ -83,6 +100,9 @@ pub enum RunError {
     /// The controller ended though nobody asked for it.
     #[error("the controller failed: the log says why. Plugins run on")]
     Failed,
+    /// There are no threads for hosts' connections.
+    #[error("cannot start the threads that relay hosts' connections")]
+    Threads(#[source] std::io::Error),
     /// Signals cannot be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] std::io::Error),
@@ -98,7 +118,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let cluster = state.cluster(settings.cluster.as_ref())?;
     let _cluster_lock = ClusterLock::acquire(&cluster.id)?;
     let directories = RunDirectory::new(&settings.run_directory, &cluster.id);
-    for path in [directories.path().to_owned(), directories.plugins()] {
+    for path in [directories.path().to_owned(), directories.plugins(), directories.mounts()] {
         server::make_socket_directory(&path, settings.socket_group)
             .map_err(|source| RunError::RunDirectory { path, source })?;
     }
@@ -123,6 +143,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         plugins: Arc::new(SocketPlugins),
         clock: Clock::System,
         metrics,
+        mounts: Sockets::new(directories.mounts(), settings.socket_group, settings.service.store),
+        relays: Relays::on_threads(relay_threads()).map_err(RunError::Threads)?,
         sockets: directories.plugins(),
         group: Some(rustix::process::getegid()).filter(|group| *group != Gid::ROOT).map(Gid::as_raw),
         tuning: settings.tuning,
@@ -135,10 +157,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 
     let stop = CancellationToken::new();
     let mut running = tokio::spawn(controller.run(stop.clone()));
+    tell(settings.service.manager.ready());
     let failed = tokio::select! {
         () = signals.next() => false,
         _ = &mut running => true,
     };
+    tell(settings.service.manager.stopping());
     if !failed {
         let ending = end(&view, &stop, running, settings.drain_on_exit);
         tokio::select! {
@@ -159,6 +183,7 @@ async fn end(
     running: tokio::task::JoinHandle<plugward_runtime::Summary<plugward_api::Name>>,
     drain: bool,
 ) {
+    view.gateway.shut_down(FINISH_LIMIT).await;
     if drain {
         tracing::info!("stopping all plugins");
         if timeout(DRAIN_LIMIT, view.drain()).await.is_err() {
@@ -170,6 +195,19 @@ async fn end(
         Ok(summary) if summary.aborted.is_empty() => tracing::info!("plugward ends; plugins run on"),
         Ok(summary) => tracing::warn!(aborted = summary.aborted.len(), "plugward ends in the middle of work"),
         Err(error) => tracing::error!(error = %error, "the controller failed"),
+    }
+}
+
+/// How many threads relay hosts' connections: a few, and no more than there are processors.
+fn relay_threads() -> usize {
+    const MOST: usize = 4;
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
+}
+
+/// A manager that is not told believes what it believed: that is for the log.
+fn tell(told: Result<(), NotifyError>) {
+    if let Err(error) = told {
+        tracing::warn!(error = chain(&error), "the service manager is not told");
     }
 }
 

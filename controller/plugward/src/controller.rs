@@ -30,6 +30,8 @@ use crate::clock::Clock;
 use crate::desired::{self, Records};
 use crate::engines::{Connector, Engines, Host, Listener, WakeReason};
 use crate::execute::{Executor, Timings, sweep_directories};
+use crate::gateway::sockets::Sockets;
+use crate::gateway::{Gateway, Relays};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::plugin::Plugins;
@@ -37,7 +39,7 @@ use crate::reason::Reason;
 use crate::reconcile::Reconciler;
 use crate::roll::Rolls;
 use crate::runtimes;
-use crate::session::Sessions;
+use crate::session::{Sessions, Wake};
 use crate::source::{Declared, DirectorySource, LastGood, LastGoodError};
 use crate::state::{Cluster, State, StateError};
 use crate::status::Book;
@@ -59,6 +61,10 @@ pub struct Parts {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// The sockets of mounts.
+    pub mounts: Sockets,
+    /// Where hosts' connections are relayed.
+    pub relays: Relays,
     /// Where the directories shared with plugins are made.
     pub sockets: PathBuf,
     /// The group of these directories, unless root's.
@@ -137,8 +143,20 @@ impl Controller {
     /// # Errors
     /// When something that an earlier controller left cannot be read.
     pub fn new(parts: Parts) -> Result<Self, ControllerError> {
-        let Parts { state, cluster, source, connector, plugins, clock, metrics, sockets, group, tuning } =
-            parts;
+        let Parts {
+            state,
+            cluster,
+            source,
+            connector,
+            plugins,
+            clock,
+            metrics,
+            mounts,
+            relays,
+            sockets,
+            group,
+            tuning,
+        } = parts;
         let statuses = state.statuses()?;
         let (writer, records) = plugward_runtime::store();
         let (queue, requests) = plugward_runtime::queue(metrics.clone());
@@ -152,13 +170,14 @@ impl Controller {
             clock,
             tuning.resync,
         )?;
-        let wake = {
+        let wake: Wake = {
             let queue = queue.clone();
             Arc::new(move |instance: &Name| {
                 queue.add(instance.clone(), Reason::Session);
             })
         };
-        let sessions = Sessions::new(plugins, clock, wake);
+        let gateway = Gateway::new(mounts, relays, clock, wake.clone(), Arc::new(state.clone()));
+        let sessions = Sessions::new(plugins, gateway.clone(), state.clone(), records.clone(), clock, wake);
         let book = Book::new(clock, metrics.clone(), statuses);
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
@@ -173,6 +192,7 @@ impl Controller {
                 state: state.clone(),
                 engines: engines.clone(),
                 sessions: sessions.clone(),
+                gateway: gateway.clone(),
                 clock,
                 chance: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
             },
@@ -181,12 +201,14 @@ impl Controller {
                 state: state.clone(),
                 engines: engines.clone(),
                 sessions: sessions.clone(),
+                gateway: gateway.clone(),
                 book: book.clone(),
                 clock,
                 sockets,
                 group,
                 timings: Timings::default(),
             },
+            gateway: gateway.clone(),
             book: book.clone(),
             rolls: rolls.clone(),
             queue: queue.clone(),
@@ -199,6 +221,7 @@ impl Controller {
             engines,
             state,
             queue,
+            gateway,
             metrics,
             synced: Arc::default(),
             draining,
@@ -233,13 +256,14 @@ impl Controller {
     /// crash does, less the writes of files that were begun.
     pub async fn run(self, shutdown: CancellationToken) -> Summary<Name> {
         let Self { view, source, writer, requests, reconciler, sessions, rolls, news, options } = self;
-        let tasks = Outgoing { sessions, engines: view.engines.clone() };
+        let tasks = Outgoing { sessions, gateway: view.gateway.clone(), engines: view.engines.clone() };
         // What goes on beside the work, to its end.
         let mut background = JoinSet::new();
         background.spawn(view.book.clone().keep(view.state.clone()));
         background.spawn(count_manifests(view.clone()));
         background.spawn(runtimes::keep_statuses(view.clone(), news.clone()));
         background.spawn(note_sync(view.clone()));
+        background.spawn(sweep_sockets(view.clone()));
 
         if let Err(error) = sweep_directories(&reconciler.executor.sockets, &view.state) {
             tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
@@ -285,12 +309,14 @@ impl Controller {
 /// Tasks that end with the controller, however it ends.
 struct Outgoing {
     sessions: Sessions,
+    gateway: Gateway,
     engines: Engines,
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
         self.sessions.end_all();
+        self.gateway.close();
         self.engines.close();
     }
 }
@@ -404,6 +430,19 @@ async fn count_manifests(mut view: View) {
             return std::future::pending().await;
         }
     }
+}
+
+/// Removes the sockets that earlier controllers left of mounts that nobody declares any more, once that is certain.
+async fn sweep_sockets(mut view: View) {
+    if view.records.ready().await.is_err() {
+        return;
+    }
+    while !view.reports.removals_allowed() {
+        if view.reports.changed().await.is_err() {
+            return;
+        }
+    }
+    view.gateway.sweep(&desired::mounts(&view.records));
 }
 
 /// Notes when everything that was there at the start has been looked at once.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use plugward_api::instance::Mount;
 use plugward_api::{Kind, Name, PluginInstance, PluginRuntime, Record, RecordKey, support};
 use plugward_runtime::Store;
 
@@ -164,6 +165,18 @@ pub fn instances_on(host: &Host, records: &Records) -> Vec<Name> {
             .entry(named.clone())
             .or_insert_with(|| runtime(named, records).is_some_and(|(runtime, _)| host_of(&runtime) == *host))
     })
+}
+
+/// All mounts that are declared: instance and mount.
+pub fn mounts(records: &Records) -> BTreeSet<(Name, Name)> {
+    let mut mounts = BTreeSet::new();
+    for (_, declared) in records.snapshot() {
+        if let Record::Instance(instance) = declared.record.as_ref() {
+            let name = |mount: &Mount| (instance.metadata.name.clone(), mount.name.clone());
+            mounts.extend(instance.spec.mounts.iter().map(name));
+        }
+    }
+    mounts
 }
 
 fn instances(records: &Records, mut wanted: impl FnMut(&Name) -> bool) -> Vec<Name> {

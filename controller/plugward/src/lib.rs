@@ -1,7 +1,8 @@
 //! The program `plugward`: declared go-plugin plugins run in containers on a Docker Engine, and stay running.
 //!
-//! This crate joins four that know nothing of each other: records ([`plugward_api`]), the loop
-//! ([`plugward_runtime`]), engines ([`plugward_engine`]) and the plugins' protocol ([`go_plugin`]). It is a library
+//! This crate joins five that know nothing of each other: records ([`plugward_api`]), the loop
+//! ([`plugward_runtime`]), engines ([`plugward_engine`]), the plugins' protocol ([`go_plugin`]) and the relay of
+//! hosts' connections ([`plugward_relay`]). It is a library
 //! with a small `main`, so that the tests drive the same controller with simulated engines and plugins.
 //!
 //! # Flow
@@ -11,14 +12,19 @@
 //! engines ───▶ links ──────────────┼─▶ queue ─▶ reconcile            ├─▶ plan ─▶ execute ─▶ engines, plugins, state
 //! plugins ───▶ sessions ───────────┘                    └─▶ observe ─┘     │
 //!                                                                          └─▶ status ─▶ control socket, metrics
+//!
+//! hosts ─▶ gateway ─▶ plugins
 //! ```
 //!
 //! Everything on the left only names instances. A reconcile is told a name and no reason: [`desired`] says what the
 //! records want, [`observe`] what is remembered and seen, [`plan`] decides, [`execute`] acts, [`status`] tells. A
 //! record that is gone is a desired state like any other. What a start needs long for, the conversation with its
-//! plugin, goes on beside in [`session`], and asks for a reconcile when it has news.
+//! plugin, goes on beside in [`session`], and asks for a reconcile when it has news. Hosts' calls never wait for a
+//! reconcile where there is a container: [`gateway`] hands them to the one whose conversation stands, and is told by
+//! reconciles only what is to be expected where there is none.
 //!
-//! Read [`reconcile`], [`plan`], [`slot`] and [`execute`] in this order; then [`controller`], where all is wired.
+//! Read [`reconcile`], [`plan`], [`slot`] and [`execute`] in this order; then [`gateway`]; then [`controller`], where all
+//! is wired.
 //!
 //! # What it promises, and where that is kept
 //!
@@ -26,6 +32,8 @@
 //! | --- | --- |
 //! | a valid manifest becomes a ready plugin, an edit a changed one, a removed record leaves nothing | [`plan`]: planning after a plan was carried out gives no steps |
 //! | a manifest that cannot be used changes nothing that runs, over restarts too | [`source`]: its rules, and the last good versions it stores |
+//! | what dies is usable again before the next call that needs it | [`gateway`]: calls wait, and go to a container that was told what hosts had told its predecessor |
+//! | an update fails no call | [`plan`]: a container that serves is withdrawn before it is halted; [`gateway`]: a connection is bound once, and drained |
 //! | restarts back off, and only for what is the plugin's own doing | `plan::judge`; the delays are [`recipe::RestartPolicy`]'s |
 //! | only what is labelled ours is touched | [`names`]: every list asks for the cluster's label; [`execute`] compares labels before it takes a name for its own |
 //! | one controller for a cluster id on a machine | [`lock`] |
@@ -44,10 +52,13 @@
 //! | [`app`] | the controller as a process: locks, signals, start and end | signals, the run directory |
 //! | [`controller`] | all parts wired; news become requests | tasks |
 //! | [`source`] | manifest directories become records | manifests, last good versions |
-//! | [`desired`] | what the records want of an instance | nothing |
+//! | [`desired`], [`assignment`] | what the records want of an instance, and in which slots | nothing |
 //! | [`engines`] | a link to each engine, kept up | engines: information, lists, events |
 //! | [`session`] | the conversation with each plugin | plugins, containers' logs |
+//! | [`probe`], [`death`] | whether a plugin answers; how a container ended, in words | plugins; engines: inspections |
 //! | [`plugin`] | the port to plugins, and its real side | sockets |
+//! | [`gateway`] | hosts, and which container their calls go to | the sockets of mounts, plugins, systemd |
+//! | [`expectation`] | the plan's outlook, in the gateway's words | nothing |
 //! | [`output`] | plugins' output as lines | nothing |
 //! | [`observe`] | the situation of an instance | engines: lists, inspections |
 //! | [`plan`] | what to do next: all decisions | nothing, not even a clock |
@@ -59,6 +70,7 @@
 //! | [`names`] | labels, container names, slots, cluster ids | nothing |
 //! | [`state`], [`atomic`] | the state directory | files |
 //! | [`directories`] | where state and sockets lie | the environment |
+//! | [`open_files`] | how many files may be open | the process's limit |
 //! | [`lock`] | one controller at a time | a file lock, an abstract socket |
 //! | [`status`], [`runtimes`] | phases, conditions, events | state |
 //! | [`metrics`] | what is counted | nothing |
@@ -71,25 +83,31 @@
 //! these two ports are what a simulation has to stand in for.
 
 pub mod app;
+pub mod assignment;
 pub mod atomic;
 pub mod cli;
 pub mod clock;
 pub mod container;
 pub mod control;
 pub mod controller;
+pub mod death;
 pub mod desired;
 pub mod directories;
 pub mod engines;
 pub mod errors;
 pub mod execute;
+pub mod expectation;
 pub mod failure;
+pub mod gateway;
 pub mod lock;
 pub mod metrics;
 pub mod names;
 pub mod observe;
+pub mod open_files;
 pub mod output;
 pub mod plan;
 pub mod plugin;
+pub mod probe;
 pub mod reason;
 pub mod recipe;
 pub mod reconcile;

@@ -49,11 +49,13 @@ pub enum SlotName {
     Shared,
     /// The container of one mount.
     Mount(Name),
+    /// A warm container that serves nobody, and takes the place of one that ends.
+    Spare(u32),
 }
 
 /// A text that cannot be a [`SlotName`].
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no slot: expected `shared` or `mount-NAME`")]
+#[error("{0:?} is no slot: expected `shared`, `mount-NAME` or `spare-N`")]
 pub struct InvalidSlotName(String);
 
 /// The labels that select what belongs to a cluster.
@@ -146,12 +148,23 @@ impl fmt::Display for ClusterId {
 
 // === impl SlotName ===
 
+impl SlotName {
+    /// Whether it is a spare container's.
+    pub const fn is_spare(&self) -> bool {
+        matches!(self, Self::Spare(_))
+    }
+}
+
 impl FromStr for SlotName {
     type Err = InvalidSlotName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "shared" {
             return Ok(Self::Shared);
+        }
+        if let Some(number) = text.strip_prefix("spare-") {
+            let number = number.parse().ok().filter(|number: &u32| number.to_string() == text[6..]);
+            return number.map(Self::Spare).ok_or_else(|| InvalidSlotName(text.to_owned()));
         }
         text.strip_prefix("mount-")
             .and_then(|mount| mount.parse().ok())
@@ -179,6 +192,7 @@ impl fmt::Display for SlotName {
         match self {
             Self::Shared => f.write_str("shared"),
             Self::Mount(mount) => write!(f, "mount-{mount}"),
+            Self::Spare(number) => write!(f, "spare-{number}"),
         }
     }
 }
@@ -211,11 +225,12 @@ mod tests {
 
     #[test]
     fn slot_names_survive_a_round_trip() {
-        for slot in [SlotName::Shared, SlotName::Mount("orders".parse().unwrap())] {
+        for slot in [SlotName::Shared, SlotName::Mount("orders".parse().unwrap()), SlotName::Spare(2)] {
             assert_eq!(slot.to_string().parse::<SlotName>().unwrap(), slot);
         }
         assert!("session".parse::<SlotName>().is_err());
         assert!("mount-".parse::<SlotName>().is_err());
+        assert!("spare-02".parse::<SlotName>().is_err());
     }
 
     #[test]

@@ -8,15 +8,18 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::{future::try_join_all, try_join};
 use plugward_api::Name;
+use plugward_api::instance::{ActivationMode, UpdateStrategy};
 use plugward_engine::{Container, EngineError};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::assignment::{assign, mounts_of};
 use crate::clock::Clock;
-use crate::desired::Desired;
+use crate::desired::{Declaration, Desired};
 use crate::engines::{Engines, LiveEngine};
+use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName, instance_selector, label};
-use crate::plan::{EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target};
+use crate::plan::{Activation, EngineSight, ImageSight, Place, Sighting, Situation, SlotSight, Target};
 use crate::recipe::{Recipe, SpecHash};
 use crate::session::Sessions;
 use crate::state::State;
@@ -31,6 +34,8 @@ pub struct Observer {
     pub engines: Engines,
     /// The conversations.
     pub sessions: Sessions,
+    /// What hands calls to containers.
+    pub gateway: Gateway,
     /// The time of day.
     pub clock: Clock,
     /// What jitter is drawn from.
@@ -50,11 +55,15 @@ impl Observer {
             .into_iter()
             .map(|(name, stored)| (name, SlotSight { stored, containers: Vec::new() }))
             .collect();
-        let (containers, targets) =
-            try_join!(self.containers(instance, &slots, &live), self.targets(desired, &slots, &live))?;
-        for (slot, sighting) in containers {
+        let (containers, images) =
+            try_join!(self.containers(instance, &slots, &live), self.images(desired, &slots, &live))?;
+        for (label, mut sighting) in containers {
+            // A spare that was promoted keeps its label.
+            let slot = owner(&slots, &sighting.name).unwrap_or(label);
+            sighting.took_over = self.gateway.slot_of(&sighting.place()).filter(|serves| *serves != slot);
             slots.entry(slot).or_default().containers.push(sighting);
         }
+        let targets = self.targets(desired, images, &slots);
         let answering: BTreeSet<&str> = live.iter().map(|live| live.reference.id.as_str()).collect();
         let unseen = slots
             .values()
@@ -121,55 +130,148 @@ impl Observer {
     }
 
     fn sighting(&self, live: &LiveEngine, container: Container) -> Sighting {
-        let session: SessionSight = self.sessions.sight(&live.reference.id, &container.id);
+        let engine = live.reference.clone();
+        let session = self.sessions.sight(&engine.id, &container.id);
+        let place = Place { engine, id: container.id, name: container.name };
+        let service = self.gateway.sight(&place);
         Sighting {
-            engine: live.reference.clone(),
             hash: SpecHash::from_label(
                 container.labels.get(label::SPEC_HASH).map(String::as_str).unwrap_or_default(),
             ),
-            id: container.id,
-            name: container.name,
+            engine: place.engine,
+            id: place.id,
+            name: place.name,
             image_id: container.image_id,
             state: container.state,
             session,
+            service,
+            took_over: None,
         }
     }
 
-    async fn targets(
+    /// When a container of a slot is to run.
+    fn activation(&self, declaration: &Declaration, slot: &SlotName) -> Activation {
+        let instance = declaration.record();
+        let activation = &instance.spec.activation;
+        match activation.mode {
+            ActivationMode::Eager => Activation::Eager,
+            ActivationMode::OnDemand => match self.gateway.demand(&instance.metadata.name, slot) {
+                Some(demand) => Activation::OnDemand {
+                    needed: !demand.is_idle(),
+                    idle_since: demand.idle_since,
+                    idle_timeout: activation.idle_timeout.get(),
+                },
+                None => Activation::OnDemand {
+                    needed: false,
+                    idle_since: self.clock.now(),
+                    idle_timeout: activation.idle_timeout.get(),
+                },
+            },
+        }
+    }
+
+    /// The images that are wanted, by slot: of a record that can be acted on one for all.
+    async fn images(
         &self,
         desired: &Desired,
-        slots: &BTreeMap<SlotName, SlotSight>,
+        stored: &BTreeMap<SlotName, SlotSight>,
         live: &[LiveEngine],
-    ) -> Result<BTreeMap<SlotName, Target>, EngineError> {
+    ) -> Result<Images, EngineError> {
         match desired {
-            Desired::Absent | Desired::Undecided => Ok(BTreeMap::new()),
-            Desired::Wanted(declaration, wanted) => {
+            Desired::Absent | Desired::Undecided => Ok(Images::Of(BTreeMap::new())),
+            Desired::Wanted(_, wanted) => {
                 let engine = self.engines.sight(&wanted.host);
                 let image = image_sight(&engine, &wanted.recipe, live).await?;
-                let target = Target {
-                    edit: declaration.edit,
-                    recipe: wanted.recipe.clone(),
-                    hash: wanted.hash.clone(),
-                    engine,
-                    image,
-                };
-                Ok(BTreeMap::from([(SlotName::Shared, target)]))
+                Ok(Images::Wanted(engine, image))
             }
             Desired::Kept(..) => {
-                let mut targets = BTreeMap::new();
-                for (name, sight) in slots {
+                let mut images = BTreeMap::new();
+                for (name, sight) in stored {
                     let Some(start) = &sight.stored.current else { continue };
                     let engine = self.engines.sight(&start.engine.host);
                     let image = image_sight(&engine, &start.recipe, live).await?;
-                    let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();
-                    let recipe = start.recipe.clone();
-                    let hash = start.hash.clone();
-                    targets.insert(name.clone(), Target { edit, recipe, hash, engine, image });
+                    images.insert(name.clone(), (engine, image));
                 }
-                Ok(targets)
+                Ok(Images::Of(images))
             }
         }
     }
+
+    fn targets(
+        &self,
+        desired: &Desired,
+        images: Images,
+        slots: &BTreeMap<SlotName, SlotSight>,
+    ) -> BTreeMap<SlotName, Target> {
+        match (desired, images) {
+            (Desired::Wanted(declaration, wanted), Images::Wanted(engine, image)) => {
+                let spec = &declaration.record().spec;
+                let multiplexes = match &image {
+                    ImageSight::Found { id } => self.state.multiplexes(id),
+                    ImageSight::Unknown | ImageSight::Missing | ImageSight::Mismatch { .. } => None,
+                };
+                let known: Vec<&SlotName> = slots.keys().collect();
+                let assigned = assign(&wanted.mounts, spec.multiplexing, multiplexes, &known);
+                let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));
+                let targets = assigned.into_iter().chain(spares).map(|(slot, mounts)| {
+                    let target = Target {
+                        edit: declaration.edit,
+                        recipe: wanted.recipe.clone(),
+                        hash: wanted.hash.clone(),
+                        engine: engine.clone(),
+                        image: image.clone(),
+                        mounts,
+                        // A spare serves nobody who could be cut off.
+                        strategy: if slot.is_spare() {
+                            UpdateStrategy::Recreate
+                        } else {
+                            spec.update.strategy
+                        },
+                        activation: self.activation(declaration, &slot),
+                    };
+                    (slot, target)
+                });
+                targets.collect()
+            }
+            (Desired::Kept(declaration, _), Images::Of(images)) => {
+                let spec = &declaration.record().spec;
+                let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
+                let targets = images.into_iter().filter_map(|(name, (engine, image))| {
+                    let start = slots.get(&name)?.stored.current.as_ref()?;
+                    let target = Target {
+                        edit: start.end.as_ref().map(|end| end.edit).unwrap_or_default(),
+                        recipe: start.recipe.clone(),
+                        hash: start.hash.clone(),
+                        engine,
+                        image,
+                        mounts: mounts_of(&name, &mounts),
+                        strategy: spec.update.strategy,
+                        activation: Activation::Eager,
+                    };
+                    Some((name, target))
+                });
+                targets.collect()
+            }
+            _ => BTreeMap::new(),
+        }
+    }
+}
+
+/// The slot that remembers a container as one of its starts'.
+fn owner(slots: &BTreeMap<SlotName, SlotSight>, container: &str) -> Option<SlotName> {
+    let remembers = |sight: &SlotSight| {
+        let mut starts = sight.stored.current.iter().chain(&sight.stored.outgoing);
+        starts.any(|start| start.container == container)
+    };
+    slots.iter().find(|(_, sight)| remembers(sight)).map(|(name, _)| name.clone())
+}
+
+/// Engines and images as they are seen.
+enum Images {
+    /// What is wanted of all slots.
+    Wanted(EngineSight, ImageSight),
+    /// What each slot has.
+    Of(BTreeMap<SlotName, (EngineSight, ImageSight)>),
 }
 
 /// The wanted image as the wanted engine has it.

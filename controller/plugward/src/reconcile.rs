@@ -10,10 +10,14 @@ use plugward_api::status::EventType;
 use plugward_api::{Kind, Name};
 use plugward_runtime::{Action, Queue, Request};
 
+use crate::assignment::assign;
 use crate::clock::Clock;
 use crate::desired::{Desired, Records};
 use crate::execute::Executor;
+use crate::expectation;
 use crate::failure::ReconcileError;
+use crate::gateway::{Gateway, Prospect, Terms};
+use crate::names::SlotName;
 use crate::observe::Observer;
 use crate::plan::{self, Plan, Situation, UpdateState};
 use crate::reason::Reason;
@@ -21,7 +25,7 @@ use crate::recipe::HashKey;
 use crate::roll::Rolls;
 use crate::source::Reports;
 use crate::status::Book;
-use crate::status::verdict::{slot_statuses, verdict};
+use crate::status::verdict::{Unserved, slot_statuses, verdict};
 
 /// How soon to look again at containers of a record that nobody declares, while manifests are still unread.
 const UNDECIDED_POLL: Duration = Duration::from_secs(2);
@@ -40,6 +44,8 @@ pub struct Reconciler {
     pub observer: Observer,
     /// Acts.
     pub executor: Executor,
+    /// What hosts speak to.
+    pub gateway: Gateway,
     /// Status.
     pub book: Book,
     /// Whose turn it is.
@@ -77,15 +83,17 @@ impl Reconciler {
         if matches!(desired, Desired::Undecided) {
             return Ok(Action::after(UNDECIDED_POLL));
         }
+        self.receive(instance, &desired);
         let mut situation = self.observer.observe(instance, &desired).await?;
         let plan = self.plan(&desired, &mut situation);
+        let unserved = self.admit(instance, &desired, &situation, &plan);
         let (acts, chores) = plan.acts_and_chores();
         let failed_until = self.executor.execute(instance, &situation, acts).await?;
-        self.conclude(instance, &desired, &situation, &plan);
+        self.conclude(instance, &desired, &situation, &plan, &unserved);
         // Nobody waits for these.
         if failed_until.is_none() && !chores.is_empty() {
             self.executor.execute(instance, &situation, chores).await?;
-            self.conclude(instance, &desired, &situation, &plan);
+            self.conclude(instance, &desired, &situation, &plan, &unserved);
         }
         let again = plan.look_again.into_iter().chain(failed_until).min();
         Ok(again.map_or_else(Action::done, |when| Action::after(self.clock.until(when))))
@@ -105,7 +113,55 @@ impl Reconciler {
         }
     }
 
-    fn conclude(&self, instance: &Name, desired: &Desired, situation: &Situation, plan: &Plan) {
+    /// Lets hosts come, or go, before anything is looked at: that may fail.
+    fn receive(&self, instance: &Name, desired: &Desired) {
+        match desired.declaration() {
+            None => self.gateway.refuse(instance, "deleted"),
+            Some(declaration) if !self.gateway.serves(instance) => {
+                let spec = &declaration.record().spec;
+                let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
+                let stored = self.observer.state.slots(instance);
+                let stored: Vec<&SlotName> = stored.keys().collect();
+                let assigned = assign(&mounts, spec.multiplexing, None, &stored);
+                let routes = assigned
+                    .into_iter()
+                    .flat_map(|(slot, mounts)| mounts.into_iter().map(move |mount| (mount, slot.clone())));
+                // What cannot be had is tried again, and told, when it is known how things stand.
+                let _ = self.gateway.serve(instance, &Terms::of(spec, routes.collect()));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Tells hosts where their calls go, and what they may expect. Answers with the mounts that have no socket.
+    fn admit(&self, instance: &Name, desired: &Desired, situation: &Situation, plan: &Plan) -> Unserved {
+        let Some(declaration) = desired.declaration() else { return Unserved::new() };
+        let spec = &declaration.record().spec;
+        let mut routes = expectation::routes(situation, plan, &self.gateway.routes(instance));
+        let declared = spec.mounts.iter().map(|mount| mount.name.clone());
+        for mount in declared.filter(|_| routes.is_empty()).collect::<Vec<_>>() {
+            // The record cannot be acted on, and never was.
+            routes.insert(mount, SlotName::Shared);
+        }
+        let unserved = self.gateway.serve(instance, &Terms::of(spec, routes));
+        for (slot, outlook) in &plan.outlooks {
+            self.gateway.prospect(instance, slot, expectation::prospect(outlook));
+        }
+        if plan.outlooks.is_empty() {
+            let reason = expectation::never_accepted(desired);
+            self.gateway.prospect(instance, &SlotName::Shared, Prospect::Blocked { reason });
+        }
+        unserved
+    }
+
+    fn conclude(
+        &self,
+        instance: &Name,
+        desired: &Desired,
+        situation: &Situation,
+        plan: &Plan,
+        unserved: &Unserved,
+    ) {
         let Some(declaration) = desired.declaration() else {
             self.conclude_absent(instance, desired, situation, plan);
             return;
@@ -115,18 +171,21 @@ impl Reconciler {
         let stored = self.observer.state.slots(instance);
         let slots = slot_statuses(&stored, situation, plan, &mounts);
         let generation = declaration.instance.generation;
-        self.book.conclude(instance, generation, verdict(desired, situation, plan), slots);
+        self.book.conclude(instance, generation, verdict(desired, situation, plan, unserved), slots);
         self.hand_on_the_turn(instance, &declaration.record().spec.runtime, plan);
     }
 
     fn conclude_absent(&self, instance: &Name, desired: &Desired, situation: &Situation, plan: &Plan) {
         self.wake(self.rolls.forget(instance));
         if self.observer.state.slots(instance).is_empty() {
+            self.gateway.forget(instance);
+            self.observer.state.forget_priming(instance);
             self.book.forget(Kind::PluginInstance, instance);
         } else if let Some(status) = self.book.instance(instance) {
             let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan, &[]);
             let generation = status.observed_generation;
-            self.book.conclude(instance, generation, verdict(desired, situation, plan), slots);
+            let verdict = verdict(desired, situation, plan, &Unserved::new());
+            self.book.conclude(instance, generation, verdict, slots);
         }
     }
 

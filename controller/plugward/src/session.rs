@@ -7,25 +7,34 @@
 //!
 //! A connection that ends is not yet a container that ends: the task connects again. Only what stays broken
 //! for `RECONNECT_LIMIT` is a failure, and the engine usually knows long before that the container is gone.
+//! While it stands, the [gateway](crate::gateway) lets hosts to the plugin, and the [probe](crate::probe) asks whether it
+//! still answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use go_plugin::{Expected, Fed, Handshake, LineReader};
 use jiff::Timestamp;
-use plugward_api::{Name, RestartReason};
+use plugward_api::instance::Probe;
+use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey, RestartReason};
 use plugward_engine::{ContainerId, Engine, LogQuery};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
 use crate::clock::Clock;
+use crate::death::cause_of_death;
+use crate::desired::Records;
+use crate::gateway::{Backend, Gateway};
+use crate::names::SlotName;
 use crate::output::OutputLines;
 use crate::plan::{Place, SessionSight};
 use crate::plugin::{Conversation, PluginAddress, PluginError, Plugins};
+use crate::probe::{Unresponsive, probe};
 use crate::slot::Start;
+use crate::state::State;
 
 /// How long a plugin whose connection ended may take to accept another.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -46,6 +55,9 @@ struct Shared {
     plugins: Arc<dyn Plugins>,
     clock: Clock,
     wake: Wake,
+    gateway: Gateway,
+    state: State,
+    records: Records,
     table: Mutex<HashMap<Key, Entry>>,
 }
 
@@ -62,12 +74,22 @@ struct Entry {
 pub struct Opening {
     /// Whose plugin it is.
     pub instance: Name,
+    /// Its slot.
+    pub slot: SlotName,
     /// The container.
     pub place: Place,
     /// Its engine.
     pub engine: Arc<dyn Engine>,
+    /// The ID of its image.
+    pub image: String,
     /// What is stored of its start.
     pub start: Start,
+}
+
+/// A plugin that said that it serves.
+struct Connected {
+    conversation: Arc<dyn Conversation>,
+    multiplexes: bool,
 }
 
 /// Why a conversation cannot go on.
@@ -81,8 +103,16 @@ struct Failure {
 
 impl Sessions {
     /// None yet. `wake` is called at every change.
-    pub fn new(plugins: Arc<dyn Plugins>, clock: Clock, wake: Wake) -> Self {
-        Self { shared: Arc::new(Shared { plugins, clock, wake, table: Mutex::default() }) }
+    pub fn new(
+        plugins: Arc<dyn Plugins>,
+        gateway: Gateway,
+        state: State,
+        records: Records,
+        clock: Clock,
+        wake: Wake,
+    ) -> Self {
+        let table = Mutex::default();
+        Self { shared: Arc::new(Shared { plugins, clock, wake, gateway, state, records, table }) }
     }
 
     /// Begins a conversation, unless there is one with that container.
@@ -119,6 +149,7 @@ impl Sessions {
         if let Some(entry) = self.shared.lock().remove(&key) {
             entry.task.abort();
         }
+        self.shared.gateway.down(place);
     }
 
     /// Ends all conversations. The plugins run on.
@@ -149,6 +180,7 @@ impl Talk {
         let Err(failure) = self.talk().await;
         tracing::debug!(reason = failure.reason.as_str(), message = failure.message, "conversation failed");
         let Failure { reason, message, since } = failure;
+        self.shared.gateway.down(&self.opening.place);
         self.show(SessionSight::Failed { reason, message, since }, None);
     }
 
@@ -159,17 +191,23 @@ impl Talk {
         let (line, handshake) = Box::pin(self.handshake(deadline)).await?;
         let address =
             PluginAddress { directory: start.directory.clone(), handshake, identity: start.identity.clone() };
-        let mut conversation = Box::pin(self.connect(&address, deadline, self.start_reason())).await?;
+        let mut connected = Box::pin(self.connect(&address, deadline, self.start_reason())).await?;
         let since = start.ready_at.unwrap_or_else(|| self.shared.clock.now());
         loop {
+            let Connected { conversation, multiplexes } = connected;
+            // One that cannot tell mounts apart serves one at the most: each gets a container of its own now.
+            if multiplexes || self.opening.slot != SlotName::Shared || self.mounts() < 2 {
+                self.shared.gateway.up(self.backend(conversation.clone(), multiplexes));
+            }
             let ready = SessionSight::Ready { handshake: line.clone(), since };
             self.show(ready, Some(conversation.clone()));
-            self.attend(conversation.as_ref()).await;
+            self.attend(conversation.as_ref()).await?;
+            self.shared.gateway.down(&self.opening.place);
             self.show(SessionSight::Connecting, None);
             let lost_at = self.shared.clock.now();
             let limit = Instant::now() + RECONNECT_LIMIT;
             let again = Box::pin(self.connect(&address, limit, RestartReason::Unhealthy));
-            conversation = again.await.map_err(|failure| Failure {
+            connected = again.await.map_err(|failure| Failure {
                 // It is of no use since its connection ended, not since we gave it up.
                 since: lost_at,
                 ..failure
@@ -221,16 +259,17 @@ impl Talk {
         address: &PluginAddress,
         deadline: Instant,
         reason: RestartReason,
-    ) -> Result<Arc<dyn Conversation>, Failure> {
+    ) -> Result<Connected, Failure> {
         let mut last = PluginError::transient("no answer");
         loop {
             let attempt = async {
                 let conversation = self.shared.plugins.connect(address).await?;
                 conversation.health().await?;
-                Ok::<_, PluginError>(conversation)
+                let multiplexes = self.multiplexes(conversation.as_ref()).await?;
+                Ok::<_, PluginError>(Connected { conversation, multiplexes })
             };
             match timeout_at(deadline, attempt).await {
-                Ok(Ok(conversation)) => return Ok(conversation),
+                Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) if error.permanent => return Err(self.failure(reason, error.message)),
                 Ok(Err(error)) => last = error,
                 Err(_) => {}
@@ -242,8 +281,53 @@ impl Talk {
         }
     }
 
-    /// Writes the plugin's output to the log until the connection ends.
-    async fn attend(&self, conversation: &dyn Conversation) {
+    /// Whether the plugin multiplexes: it is asked once for each image.
+    async fn multiplexes(&self, conversation: &dyn Conversation) -> Result<bool, PluginError> {
+        let image = &self.opening.image;
+        if let Some(known) = self.shared.state.multiplexes(image) {
+            return Ok(known);
+        }
+        let multiplexes = conversation.multiplexes().await?;
+        self.shared.state.learn_multiplexes(image, multiplexes);
+        Ok(multiplexes)
+    }
+
+    /// The container as the gateway is told of it.
+    fn backend(&self, conversation: Arc<dyn Conversation>, multiplexes: bool) -> Backend {
+        let Opening { instance, slot, place, engine, start, .. } = &self.opening;
+        let (engine, dying) = (engine.clone(), place.clone());
+        Backend {
+            instance: instance.clone(),
+            slot: slot.clone(),
+            start: start.number,
+            place: place.clone(),
+            conversation,
+            multiplexes,
+            died: Arc::new(move || cause_of_death(engine.clone(), dying.clone()).boxed()),
+        }
+    }
+
+    /// How the plugin is probed now.
+    fn probing(&self) -> Probe {
+        self.declared(|spec| spec.probe.clone()).unwrap_or_default()
+    }
+
+    /// How many mounts the instance has now.
+    fn mounts(&self) -> usize {
+        self.declared(|spec| spec.mounts.len()).unwrap_or_default()
+    }
+
+    /// What the record says now.
+    fn declared<T>(&self, read: impl FnOnce(&PluginInstanceSpec) -> T) -> Option<T> {
+        let key = RecordKey { kind: Kind::PluginInstance, name: self.opening.instance.clone() };
+        match self.shared.records.get(&key)?.record.as_ref() {
+            Record::Instance(instance) => Some(read(&instance.spec)),
+            Record::Runtime(_) => None,
+        }
+    }
+
+    /// Writes the plugin's output to the log, and probes it, until the connection ends or the plugin answers no more.
+    async fn attend(&self, conversation: &dyn Conversation) -> Result<(), Failure> {
         let output = async {
             let mut pieces = conversation.stdio();
             let mut lines = OutputLines::default();
@@ -254,9 +338,14 @@ impl Talk {
             }
             std::future::pending::<()>().await;
         };
+        let container = self.opening.place.id.as_str();
+        let probe = probe(conversation, || self.probing(), container, self.shared.clock);
         tokio::select! {
-            () = conversation.closed() => {}
-            () = output => {}
+            () = conversation.closed() => Ok(()),
+            () = output => Ok(()),
+            Unresponsive { since, message } = probe => {
+                Err(Failure { reason: RestartReason::Unhealthy, message, since })
+            }
         }
     }
 

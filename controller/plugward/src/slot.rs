@@ -36,6 +36,9 @@ pub struct Slot {
     /// Restarts since the slot exists, by reason.
     #[serde(default)]
     pub restarts: BTreeMap<RestartReason, u64>,
+    /// The application protocol version that the plugin chose last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<u32>,
     /// How the last container that ended, ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
@@ -45,6 +48,8 @@ pub struct Slot {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Start {
+    /// Its number: the first of a slot is 1.
+    pub number: u64,
     /// The container's name.
     pub container: String,
     /// The engine it is on.
@@ -71,6 +76,9 @@ pub struct Start {
     /// When it was first able to serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
+    /// Whether it came back in the place of an update that failed: it is left alone until it serves.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fallback: bool,
     /// How it ended, and when the next start may come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,

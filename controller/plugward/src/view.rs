@@ -9,6 +9,7 @@ use plugward_runtime::Queue;
 
 use crate::desired::Records;
 use crate::engines::Engines;
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::source::Reports;
@@ -30,6 +31,8 @@ pub struct View {
     pub state: State,
     /// What waits to be done.
     pub queue: Queue<Name, Reason>,
+    /// What hosts speak to.
+    pub gateway: Gateway,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether everything was looked at once.

@@ -1,4 +1,4 @@
-//! The promises of the program (design, section 3), as far as they can be broken by chance.
+//! The promises of the program (design, section 3), as far as they can be broken by chance. Those about calls are in [`calls`].
 //!
 //! | promise | when it is checked |
 //! | --- | --- |
@@ -6,36 +6,12 @@
 //! | 2 a manifest that cannot be used, or that cannot be read, removes nothing | in peace, by the variant that runs; at every moment, by deletions |
 //! | 4 restarts back off | by the starts of the hostile instance |
 //! | 5 only ours is touched | at every moment |
-//! | 6 one container a slot | at every moment |
+//! | 6 one container a slot, but for the one that an update replaces | at every moment |
 //! | 7 a new controller adopts what is ready | after each change of controllers |
 //! | 9 a hostile plugin costs itself alone | in peace |
-//! | 10 nothing secret is shown | in peace |
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::time::Duration;
-
-use plugward::names::label;
-use plugward_api::{InstanceCondition, InstanceStatus, Kind, Name, Phase, RecordKey};
-use plugward_engine::ContainerState;
-
-use super::manifests::{LONGEST_BACKOFF, SECRET};
-use super::world::World;
-
-/// What the good manifests declare.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// The variant of each instance.
-    pub variants: BTreeMap<&'static str, u32>,
-    /// The limit of processes that the runtime sets.
-    pub pids: u32,
-}
-
-/// A promise that was broken, in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken(pub String);
+//! | 10 nothing secret is shown, and what hosts told is nowhere on disk | in peace |
+//! | each mount has its socket, and there is no other | in peace |
+//! | a mount that comes or goes restarts none that stays | after each such change |
 
 macro_rules! promise {
     ($holds:expr, $($words:tt)*) => {
@@ -45,18 +21,54 @@ macro_rules! promise {
     };
 }
 
+pub mod calls;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use plugward::names::label;
+use plugward_api::instance::{ActivationMode, Multiplexing, UpdateStrategy};
+use plugward_api::{InstanceCondition, InstanceStatus, Kind, Name, Phase, RecordKey};
+use plugward_engine::ContainerState;
+use plugward_engine::simulated::SimulatedContainer;
+
+use super::hosts::TOLD;
+use super::manifests::{Declared, LONGEST_BACKOFF, MOUNTS, SECRET};
+use super::world::World;
+
+/// What the good manifests declare.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Each instance.
+    pub instances: BTreeMap<&'static str, Declared>,
+    /// The limit of processes that the runtime sets.
+    pub pids: u32,
+}
+
+/// A promise that was broken, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken(pub String);
+
 /// What holds at every moment.
 ///
 /// # Errors
 /// With the promise that does not hold.
 pub fn always(world: &World, instances: &[&str]) -> Result<(), Broken> {
     for instance in instances {
-        let running = world.running(instance);
+        let mut slots: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for container in world.running(instance) {
+            slots.entry(slot(&container).to_owned()).or_default().push(container.name);
+        }
+        // One may start while another serves.
+        let most = if world.circumstances.strategy == UpdateStrategy::Surge { 2 } else { 1 };
+        let crowded = slots.iter().find(|(_, running)| running.len() > most);
         promise!(
-            running.len() <= 1,
-            "promise 6: {} containers of {instance} run: {:?}",
-            running.len(),
-            running.iter().map(|container| &container.name).collect::<Vec<_>>()
+            crowded.is_none(),
+            "promise 6: too many containers of a slot of {instance} run: {crowded:?}"
         );
     }
     for stranger in &world.strangers {
@@ -76,28 +88,39 @@ pub fn always(world: &World, instances: &[&str]) -> Result<(), Broken> {
 /// # Errors
 /// With the promise that does not hold (yet).
 pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
-    let declared = &wanted.variants;
+    let declared = &wanted.instances;
+    let on_demand = world.circumstances.activation == ActivationMode::OnDemand;
     let Some(view) = world.view() else { return Err(Broken("no controller runs".into())) };
-    for (instance, variant) in declared {
+    for (instance, Declared { variant, mounts, .. }) in declared {
         let name: Name = instance.parse().map_err(|_| Broken("a name".into()))?;
         let status = view.book.instance(&name).unwrap_or_default();
         promise!(
-            status.phase == Phase::Ready,
+            status.phase == Phase::Ready || on_demand && status.phase == Phase::Idle,
             "promise 1: {instance} is {} in peace: {:?}",
             status.phase,
             status.conditions
         );
         let running = world.running(instance);
-        promise!(running.len() == 1, "promise 1: {} containers of {instance} run", running.len());
-        let ran =
-            running[0].spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value.clone());
+        let slots = if running.iter().any(|container| slot(container) == "shared") { 1 } else { *mounts };
         promise!(
-            ran == Some(variant.to_string()),
-            "promise 2: {instance} runs variant {ran:?}, and {variant} is declared"
+            running.len() == slots || on_demand && running.len() < slots,
+            "promise 1: {} containers of {instance} run for {mounts} mounts",
+            running.len()
         );
+        for container in &running {
+            let ran = container.spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value);
+            promise!(
+                ran == Some(&variant.to_string()),
+                "promise 2: {} is variant {ran:?}, and {variant} is declared",
+                container.name
+            );
+        }
+        let shown: BTreeSet<&str> =
+            status.slots.iter().filter_map(|slot| slot.container_id.as_deref()).collect();
+        let running: BTreeSet<&str> = running.iter().map(|container| container.id.as_str()).collect();
         promise!(
-            status.slots.iter().all(|slot| slot.container_id.as_deref() == Some(running[0].id.as_str())),
-            "promise 1: the status of {instance} shows another container"
+            shown == running,
+            "promise 1: the status of {instance} shows other containers than run: {shown:?}, {running:?}"
         );
     }
     let names: BTreeSet<&str> = declared.keys().copied().chain(["hostile"]).collect();
@@ -110,12 +133,10 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
         remembered.iter().all(|instance| names.contains(instance.as_str())),
         "promise 1: what is remembered is not what is declared: {remembered:?}"
     );
-    let directories = fs::read_dir(world.sockets()).map_err(|error| Broken(error.to_string()))?.count();
-    promise!(
-        directories <= names.len(),
-        "promise 1: {directories} directories are left for {} instances",
-        names.len()
-    );
+    let starts = view.state.instances().into_iter().flat_map(|instance| view.state.slots(&instance));
+    let starts = starts.map(|(_, slot)| slot.current.iter().chain(&slot.outgoing).count()).sum::<usize>();
+    let directories = entries(&world.sockets())?.len();
+    promise!(directories <= starts, "promise 1: {directories} directories are left for {starts} containers");
     promise!(
         view.records
             .get(&RecordKey {
@@ -125,22 +146,46 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
             .is_some(),
         "promise 9: the hostile instance is not declared any more"
     );
+    sockets_are_those_of_mounts(world, wanted)?;
     nothing_secret_is_shown(world)
 }
 
-/// Promise 7: containers that were ready when the controller ended, and that nobody touched since, run on.
+/// Each mount has a socket, and somebody listens there; what is gone has none.
+fn sockets_are_those_of_mounts(world: &World, wanted: &Wanted) -> Result<(), Broken> {
+    let declared = wanted.instances.iter().map(|(instance, declared)| (*instance, declared.mounts()));
+    let mut expected = BTreeSet::new();
+    for (instance, mounts) in declared.chain([("hostile", &MOUNTS[..1])]) {
+        for mount in mounts {
+            let socket = world.mounts().join(instance).join(format!("{mount}.sock"));
+            let answers = UnixStream::connect(&socket);
+            promise!(answers.is_ok(), "mount {mount} of {instance} has no socket that answers: {answers:?}");
+            expected.insert(socket);
+        }
+    }
+    let mut found = BTreeSet::new();
+    for instance in entries(&world.mounts())? {
+        found.extend(entries(&instance)?);
+    }
+    promise!(found == expected, "the sockets are not those of the mounts: {found:?}, {expected:?}");
+    Ok(())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Broken> {
+    let entries = fs::read_dir(directory).map_err(|error| Broken(error.to_string()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+/// Promise 7, and that of mounts: containers that were ready before something that is none of their business, and that nobody
+/// touched since, run on.
 ///
 /// # Errors
 /// With those that do not.
-pub fn adopted(world: &World, before: &BTreeMap<String, String>) -> Result<(), Broken> {
-    for (instance, id) in before {
+pub fn outlived(world: &World, before: &[Ready], what: &str) -> Result<(), Broken> {
+    for Ready { instance, slot, id } in before {
         let container = world.engine.container(id);
         let runs =
             container.is_some_and(|container| matches!(container.state, ContainerState::Running { .. }));
-        promise!(
-            runs,
-            "promise 7: the ready container of {instance} did not outlive the controller's restart"
-        );
+        promise!(runs, "promise 7: the ready container of {instance}'s slot {slot} did not outlive {what}");
     }
     Ok(())
 }
@@ -158,28 +203,65 @@ pub fn backs_off(starts: u64, within: Duration) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The ready containers, by instance, as status and engine agree on them; without those that will end, and
-/// those that an edit is about to replace.
-pub fn ready(world: &World, wanted: &Wanted) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+/// A container that serves, and has no reason to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Whose it is.
+    pub instance: &'static str,
+    /// Its slot.
+    pub slot: String,
+    /// Its ID.
+    pub id: String,
+}
+
+/// The ready containers, as status and engine agree on them; without those that will end, those that an edit is about to replace, and
+/// those that run only while they are needed.
+pub fn ready(world: &World, wanted: &Wanted) -> Vec<Ready> {
+    let mut found = Vec::new();
     let Some(view) = world.view() else { return found };
-    for (instance, variant) in &wanted.variants {
+    if world.circumstances.activation == ActivationMode::OnDemand {
+        return found;
+    }
+    for (instance, declared) in &wanted.instances {
         let Ok(name) = instance.parse::<Name>() else { continue };
-        let stored = view.state.slots(&name);
-        let start = stored.values().find_map(|slot| slot.current.as_ref());
-        let ready = start.filter(|start| start.ready_at.is_some() && start.end.is_none());
+        if !view.book.instance(&name).is_some_and(|status| is_settled(&status)) {
+            continue;
+        }
         let running = world.running(instance);
-        if let (Some(start), [container]) = (ready, running.as_slice())
-            && start.container == container.name
-            && start.recipe.container.pids == Some(wanted.pids.into())
-            && start.recipe.container.env.get("VARIANT") == Some(&variant.to_string())
-            && !world.plugins.is_mortal(&container.name)
-            && view.book.instance(&name).is_some_and(|status| is_settled(&status))
-        {
-            found.insert((*instance).to_owned(), container.id.as_str().to_owned());
+        for (slot_name, slot_stored) in view.state.slots(&name) {
+            let ready = slot_stored.current.as_ref();
+            let ready = ready.filter(|start| start.ready_at.is_some() && start.end.is_none());
+            let slot_name = slot_name.to_string();
+            if !stays(world, declared, &slot_name) {
+                continue;
+            }
+            let mut running = running.iter().filter(|container| slot(container) == slot_name);
+            if let (Some(start), Some(container), None) = (ready, running.next(), running.next())
+                && start.container == container.name
+                && start.recipe.container.pids == Some(wanted.pids.into())
+                && start.recipe.container.env.get("VARIANT") == Some(&declared.variant.to_string())
+                && !world.plugins.is_mortal(&container.name)
+            {
+                let id = container.id.as_str().to_owned();
+                found.push(Ready { instance, slot: slot_name, id });
+            }
         }
     }
     found
+}
+
+/// Whether a slot of an instance that is declared like this has no reason to go.
+pub fn stays(world: &World, declared: &Declared, slot: &str) -> bool {
+    let shares = world.circumstances.multiplexes && declared.multiplexing == Multiplexing::Auto;
+    match slot.strip_prefix("mount-") {
+        // The only mount may be served by a container that could have served more.
+        Some(mount) => !shares && declared.mounts > 1 && declared.mounts().contains(&mount),
+        None => shares,
+    }
+}
+
+fn slot(container: &SimulatedContainer) -> &str {
+    container.spec.labels.get(label::SLOT).map_or("", String::as_str)
 }
 
 /// Whether an instance is ready, and no update of it is under way or waiting.
@@ -199,7 +281,7 @@ fn nothing_secret_is_shown(world: &World) -> Result<(), Broken> {
     private(&world.state())
 }
 
-/// Everything below a directory is for its owner alone.
+/// Everything below a directory is for its owner alone, and nothing there is what hosts told.
 fn private(path: &Path) -> Result<(), Broken> {
     let metadata = fs::symlink_metadata(path).map_err(|error| Broken(error.to_string()))?;
     promise!(
@@ -208,9 +290,10 @@ fn private(path: &Path) -> Result<(), Broken> {
         path.display()
     );
     if metadata.is_dir() {
-        for entry in fs::read_dir(path).map_err(|error| Broken(error.to_string()))?.flatten() {
-            private(&entry.path())?;
-        }
+        return entries(path)?.iter().try_for_each(|entry| private(entry));
     }
+    let content = fs::read(path).map_err(|error| Broken(error.to_string()))?;
+    let told = content.windows(TOLD.len()).any(|window| window == TOLD.as_bytes());
+    promise!(!told, "promise 10: {} has what a host told its plugin", path.display());
     Ok(())
 }

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use plugward_api::instance::Multiplexing;
+
+use super::circumstances::{Circumstances, Priming};
+use super::plugin::INITIALIZE;
+
 /// The image of plugins that behave, most of the time.
 pub const IMAGE: &str = "example/plugin:1";
 
@@ -14,10 +19,43 @@ pub const SECRET: &str = "s3cret-value-of-the-simulation";
 /// `restart.maxBackoff` of every instance.
 pub const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 
-/// The manifest of an instance. `variant` is an environment variable: another one is an edit that replaces
-/// the container.
-pub fn instance(name: &str, variant: u32, image: &str) -> String {
+/// The names of mounts. Who has one mount has the first, and so on.
+pub const MOUNTS: [&str; 3] = ["m", "n", "o"];
+
+/// What changes about an instance while it is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Declared {
+    /// An environment variable: another one is an edit that replaces the containers.
+    pub variant: u32,
+    /// How many mounts it has.
+    pub mounts: usize,
+    /// Whether they share a container, if they can.
+    pub multiplexing: Multiplexing,
+}
+
+// === impl Declared ===
+
+impl Default for Declared {
+    fn default() -> Self {
+        Self { variant: 0, mounts: 1, multiplexing: Multiplexing::Auto }
+    }
+}
+
+impl Declared {
+    /// The names of its mounts.
+    pub fn mounts(&self) -> &'static [&'static str] {
+        &MOUNTS[..self.mounts]
+    }
+}
+
+/// The manifest of an instance.
+pub fn instance(name: &str, declared: &Declared, image: &str, circumstances: &Circumstances) -> String {
     let (repository, tag) = image.split_once(':').unwrap_or((image, "latest"));
+    let Declared { variant, multiplexing, .. } = declared;
+    let Circumstances { strategy, activation, hold, priming, .. } = circumstances;
+    let mounts: Vec<String> = declared.mounts().iter().map(|mount| format!("{{ name: {mount} }}")).collect();
+    let priming =
+        if *priming == Priming::None { String::new() } else { format!("{{ method: {INITIALIZE} }}") };
     format!(
         "apiVersion: plugward.dev/v1alpha1
 kind: PluginInstance
@@ -30,8 +68,15 @@ spec:
   handshake: {{ cookieKey: SIMULATED, cookieValue: plugin, protocolVersions: [1] }}
   restart: {{ initialBackoff: 200ms, maxBackoff: 20s, resetAfter: 10m }}
   startTimeout: 10s
-  mounts: [{{ name: m }}]
-"
+  activation: {{ mode: {activation:?}, idleTimeout: 4s }}
+  multiplexing: {multiplexing:?}
+  hold: {{ timeout: {hold}ms }}
+  priming: [{priming}]
+  update: {{ strategy: {strategy:?}, drainTimeout: 5s }}
+  mounts: [{mounts}]
+",
+        hold = hold.as_millis(),
+        mounts = mounts.join(", "),
     )
 }
 

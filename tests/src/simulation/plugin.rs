@@ -25,7 +25,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use self::application::{Application, MULTIPLEXING_SUPPORT};
-pub use self::application::{CALL, CALL_ID, INITIALIZE, Kind, Ledger, Outcome, Served};
+pub use self::application::{CALL, CALL_ID, INITIALIZE, Kind, Ledger, Outcome, Served, WORK};
 use self::process::{Door, Process};
 
 /// How long a question of the controller's own may take, as on real plugins.
@@ -203,7 +203,8 @@ impl SimulatedPlugins {
         let kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = container.label(label::INSTANCE).and_then(|instance| kinds.get(instance));
         let kind = kind.copied().unwrap_or_default();
-        let (process, door) = Process::new(Application::new(kind, container, self.ledger().clone()));
+        let ledger = self.ledger().clone();
+        let (process, door) = Process::new(Application::new(kind, container, ledger.clone()), ledger);
         let (alive, receiver) = watch::channel(true);
         let accepts = container.env("PLUGIN_CLIENT_CERT").unwrap_or_default().to_owned();
         self.shared
@@ -277,7 +278,11 @@ impl Conversation for Line {
 
     async fn health_of(&self, service: &str) -> Result<ServiceHealth, PluginError> {
         self.health().await?;
-        Ok(if matches!(service, "" | "plugin") { ServiceHealth::Serving } else { ServiceHealth::UnknownService })
+        Ok(if matches!(service, "" | "plugin") {
+            ServiceHealth::Serving
+        } else {
+            ServiceHealth::UnknownService
+        })
     }
 
     async fn multiplexes(&self) -> Result<bool, PluginError> {

@@ -7,6 +7,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use super::manifests::MOUNTS;
+
 /// The instances that schedules are about. `hostile` never behaves.
 pub const INSTANCES: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -15,6 +17,10 @@ pub const INSTANCES: [&str; 3] = ["alpha", "beta", "gamma"];
 pub enum Deed {
     /// A manifest is written, with this variant of the instance.
     Declare(&'static str, u32),
+    /// A manifest is written, with so many mounts.
+    Mounts(&'static str, usize),
+    /// A manifest is written, with the mounts in one container, or in one each, whichever was not.
+    Multiplexing(&'static str),
     /// A manifest is overwritten with half of one.
     Break(&'static str),
     /// A manifest is removed.
@@ -47,7 +53,12 @@ pub enum Deed {
 
 /// Deeds, each with the time before it.
 #[derive(Debug, Clone)]
-pub struct Schedule(pub Vec<(Duration, Deed)>);
+pub struct Schedule {
+    /// Whatever may happen.
+    pub deeds: Vec<(Duration, Deed)>,
+    /// What no host may notice, in a world that is otherwise at peace.
+    pub drill: Vec<(Duration, Deed)>,
+}
 
 impl Schedule {
     /// The schedule of a seed.
@@ -56,23 +67,28 @@ impl Schedule {
         let mut deeds = vec![(Duration::ZERO, Deed::EditRuntime(100))];
         for instance in INSTANCES {
             deeds.push((Duration::ZERO, Deed::Declare(instance, 0)));
+            deeds.push((Duration::ZERO, Deed::Mounts(instance, chance.random_range(1..=MOUNTS.len()))));
         }
         for _ in 0..chance.random_range(8..24) {
-            let pause = match chance.random_range(0..4) {
-                0 => Duration::ZERO,
-                1 => Duration::from_millis(chance.random_range(1..500)),
-                _ => Duration::from_millis(chance.random_range(500..20_000)),
-            };
-            deeds.push((pause, deed(&mut chance)));
+            deeds.push((pause(&mut chance), deed(&mut chance)));
         }
-        Self(deeds)
+        let drill = (0..chance.random_range(2..5)).map(|_| (pause(&mut chance), exercise(&mut chance)));
+        Self { deeds, drill: drill.collect() }
+    }
+}
+
+fn pause(chance: &mut StdRng) -> Duration {
+    match chance.random_range(0..4) {
+        0 => Duration::ZERO,
+        1 => Duration::from_millis(chance.random_range(1..500)),
+        _ => Duration::from_millis(chance.random_range(500..20_000)),
     }
 }
 
 fn deed(chance: &mut StdRng) -> Deed {
     let instance = INSTANCES.choose(chance).copied().unwrap_or(INSTANCES[0]);
     let seconds = chance.random_range(0..40);
-    match chance.random_range(0..26) {
+    match chance.random_range(0..30) {
         0..3 => Deed::Declare(instance, chance.random_range(0..4)),
         3 => Deed::Break(instance),
         4 => Deed::Delete(instance),
@@ -87,13 +103,31 @@ fn deed(chance: &mut StdRng) -> Deed {
         22 => Deed::Restart(seconds),
         23 => Deed::Unmount(seconds),
         24 => Deed::Corrupt(instance),
+        25..28 => Deed::Mounts(instance, chance.random_range(1..=MOUNTS.len())),
+        28 => Deed::Multiplexing(instance),
         _ => Deed::Rest,
+    }
+}
+
+fn exercise(chance: &mut StdRng) -> Deed {
+    // Those with hosts.
+    let instance = INSTANCES[chance.random_range(0..2)];
+    match chance.random_range(0..8) {
+        0..3 => Deed::Kill(instance),
+        3 => Deed::Remove(instance),
+        4..6 => Deed::Declare(instance, chance.random_range(0..4)),
+        6 => Deed::Mounts(instance, chance.random_range(1..=MOUNTS.len())),
+        _ => Deed::Multiplexing(instance),
     }
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (pause, deed) in &self.0 {
+        for (pause, deed) in &self.deeds {
+            writeln!(f, "  after {pause:?}: {deed:?}")?;
+        }
+        writeln!(f, "  then, in peace")?;
+        for (pause, deed) in &self.drill {
             writeln!(f, "  after {pause:?}: {deed:?}")?;
         }
         Ok(())

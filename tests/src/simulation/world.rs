@@ -9,6 +9,9 @@ use std::time::Duration;
 use plugward::clock::Clock;
 use plugward::controller::{Controller, Parts, Tuning};
 use plugward::engines::Connector;
+use plugward::gateway::Relays;
+use plugward::gateway::sockets::Sockets;
+use plugward::gateway::systemd::{DescriptorStore, ServiceManager};
 use plugward::metrics::Metrics;
 use plugward::names::{ClusterId, label};
 use plugward::source;
@@ -22,8 +25,15 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::circumstances::Circumstances;
+use super::history::History;
+use super::hosts::Hosts;
 use super::manifests::{HOSTILE_IMAGE, IMAGE};
 use super::plugin::SimulatedPlugins;
+use super::schedule::INSTANCES;
+
+/// How long calls may take to end when the controller is asked to, as in the program.
+const FINISH_LIMIT: Duration = Duration::from_secs(10);
 
 /// A world.
 pub struct World {
@@ -33,6 +43,12 @@ pub struct World {
     pub plugins: SimulatedPlugins,
     /// The containers of others, which nobody may touch.
     pub strangers: Vec<ContainerId>,
+    /// The hosts that speak to them.
+    pub hosts: Hosts,
+    /// What a seed decides for good.
+    pub circumstances: Circumstances,
+    /// What happened so far.
+    pub history: History,
     /// The time of day, for the engine and the controller alike.
     pub clock: Clock,
     seed: u64,
@@ -67,12 +83,15 @@ impl Connector for OneEngine {
 }
 
 impl World {
-    /// A world without a controller.
-    pub async fn new(settings: Settings) -> Self {
+    /// A world without a controller. Its hosts begin at once.
+    pub async fn new(settings: Settings, circumstances: Circumstances) -> Self {
         let seed = settings.seed;
         let clock = Clock::simulated(settings.started_at);
         let engine = Arc::new(SimulatedEngine::new(settings));
         let plugins = SimulatedPlugins::new(seed);
+        for instance in INSTANCES {
+            plugins.set_kind(instance, circumstances.kind());
+        }
         let behaving = plugins.clone();
         engine.add_image(IMAGE, move |container| behaving.behave(container));
         let misbehaving = plugins.clone();
@@ -82,13 +101,17 @@ impl World {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let root = root.expect("a temporary directory");
-        for directory in ["manifests", "sockets"] {
+        for directory in ["manifests", "sockets", "mounts"] {
             fs::create_dir(root.path().join(directory)).expect("a directory");
         }
+        let hosts = Hosts::new(&root.path().join("mounts"), seed, &circumstances);
         let mut world = Self {
             engine,
             plugins,
             strangers: Vec::new(),
+            hosts,
+            circumstances,
+            history: History::default(),
             clock,
             seed,
             scans: Scans::Simulated,
@@ -151,6 +174,11 @@ impl World {
         self.root.path().join("sockets")
     }
 
+    /// Where the sockets of mounts are.
+    pub fn mounts(&self) -> PathBuf {
+        self.root.path().join("mounts")
+    }
+
     /// The directory that holds it all.
     pub fn root(&self) -> &Path {
         self.root.path()
@@ -161,6 +189,7 @@ impl World {
         if self.controller.is_some() {
             return;
         }
+        self.history.controller_changes(self.plugins.ledger().moment());
         let state = State::open(&self.state()).expect("a state directory");
         let cluster = state.cluster(Some(&Self::cluster())).expect("a cluster");
         let mut source = source::Settings::new([self.manifests()], Rules::default());
@@ -178,6 +207,12 @@ impl World {
             plugins: Arc::new(self.plugins.clone()),
             clock: self.clock,
             metrics: Metrics::new().expect("metrics"),
+            relays: Relays::here(),
+            mounts: Sockets::new(
+                self.mounts(),
+                None,
+                DescriptorStore::new(ServiceManager::default(), Vec::new()),
+            ),
             sockets: self.sockets(),
             group: None,
             tuning: Tuning { seed: Some(self.seed), ..Tuning::default() },
@@ -193,6 +228,7 @@ impl World {
     /// Ends the controller in the middle of whatever it does.
     pub async fn crash(&mut self) {
         if let Some(controller) = self.controller.take() {
+            self.history.controller_changes(self.plugins.ledger().moment());
             controller.task.abort();
             let _ = controller.task.await;
             drop(controller.view);
@@ -204,6 +240,9 @@ impl World {
     /// Asks the controller to end, and waits for it.
     pub async fn stop(&mut self) {
         if let Some(controller) = self.controller.take() {
+            self.history.controller_changes(self.plugins.ledger().moment());
+            controller.view.gateway.shut_down(FINISH_LIMIT).await;
+            self.history.controller_changes(self.plugins.ledger().moment());
             controller.stop.cancel();
             controller.task.await.expect("the controller ends in peace");
         }

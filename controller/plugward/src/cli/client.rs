@@ -1,6 +1,6 @@
 //! What commands that talk to a controller have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use plugward_api::{Kind, Name};
@@ -25,6 +25,7 @@ pub(super) struct Which {
 /// A controller that is running.
 pub(super) struct Controller {
     socket: PathBuf,
+    mounts: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -35,11 +36,18 @@ impl Which {
             self.run_dir.clone().map_or_else(|| Surroundings::of_process().run_directory(), Ok)?;
         let found = RunDirectory::find(&directory, self.cluster_id.as_ref())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Controller { socket: found.control_socket(), runtime })
+        // A host may be started elsewhere.
+        let mounts = std::path::absolute(found.mounts())?;
+        Ok(Controller { socket: found.control_socket(), mounts, runtime })
     }
 }
 
 impl Controller {
+    /// Where the sockets of mounts are.
+    pub(super) fn mounts(&self) -> &Path {
+        &self.mounts
+    }
+
     /// All records of a kind.
     pub(super) fn list(&self, kind: Kind) -> Result<Vec<Value>, Failed> {
         let mut list = self.ask(&format!("/v1/{}", plural(kind)))?;

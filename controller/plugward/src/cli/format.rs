@@ -19,6 +19,8 @@ pub(super) enum Output {
     Json,
     /// YAML.
     Yaml,
+    /// What go-plugin hosts reattach with, of one instance.
+    Reattach,
 }
 
 /// Prints. That nobody reads on (`| head`) is no failure.

@@ -1,14 +1,16 @@
 //! `plugward get`.
 
+use std::num::NonZeroI32;
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
 use plugward_api::{Kind, Name};
+use rustix::process::getppid;
 use serde_json::{Value, json};
 
 use super::format::{Output, age, kind, print, print_value, text, time};
-use super::{Failed, client, table};
+use super::{Failed, client, reattach, table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -24,6 +26,11 @@ pub(super) struct Arguments {
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 
+    /// The process that hosts take for the plugin's, with `-o reattach`: they stop using the plugin when it ends.
+    /// [default: the process that runs this command]
+    #[arg(long, value_name = "PID", requires = "name")]
+    pid: Option<NonZeroI32>,
+
     #[command(flatten)]
     client: client::Which,
 }
@@ -34,11 +41,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         let object = controller.get(kind, name)?;
         match arguments.output {
             Output::Json | Output::Yaml => print_value(&object, arguments.output)?,
+            Output::Reattach if kind == Kind::PluginInstance => {
+                // The parent is there as long as what it sets up: a shell, or the host itself.
+                let parent = || getppid().map_or(1, |parent| parent.as_raw_nonzero().get());
+                let pid = arguments.pid.map_or_else(parent, NonZeroI32::get);
+                let configurations = reattach::configurations(name, &object, controller.mounts(), pid)?;
+                print_value(&configurations, Output::Json)?;
+            }
+            Output::Reattach => return Err("-o reattach is for instances".into()),
             Output::Table | Output::Wide => {
                 print(&records(kind, &[object], arguments.output, Timestamp::now()))?;
             }
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.output == Output::Reattach {
+        return Err("-o reattach needs one instance: plugward get instance NAME -o reattach".into());
     }
     let kinds = arguments.kind.map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind]);
     let mut found = Vec::new();
@@ -50,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
             let items: Vec<Value> = found.into_iter().flat_map(|(_, items)| items).collect();
             print_value(&json!({ "apiVersion": "v1", "kind": "List", "items": items }), arguments.output)?;
         }
-        Output::Table | Output::Wide => {
+        Output::Table | Output::Wide | Output::Reattach => {
             let tables: Vec<String> = found
                 .iter()
                 .filter(|(_, items)| !items.is_empty())
@@ -123,7 +141,8 @@ fn records(kind: Kind, objects: &[Value], output: Output, now: Timestamp) -> Str
 }
 
 fn instance(object: &Value, now: Timestamp) -> Vec<String> {
-    let slots = slots(object);
+    let slots: Vec<&Value> =
+        slots(object).iter().filter(|slot| !text(slot, "/name").starts_with("spare-")).collect();
     let ready =
         slots.iter().filter(|slot| slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty()));
     let restarts: u64 = slots.iter().filter_map(|slot| slot["restarts"].as_u64()).sum();

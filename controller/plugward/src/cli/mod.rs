@@ -6,6 +6,7 @@ mod client;
 mod describe;
 mod format;
 mod get;
+mod reattach;
 mod run;
 mod schema;
 mod table;

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failed;
-use crate::app::{self, Settings};
+use crate::app::{self, Service, Settings};
 use crate::controller::Tuning;
 use crate::directories::Surroundings;
+use crate::gateway::systemd::{DescriptorStore, ServiceManager};
 use crate::names::ClusterId;
+use crate::open_files;
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Args)]
@@ -60,6 +62,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
     telemetry::init(&arguments.log, arguments.log_format)?;
+    open_files::allow_all();
+    // Before there are other threads: what systemd hands over is taken out of the environment.
+    let manager = ServiceManager::from_environment()?;
+    let store = DescriptorStore::from_environment(manager.clone());
     let surroundings = Surroundings::of_process();
     let settings = Settings {
         manifests: arguments.manifests.iter().map(std::path::absolute).collect::<Result<_, _>>()?,
@@ -74,6 +80,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
         socket_group: arguments.socket_group.map(|group| group_number(&group)).transpose()?,
         drain_on_exit: arguments.drain_on_exit,
         metrics_address: arguments.metrics_address,
+        service: Service { manager, store },
         tuning: Tuning::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -50,11 +50,15 @@ pub enum ListenError {
     },
 }
 
-/// Makes a directory for sockets: 0750, of `group` if there is one.
+/// Makes a directory for sockets: 0750, of `group` if there is one. What is missing on the way to it is made, and open to
+/// everybody: who may use the sockets must get there.
 ///
 /// # Errors
 /// When it cannot be made, or its group cannot be set.
 pub fn make_socket_directory(path: &Path, group: Option<u32>) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))?;
     chown(path, None, group)
@@ -161,4 +165,19 @@ async fn ready(State(view): State<View>) -> Response {
         return "ok\n".into_response();
     };
     (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_for_sockets_is_reached_by_its_group_and_entered_by_nobody_else() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("plugward/cluster");
+        make_socket_directory(&directory, None).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory), 0o750);
+        assert_eq!(mode(directory.parent().unwrap()) & 0o011, 0o011);
+    }
 }

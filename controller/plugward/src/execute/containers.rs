@@ -18,7 +18,7 @@ use crate::container::container_spec;
 use crate::errors::chain;
 use crate::failure::ReconcileError;
 use crate::names::{SlotName, label};
-use crate::plan::{self, Place};
+use crate::plan::{self, ImageSight, Place, Which};
 use crate::session::Opening;
 use crate::slot::Start;
 
@@ -171,15 +171,35 @@ impl Run<'_> {
         Ok(retry_at)
     }
 
+    /// The outgoing start of a slot, and its container.
+    fn outgoing(&self, slot: &SlotName) -> Result<(Start, Place), ReconcileError> {
+        let sight = self.situation.slots.get(slot).ok_or(ReconcileError::NoStart)?;
+        let start = sight.stored.outgoing.clone().ok_or(ReconcileError::NoStart)?;
+        let container = sight.containers.iter().find(|found| found.name == start.container);
+        let place = container.ok_or(ReconcileError::NoStart)?.place();
+        Ok((start, place))
+    }
+
     fn place(&self, slot: &SlotName) -> Result<Place, ReconcileError> {
         self.places.get(slot).cloned().ok_or(ReconcileError::NoStart)
     }
 
-    pub(super) fn converse(&self, slot: &SlotName) -> Result<(), ReconcileError> {
-        let start = self.current(slot)?;
-        let place = self.place(slot)?;
+    pub(super) fn converse(&self, slot: &SlotName, which: Which) -> Result<(), ReconcileError> {
+        let (start, place) = match which {
+            Which::Current => (self.current(slot)?, self.place(slot)?),
+            Which::Outgoing => self.outgoing(slot)?,
+        };
         let engine = self.executor.engine(&place.engine)?;
-        self.executor.sessions.begin(Opening { instance: self.instance.clone(), place, engine, start });
+        let sight = self.situation.slots.get(slot);
+        let seen = sight.and_then(|sight| sight.containers.iter().find(|found| found.name == place.name));
+        let image = match (seen, self.situation.targets.get(slot).map(|target| &target.image)) {
+            (Some(container), _) => container.image_id.clone(),
+            // One that was made just now is of the wanted image.
+            (None, Some(ImageSight::Found { id })) => id.clone(),
+            (None, _) => return Err(ReconcileError::NoStart),
+        };
+        let (instance, slot) = (self.instance.clone(), slot.clone());
+        self.executor.sessions.begin(Opening { instance, slot, place, engine, image, start });
         Ok(())
     }
 

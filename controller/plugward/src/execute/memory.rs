@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use go_plugin::Identity;
+use go_plugin::{Handshake, Identity};
 use jiff::Timestamp;
 use plugward_api::RestartReason;
 use plugward_api::status::{EventType, StartTimes};
@@ -20,8 +20,8 @@ pub(super) struct Prepared {
     pub(super) slot: SlotName,
     pub(super) start: Start,
     before: Before,
-    /// The start in whose place it is, unless that is kept.
-    dropped: Option<Start>,
+    /// The starts in whose place it is, unless they are kept.
+    dropped: Vec<Start>,
     /// What is to be stored, until that is begun.
     unstored: Option<Slot>,
 }
@@ -53,6 +53,7 @@ impl Run<'_> {
         let identity = Identity::generate().map_err(ReconcileError::Identity)?;
         let now = self.executor.clock.now();
         let start = Start {
+            number: new.number,
             container: new.container.clone(),
             engine: new.engine.clone(),
             recipe: new.recipe.clone(),
@@ -64,24 +65,30 @@ impl Run<'_> {
             created: false,
             handshake: None,
             ready_at: None,
+            fallback: matches!(new.before, Before::FellBack(_)),
             end: None,
             times: StartTimes::default(),
         };
         self.places.remove(slot);
         let mut stored = Slot::clone(&self.executor.state.slot(self.instance, slot));
         stored.starts = new.number;
-        let mut dropped = stored.current.replace(start.clone());
+        let mut dropped: Vec<Start> = stored.current.replace(start.clone()).into_iter().collect();
         stored.failures = new.failures;
         if let Some(reason) = new.before.restart() {
             *stored.restarts.entry(reason).or_default() += 1;
         }
         match &new.before {
             Before::Ended(ended) => stored.last_exit = Some(ended.exit.clone()),
+            Before::FellBack(ended) => {
+                stored.last_exit = Some(ended.exit.clone());
+                stored.updating = false;
+                dropped.extend(stored.outgoing.take());
+            }
             Before::Replaced => {
                 stored.updating = true;
                 // Of several updates in a row, the start that last served is the one to keep.
                 if stored.outgoing.is_none() {
-                    stored.outgoing = dropped.take();
+                    stored.outgoing = dropped.pop();
                 }
             }
             Before::Nothing | Before::EndedEarlier(_) => {}
@@ -116,7 +123,7 @@ impl Run<'_> {
     pub(super) fn tell_prepared(&mut self) -> Result<(), ReconcileError> {
         let Some(Prepared { start, before, dropped, .. }) = self.prepared.take() else { return Ok(()) };
         self.forget_starts(&dropped)?;
-        if let Before::Ended(ended) = &before {
+        if let Before::Ended(ended) | Before::FellBack(ended) = &before {
             self.tell_end(ended);
         }
         let book = &self.executor.book;
@@ -127,6 +134,66 @@ impl Run<'_> {
             let message = format!("replacing the container by {}", start.container);
             book.event(self.instance, EventType::Normal, "Updating", message);
         }
+        Ok(())
+    }
+
+    /// Remembers that nothing runs in a slot, and how it fared.
+    pub(super) async fn sleep(&self, slot: &SlotName) -> Result<(), ReconcileError> {
+        let mut dropped = Vec::new();
+        self.change(slot, |stored| {
+            stored.updating = false;
+            dropped.extend(stored.current.take());
+            dropped.extend(stored.outgoing.take());
+        })
+        .await?;
+        self.forget_starts(&dropped)
+    }
+
+    /// Exchanges the starts of a slot and of a spare: the slot's has ended, and is the spare's to restart.
+    pub(super) async fn promote(
+        &self,
+        slot: &SlotName,
+        spare: &SlotName,
+        container: &Place,
+        number: u64,
+        (before, retry_at, edit): (&Before, Timestamp, Edit),
+    ) -> Result<(), ReconcileError> {
+        let state = &self.executor.state;
+        let mut promoted = Slot::clone(&state.slot(self.instance, slot));
+        let mut left = Slot::clone(&state.slot(self.instance, spare));
+        let Some(start) = left.current.take() else { return Err(ReconcileError::NoStart) };
+        let number_left = start.number;
+        let mut ended = promoted.current.replace(Start { number, ..start });
+        promoted.starts = number;
+        promoted.updating = false;
+        if let Some(reason) = before.restart() {
+            *promoted.restarts.entry(reason).or_default() += 1;
+        }
+        if let Before::Ended(ended) = before {
+            promoted.last_exit = Some(ended.exit.clone());
+            promoted.failures = ended.failures;
+        }
+        if let Some(start) = &mut ended {
+            start.number = number_left;
+            let reason = before.restart().unwrap_or(RestartReason::Unhealthy);
+            start.end.get_or_insert(End { reason, at: self.executor.clock.now(), retry_at, edit });
+        }
+        left.failures = promoted.failures;
+        left.current = ended;
+        // In this order: a controller that ends between finds one start in two slots, and takes it for the slot's.
+        state.save_slot(self.instance, slot, promoted).await?;
+        state.save_slot(self.instance, spare, left).await?;
+        self.executor.gateway.promote(container, slot, number);
+        if let Before::Ended(ended) = before {
+            self.tell_end(ended);
+        }
+        let book = &self.executor.book;
+        if let Some(reason) = before.restart() {
+            book.restarted(self.instance, reason);
+        }
+        tracing::info!(%slot, %spare, container = container.name, "a spare took over");
+        let message = format!("{} took the place of the container that ended", container.name);
+        book.event(self.instance, EventType::Normal, "Promoted", message);
         Ok(())
     }
 
@@ -190,6 +257,8 @@ impl Run<'_> {
         let times = self.executor.timings.take(&container, self.executor.clock.now(), since);
         self.change(slot, |stored| {
             stored.updating = false;
+            let version = Handshake::parse(handshake.as_bytes()).map(|handshake| handshake.app_version);
+            stored.protocol_version = version.ok().or(stored.protocol_version);
             if let Some(start) = &mut stored.current {
                 start.created = true;
                 start.handshake = Some(handshake.clone());

@@ -23,6 +23,7 @@ use self::memory::Prepared;
 use crate::clock::Clock;
 use crate::engines::Engines;
 use crate::failure::ReconcileError;
+use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName};
 use crate::plan::{self, Place, Situation, Step};
 use crate::session::Sessions;
@@ -43,6 +44,8 @@ pub struct Executor {
     pub engines: Engines,
     /// The conversations.
     pub sessions: Sessions,
+    /// What hands calls to containers.
+    pub gateway: Gateway,
     /// Status, events and counters.
     pub book: Book,
     /// The time of day.
@@ -134,14 +137,20 @@ impl Run<'_> {
             }
             Step::Prepare { slot, start } => self.prepare(slot, start).await?,
             Step::Start { slot } => return self.start(slot).await,
-            Step::Converse { slot } => self.converse(slot)?,
+            Step::Converse { slot, which } => self.converse(slot, *which)?,
             Step::RecordReady { slot, handshake, since } => {
                 self.record_ready(slot, handshake, *since).await?;
             }
             Step::ForgetFailures { slot } => self.change(slot, |stored| stored.failures = 0).await?,
+            Step::Withdraw { container } => self.executor.gateway.withdraw(container),
             Step::Halt { container } => self.halt(container).await?,
             Step::Remove { slot, container, keep_output } => {
                 self.remove(slot, container, *keep_output).await?;
+            }
+            Step::Sleep { slot } => self.sleep(slot).await?,
+            Step::Promote { slot, spare, container, number, before, retry_at, edit } => {
+                let end = (before, *retry_at, *edit);
+                self.promote(slot, spare, container, *number, end).await?;
             }
             Step::DropOutgoing { slot } => {
                 let mut dropped = None;

@@ -11,17 +11,20 @@
 //!
 //! # Guarantees
 //! - A container is started only for a start that is stored ([`Step::Prepare`] comes first).
-//! - No slot has two containers that may serve: what runs and is not the slot's current start is halted or
-//!   removed before the current one is created, except an outgoing one on another engine, which serves until
-//!   the new one is ready.
+//! - No slot has two containers that run, but for an outgoing one: that of an update which replaces nothing before it
+//!   serves (`Surge`), or on another engine. It serves until the current one does, and comes back if it ends before.
+//! - A container that serves is withdrawn first: it is halted when no call is under way in it any more.
 //! - A container is never given up for one that cannot start: a replacement waits for its image and runtime.
 //! - Nothing is done on an engine that cannot be seen.
 
+mod going;
 mod judge;
+mod outgoing;
 mod slot;
+mod spare;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use plugward_api::instance::UpdateStrategy;
 use plugward_api::status::LastExit;
 use plugward_api::{Name, RestartReason};
 use plugward_engine::{ContainerId, ContainerState};
@@ -38,7 +42,7 @@ use crate::recipe::{Recipe, SpecHash};
 use crate::slot::{Edit, EngineRef, Slot, Start};
 
 pub use judge::OWN_END_WINDOW;
-pub use step::{Before, Ended, NewStart, Place, Step};
+pub use step::{Before, Ended, NewStart, Place, Step, Which};
 
 /// Everything that a decision about an instance rests on.
 #[derive(Debug, Clone)]
@@ -74,6 +78,28 @@ pub struct Target {
     pub engine: EngineSight,
     /// The image there.
     pub image: ImageSight,
+    /// The mounts that it serves.
+    pub mounts: Vec<Name>,
+    /// How a container that serves is replaced.
+    pub strategy: UpdateStrategy,
+    /// When a container is to run.
+    pub activation: Activation,
+}
+
+/// When a container is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// At all times.
+    Eager,
+    /// While it is needed, and some time after.
+    OnDemand {
+        /// Whether requests wait, or are under way.
+        needed: bool,
+        /// When it was needed last.
+        idle_since: Timestamp,
+        /// How long it goes on then.
+        idle_timeout: Duration,
+    },
 }
 
 /// An engine as it is seen now.
@@ -149,6 +175,38 @@ pub struct Sighting {
     pub state: ContainerState,
     /// How our conversation with the plugin in it stands.
     pub session: SessionSight,
+    /// What it does for hosts.
+    pub service: ServiceSight,
+    /// The slot in which it does that, if that is not the one in which it is remembered: a spare took over.
+    pub took_over: Option<SlotName>,
+}
+
+/// What a container does for hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceSight {
+    /// Nothing: no call was ever let to it.
+    None,
+    /// It is told first what hosts had told its predecessor.
+    Priming,
+    /// It did not take that. It is told again.
+    PrimingFailed {
+        /// Which call failed, and with what.
+        message: String,
+        /// When it is told again.
+        again_at: Timestamp,
+    },
+    /// It can follow the container that serves only when hosts have primed that one again: what they told it before this
+    /// controller began is not known.
+    PrimingUnknown {
+        /// The mounts that this is said of.
+        mounts: Vec<Name>,
+    },
+    /// New calls go there.
+    Serving,
+    /// No new calls go there, and some are under way.
+    Draining,
+    /// No calls go there, and none is under way.
+    Drained,
 }
 
 /// How our conversation with a plugin stands.
@@ -194,6 +252,8 @@ pub struct Outlook {
     pub state: OutlookState,
     /// Whether a replacement is due, and why it does not happen.
     pub update: UpdateState,
+    /// Whether the outgoing start serves while the current one does not.
+    pub covered: bool,
     /// Whether the image's name means another image by now than the one that runs.
     pub image_outdated: bool,
 }
@@ -205,6 +265,13 @@ pub enum OutlookState {
     Ready,
     /// On its way.
     Starting,
+    /// Healthy, and not yet as hosts had made its predecessor.
+    Priming {
+        /// What it said to that, if it was tried.
+        failure: Option<String>,
+    },
+    /// Nothing runs, and nothing is needed.
+    Idle,
     /// The next start waits for its time.
     BackingOff {
         /// Why the last one ended.
@@ -260,16 +327,34 @@ pub(crate) const REMOVAL_POLL: Duration = Duration::from_secs(1);
 /// Decides what to do next.
 pub fn plan(situation: &Situation) -> Plan {
     let mut plan = Plan::default();
-    let names: BTreeSet<&SlotName> = situation.targets.keys().chain(situation.slots.keys()).collect();
-    for name in names {
-        let nothing = SlotSight::default();
+    // Under Surge, slots that nobody wants any more serve until those do that are wanted instead.
+    let surge = situation.targets.values().any(|target| target.strategy == UpdateStrategy::Surge);
+    if !surge {
+        plan_unwanted(situation, true, &mut plan);
+    }
+    let nothing = SlotSight::default();
+    let (spares, slots): (Vec<_>, Vec<_>) = situation.targets.iter().partition(|(name, _)| name.is_spare());
+    for (name, target) in slots {
         let sight = situation.slots.get(name).unwrap_or(&nothing);
-        match situation.targets.get(name) {
-            Some(target) => slot::plan_wanted(situation, name, sight, target, &mut plan),
-            None => slot::plan_unwanted(situation, name, sight, &mut plan),
-        }
+        slot::plan_wanted(situation, name, sight, target, &mut plan);
+    }
+    let settled = plan.outlooks.values().all(Outlook::is_settled);
+    for (name, target) in spares {
+        let sight = situation.slots.get(name).unwrap_or(&nothing);
+        spare::plan_spare(situation, name, sight, target, settled, &mut plan);
+    }
+    if surge {
+        plan_unwanted(situation, settled, &mut plan);
     }
     plan
+}
+
+fn plan_unwanted(situation: &Situation, settled: bool, plan: &mut Plan) {
+    for (name, sight) in &situation.slots {
+        if !situation.targets.contains_key(name) {
+            going::plan_unwanted(situation, name, sight, settled, plan);
+        }
+    }
 }
 
 /// The end of a start that the engine refused, and when the next may come.
@@ -280,14 +365,7 @@ pub fn start_failed(
     now: Timestamp,
     random: u64,
 ) -> (Ended, Timestamp) {
-    let exit = LastExit {
-        reason: RestartReason::StartFailed,
-        code: None,
-        oom_killed: false,
-        message,
-        finished_at: now,
-        output: Vec::new(),
-    };
+    let exit = LastExit::without_code(RestartReason::StartFailed, message, now);
     let judged =
         judge::judge(start, RestartReason::StartFailed, exit, failures, &start.recipe.restart, now, random);
     (judged.ended, judged.retry_at)
@@ -325,7 +403,17 @@ impl Sighting {
 // === impl Outlook ===
 
 impl Outlook {
-    const fn new(state: OutlookState) -> Self {
-        Self { state, update: UpdateState::None, image_outdated: false }
+    pub(crate) const fn new(state: OutlookState) -> Self {
+        Self { state, update: UpdateState::None, covered: false, image_outdated: false }
+    }
+
+    /// Whether requests are served at once.
+    pub fn serves(&self) -> bool {
+        self.covered || self.state == OutlookState::Ready
+    }
+
+    /// Whether all is as it should be.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, OutlookState::Ready | OutlookState::Idle)
     }
 }

@@ -1,36 +1,23 @@
 //! The decisions about one slot.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use plugward_api::RestartReason;
+use plugward_api::instance::UpdateStrategy;
 use plugward_api::status::LastExit;
-use plugward_engine::ContainerState;
+use plugward_engine::{ContainerState, Exit};
 
+use super::going::{after, is_over, remove, retire};
 use super::judge::{Judgement, judge, reason_of, signed};
 use super::{
-    Before, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState, POLL, Plan, REMOVAL_POLL,
-    SessionSight, Sighting, Situation, SlotSight, Step, Target, UpdateState,
+    Activation, Before, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState, POLL, Plan,
+    REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target, UpdateState,
+    Which,
 };
 use crate::names::{SlotName, container_name};
+use crate::recipe::{Recipe, SpecHash};
 use crate::slot::{EngineRef, Start};
-
-/// A slot nobody wants: its containers go, then it is forgotten.
-pub(super) fn plan_unwanted(situation: &Situation, slot: &SlotName, sight: &SlotSight, plan: &mut Plan) {
-    for container in &sight.containers {
-        if container.runs() {
-            plan.steps.push(Step::Halt { container: container.place() });
-        }
-        remove(slot, container, false, plan);
-    }
-    let starts = sight.stored.current.iter().chain(&sight.stored.outgoing);
-    let hidden = starts.into_iter().any(|start| situation.unseen.contains(&start.engine.id));
-    if hidden {
-        // An engine that cannot be asked may still hold a container: the slot is forgotten when it is back.
-        plan.look_again_at(after(situation.now, POLL));
-    } else {
-        plan.steps.push(Step::Forget { slot: slot.clone() });
-    }
-    plan.outlooks.insert(slot.clone(), Outlook::new(OutlookState::Terminating));
-}
 
 /// A slot that is wanted.
 pub(super) fn plan_wanted(
@@ -45,26 +32,40 @@ pub(super) fn plan_wanted(
     planner.plan.outlooks.insert(slot.clone(), outlook);
 }
 
-struct SlotPlanner<'a> {
-    situation: &'a Situation,
-    slot: &'a SlotName,
-    sight: &'a SlotSight,
-    target: &'a Target,
-    plan: &'a mut Plan,
+pub(super) struct SlotPlanner<'a> {
+    pub(super) situation: &'a Situation,
+    pub(super) slot: &'a SlotName,
+    pub(super) sight: &'a SlotSight,
+    pub(super) target: &'a Target,
+    pub(super) plan: &'a mut Plan,
 }
 
 impl SlotPlanner<'_> {
     fn decide(&mut self) -> Outlook {
+        let awake = self.is_awake();
         let Some(start) = &self.sight.stored.current else {
-            return self.decide_first();
+            return if awake { self.decide_first() } else { self.sleep() };
         };
+        let engine_seen = !self.situation.unseen.contains(&start.engine.id);
+        if !awake && engine_seen && self.earliest(start) <= self.situation.now {
+            return self.sleep();
+        }
         // What runs, or may yet, must not stand beside the start; what is over can wait until it serves.
         self.remove_strays(start, |container| !is_over(container));
         let container = self.sight.containers.iter().find(|container| container.name == start.container);
-        let outlook = if self.situation.unseen.contains(&start.engine.id) {
+        if let Some(followed) = self.follow_hosts(start, container) {
+            return followed;
+        }
+        let mut outlook = if !engine_seen {
             self.decide_unseen(start)
         } else if let Some(end) = &start.end {
+            if let Some(fallen_back) = self.fall_back() {
+                return fallen_back;
+            }
             let before = Before::EndedEarlier(end.reason);
+            if let Some(outlook) = self.stand_in(&before, end.retry_at) {
+                return outlook;
+            }
             self.restart(end.reason, self.earliest(start), before, container)
         } else {
             match container {
@@ -73,7 +74,7 @@ impl SlotPlanner<'_> {
                 Some(container) => self.decide_present(start, container),
             }
         };
-        self.settle_outgoing(&outlook.state);
+        self.settle_outgoing(&mut outlook);
         if outlook.state != OutlookState::Starting {
             self.remove_strays(start, is_over);
         }
@@ -91,7 +92,8 @@ impl SlotPlanner<'_> {
         }
         let before =
             if orphaned { Before::EndedEarlier(RestartReason::NotAdoptable) } else { Before::Nothing };
-        self.launch(before, 0)
+        // Who was put to sleep after failures is not as new.
+        self.launch(before, self.sight.stored.failures)
     }
 
     /// The engine that holds the current start does not answer: nothing is known, nothing is done, except
@@ -111,15 +113,29 @@ impl SlotPlanner<'_> {
 
     /// The container of the current start is gone although the engine once had it.
     fn decide_removed(&mut self, start: &Start) -> Outlook {
-        let exit = LastExit {
-            reason: RestartReason::Removed,
-            code: None,
-            oom_killed: false,
-            message: "the container was removed from outside".to_owned(),
-            finished_at: self.situation.now,
+        let (reason, exit) = self.removed();
+        self.ended(start, reason, exit, None)
+    }
+
+    /// The end of a container that is not there any more.
+    pub(super) fn removed(&self) -> (RestartReason, LastExit) {
+        let message = "the container was removed from outside".to_owned();
+        let exit = LastExit::without_code(RestartReason::Removed, message, self.situation.now);
+        (RestartReason::Removed, exit)
+    }
+
+    /// The end of a container whose process ended.
+    pub(super) fn exited(&self, exit: &Exit) -> (RestartReason, LastExit) {
+        let reason = reason_of(exit, self.absence());
+        let last = LastExit {
+            reason,
+            code: Some(exit.code),
+            oom_killed: exit.oom_killed,
+            message: exit.error.clone(),
+            finished_at: exit.finished_at,
             output: Vec::new(),
         };
-        self.ended(start, RestartReason::Removed, exit, None)
+        (reason, last)
     }
 
     fn decide_present(&mut self, start: &Start, container: &Sighting) -> Outlook {
@@ -135,15 +151,7 @@ impl SlotPlanner<'_> {
                 self.start_over(start)
             }
             ContainerState::Exited(exit) => {
-                let reason = reason_of(exit, self.absence());
-                let last = LastExit {
-                    reason,
-                    code: Some(exit.code),
-                    oom_killed: exit.oom_killed,
-                    message: exit.error.clone(),
-                    finished_at: exit.finished_at,
-                    output: Vec::new(),
-                };
+                let (reason, last) = self.exited(exit);
                 self.ended(start, reason, last, Some(container))
             }
             ContainerState::Running { .. } => self.decide_running(start, container),
@@ -152,17 +160,11 @@ impl SlotPlanner<'_> {
 
     fn decide_running(&mut self, start: &Start, container: &Sighting) -> Outlook {
         if let SessionSight::Failed { reason, message, since } = &container.session {
-            let exit = LastExit {
-                reason: *reason,
-                code: None,
-                oom_killed: false,
-                message: message.clone(),
-                finished_at: *since,
-                output: Vec::new(),
-            };
+            let exit = LastExit::without_code(*reason, message.clone(), *since);
             return self.ended(start, *reason, exit, Some(container));
         }
-        if !self.is_wanted(start) {
+        let comes_back = start.fallback && !matches!(container.session, SessionSight::Ready { .. });
+        if !self.is_wanted(start) && !comes_back {
             return self.replace(start, Some(container));
         }
         self.tend(start, container)
@@ -173,7 +175,7 @@ impl SlotPlanner<'_> {
         let stored = &self.sight.stored;
         let mut outlook = match &container.session {
             SessionSight::None => {
-                self.plan.steps.push(Step::Converse { slot: self.slot.clone() });
+                self.plan.steps.push(Step::Converse { slot: self.slot.clone(), which: Which::Current });
                 Outlook::new(OutlookState::Starting)
             }
             SessionSight::Connecting | SessionSight::Failed { .. } => Outlook::new(OutlookState::Starting),
@@ -194,7 +196,7 @@ impl SlotPlanner<'_> {
                         self.plan.look_again_at(stable_at);
                     }
                 }
-                Outlook::new(OutlookState::Ready)
+                self.admitted(start, container)
             }
         };
         if stored.updating && outlook.state != OutlookState::Ready {
@@ -205,6 +207,32 @@ impl SlotPlanner<'_> {
         outlook
     }
 
+    /// How a healthy container stands with hosts.
+    fn admitted(&mut self, start: &Start, container: &Sighting) -> Outlook {
+        let failure = match &container.service {
+            ServiceSight::Serving => return Outlook::new(OutlookState::Ready),
+            ServiceSight::None | ServiceSight::Priming => None,
+            ServiceSight::PrimingFailed { message, .. } => Some(message.clone()),
+            ServiceSight::PrimingUnknown { mounts } => {
+                let mounts: Vec<&str> = mounts.iter().map(AsRef::as_ref).collect();
+                Some(format!("what hosts told {} is not known", mounts.join(", ")))
+            }
+            // It was to go, and is wanted again. Who is withdrawn stays so: another takes its place.
+            ServiceSight::Draining => return Outlook::new(OutlookState::Starting),
+            ServiceSight::Drained => {
+                self.plan.steps.push(Step::Halt { container: container.place() });
+                return self.start_over(start);
+            }
+        };
+        Outlook::new(OutlookState::Priming { failure })
+    }
+
+    /// What the end of a start means.
+    pub(super) fn judge(&self, start: &Start, reason: RestartReason, exit: LastExit) -> Judgement {
+        let failures = self.sight.stored.failures;
+        judge(start, reason, exit, failures, &start.recipe.restart, self.situation.now, self.situation.random)
+    }
+
     /// The current start is over.
     fn ended(
         &mut self,
@@ -213,15 +241,10 @@ impl SlotPlanner<'_> {
         exit: LastExit,
         container: Option<&Sighting>,
     ) -> Outlook {
-        let Judgement { ended, retry_at } = judge(
-            start,
-            reason,
-            exit,
-            self.sight.stored.failures,
-            &start.recipe.restart,
-            self.situation.now,
-            self.situation.random,
-        );
+        let Judgement { ended, retry_at } = self.judge(start, reason, exit);
+        if let Some(outlook) = self.stand_in(&Before::Ended(ended.clone()), retry_at) {
+            return outlook;
+        }
         if retry_at <= self.situation.now && self.obstacle().is_none() {
             return self.restart(reason, retry_at, Before::Ended(ended), container);
         }
@@ -289,21 +312,33 @@ impl SlotPlanner<'_> {
             outlook.update = UpdateState::Blocked(obstacle);
         } else if !self.situation.may_replace {
             outlook.update = UpdateState::WaitingForTurn;
+        } else if self.outgoing_leaves(container) {
+            outlook.update = UpdateState::InProgress;
         } else {
-            let beside = container.filter(|container| self.on_target_engine(&container.engine));
-            self.prepare(Before::Replaced, 0);
+            outlook.covered = self.serves_until_replaced(container);
+            outlook.state = OutlookState::Starting;
+            outlook.update = UpdateState::InProgress;
+            // One on another engine goes on serving, unless an earlier one does.
+            let apart = |container: &&Sighting| {
+                !self.on_target_engine(&container.engine) && self.sight.stored.outgoing.is_none()
+            };
+            let beside = container.filter(|container| !outlook.covered && !apart(container));
+            if let Some(container) = beside.filter(|container| !is_idle(container)) {
+                // Who is being served is served first; new calls wait for the successor.
+                retire(self.slot, container, false, self.plan);
+                return outlook;
+            }
+            self.prepare(Before::Replaced, 0, self.target.recipe.clone(), self.target.hash.clone());
             if let Some(container) = beside {
                 self.plan.steps.push(Step::Halt { container: container.place() });
             }
-            self.create_and_start();
+            self.create_and_start(self.target_image());
             if let Some(container) = beside {
                 remove(self.slot, container, false, self.plan);
                 if self.sight.stored.outgoing.is_none() {
                     self.plan.steps.push(Step::DropOutgoing { slot: self.slot.clone() });
                 }
             }
-            outlook.state = OutlookState::Starting;
-            outlook.update = UpdateState::InProgress;
             return outlook;
         }
         // It goes on as it is until then, and is looked after.
@@ -314,42 +349,60 @@ impl SlotPlanner<'_> {
         outlook
     }
 
-    /// The outgoing start's container goes: at once where it would stand beside the current one on one engine,
-    /// else when the current one is ready.
-    fn settle_outgoing(&mut self, current: &OutlookState) {
+    /// Whether a container goes on serving while its successor starts.
+    fn serves_until_replaced(&self, container: Option<&Sighting>) -> bool {
+        self.target.strategy == UpdateStrategy::Surge
+            && self.sight.stored.outgoing.is_none()
+            && container.is_some_and(|container| matches!(container.session, SessionSight::Ready { .. }))
+    }
+
+    /// Whether the container before this one is still going: there are never three.
+    fn outgoing_leaves(&self, container: Option<&Sighting>) -> bool {
+        let outgoing = self.sight.stored.outgoing.as_ref();
+        outgoing.is_some_and(|outgoing| !self.situation.unseen.contains(&outgoing.engine.id))
+            && container.is_some_and(|container| container.service == ServiceSight::Serving)
+    }
+
+    /// Whether something is to run. If that may end with time alone, it is looked at again then: that calls end nobody says.
+    fn is_awake(&mut self) -> bool {
+        let Activation::OnDemand { needed, idle_since, idle_timeout } = self.target.activation else {
+            return true;
+        };
+        let runs = self.sight.stored.current.as_ref().is_some_and(|start| start.end.is_none());
+        let sleeps_at = after(if needed { self.situation.now } else { idle_since }, idle_timeout);
+        if runs && sleeps_at > self.situation.now {
+            self.plan.look_again_at(sleeps_at);
+            return true;
+        }
+        needed
+    }
+
+    /// Nothing is to run.
+    fn sleep(&mut self) -> Outlook {
+        let mut gone = true;
+        for container in &self.sight.containers {
+            gone &= retire(self.slot, container, false, self.plan);
+        }
         let stored = &self.sight.stored;
-        let (Some(outgoing), Some(start)) = (&stored.outgoing, &stored.current) else { return };
-        let apart = outgoing.engine.id != start.engine.id;
-        if apart && *current != OutlookState::Ready || self.situation.unseen.contains(&outgoing.engine.id) {
-            return;
+        if gone && (stored.current.is_some() || stored.outgoing.is_some()) {
+            self.plan.steps.push(Step::Sleep { slot: self.slot.clone() });
         }
-        let mut steps = Vec::new();
-        for container in self.sight.containers.iter().filter(|found| found.name == outgoing.container) {
-            if container.runs() {
-                steps.push(Step::Halt { container: container.place() });
-            }
-            steps.push(Step::Remove {
-                slot: self.slot.clone(),
-                container: container.place(),
-                keep_output: false,
-            });
+        match self.obstacle() {
+            Some(obstacle) => self.wait_for(obstacle),
+            None => Outlook::new(OutlookState::Idle),
         }
-        steps.push(Step::DropOutgoing { slot: self.slot.clone() });
-        // Before anything of this slot is created: a crash between may have left the old one running.
-        let first = self.plan.steps.iter().position(|step| step.slot() == Some(self.slot));
-        let at = first.unwrap_or(self.plan.steps.len());
-        self.plan.steps.splice(at..at, steps);
     }
 
     /// Takes up a start that is stored but does not run.
     fn make(&mut self, start: &Start) -> Outlook {
-        if !self.is_wanted(start) {
+        if !self.is_wanted(start) && !start.fallback {
             return self.start_over(start);
         }
         if let Some(obstacle) = self.obstacle() {
             return self.wait_for(obstacle);
         }
-        self.create_and_start();
+        let image = if start.fallback { own_image(&start.recipe) } else { self.target_image() };
+        self.create_and_start(image);
         self.starting()
     }
 
@@ -365,8 +418,8 @@ impl SlotPlanner<'_> {
     }
 
     fn launch(&mut self, before: Before, failures: u32) -> Outlook {
-        self.prepare(before, failures);
-        self.create_and_start();
+        self.prepare(before, failures, self.target.recipe.clone(), self.target.hash.clone());
+        self.create_and_start(self.target_image());
         self.starting()
     }
 
@@ -378,42 +431,48 @@ impl SlotPlanner<'_> {
         outlook
     }
 
-    fn prepare(&mut self, before: Before, failures: u32) {
+    pub(super) fn prepare(&mut self, before: Before, failures: u32, recipe: Arc<Recipe>, hash: SpecHash) {
         let EngineSight::Up { engine, .. } = &self.target.engine else { return };
-        let number = self.sight.stored.starts + 1;
+        let number = self.latest_start() + 1;
         let container = container_name(
             &self.situation.cluster,
             &self.situation.instance,
             self.slot,
-            self.target.hash.as_str(),
+            hash.as_str(),
             number,
         );
         self.plan.steps.push(Step::Prepare {
             slot: self.slot.clone(),
-            start: NewStart {
-                number,
-                container,
-                engine: engine.clone(),
-                recipe: self.target.recipe.clone(),
-                hash: self.target.hash.clone(),
-                before,
-                failures,
-            },
+            start: NewStart { number, container, engine: engine.clone(), recipe, hash, before, failures },
         });
     }
 
-    fn create_and_start(&mut self) {
+    /// The number of the latest start. What a mount was told is remembered by the number of the start that was told it: so no two
+    /// have the same that could serve the same mount, which may move from slot to slot. A spare gets another when it serves.
+    fn latest_start(&self) -> u64 {
+        if self.slot.is_spare() {
+            return self.sight.stored.starts;
+        }
+        let serving = self.situation.slots.iter().filter(|(slot, _)| !slot.is_spare());
+        serving.map(|(_, sight)| sight.stored.starts).max().unwrap_or_default()
+    }
+
+    /// By what the wanted image is named to the engine.
+    fn target_image(&self) -> String {
         let recipe = &self.target.recipe.container;
-        let image = match &self.target.image {
+        match &self.target.image {
             // What was verified is what runs, even if the name is moved in between.
             ImageSight::Found { id } if recipe.image_id.is_some() => id.clone(),
             _ => recipe.image.clone(),
-        };
+        }
+    }
+
+    pub(super) fn create_and_start(&mut self, image: String) {
         let slot = || self.slot.clone();
         self.plan.steps.extend([
             Step::Create { slot: slot(), image },
             Step::Start { slot: slot() },
-            Step::Converse { slot: slot() },
+            Step::Converse { slot: slot(), which: Which::Current },
         ]);
     }
 
@@ -480,7 +539,7 @@ impl SlotPlanner<'_> {
     }
 
     /// Whether a start is what the records want, where they want it.
-    fn is_wanted(&self, start: &Start) -> bool {
+    pub(super) fn is_wanted(&self, start: &Start) -> bool {
         let moved =
             matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
         !moved && start.hash.satisfies(&self.target.hash)
@@ -493,20 +552,17 @@ impl SlotPlanner<'_> {
         }
     }
 
-    fn on_target_engine(&self, engine: &EngineRef) -> bool {
+    pub(super) fn on_target_engine(&self, engine: &EngineRef) -> bool {
         matches!(&self.target.engine, EngineSight::Up { engine: wanted, .. } if wanted.id == engine.id)
     }
 }
 
-/// Whether a container ran and does not any more.
-const fn is_over(container: &Sighting) -> bool {
-    matches!(container.state, ContainerState::Exited(_))
+/// Whether no call is under way in a container, and none can come.
+const fn is_idle(container: &Sighting) -> bool {
+    matches!(container.service, ServiceSight::None | ServiceSight::Drained)
 }
 
-fn remove(slot: &SlotName, container: &Sighting, keep_output: bool, plan: &mut Plan) {
-    plan.steps.push(Step::Remove { slot: slot.clone(), container: container.place(), keep_output });
-}
-
-fn after(now: Timestamp, delay: std::time::Duration) -> Timestamp {
-    now.saturating_add(delay).unwrap_or(Timestamp::MAX)
+/// By what the image of a recipe is named to the engine.
+pub(super) fn own_image(recipe: &Recipe) -> String {
+    recipe.container.image_id.clone().unwrap_or_else(|| recipe.container.image.clone())
 }

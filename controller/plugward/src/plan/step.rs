@@ -46,8 +46,37 @@ pub enum Step {
         /// The slot.
         slot: SlotName,
     },
-    /// Begins the conversation with the plugin in the current start's container.
+    /// Begins the conversation with the plugin in a container of the slot.
     Converse {
+        /// The slot.
+        slot: SlotName,
+        /// In which.
+        which: Which,
+    },
+    /// Stores that a spare's start is the slot's, and that the slot's ended start is the spare's to restart.
+    Promote {
+        /// The slot.
+        slot: SlotName,
+        /// The spare's.
+        spare: SlotName,
+        /// The spare's container.
+        container: Place,
+        /// The number of the start, in the slot.
+        number: u64,
+        /// What becomes of the slot's start.
+        before: Before,
+        /// When that may be started again, as the spare's.
+        retry_at: Timestamp,
+        /// The edit in force.
+        edit: Edit,
+    },
+    /// Lets no new call reach a container. Those under way end, within the instance's drain timeout.
+    Withdraw {
+        /// The container.
+        container: Place,
+    },
+    /// Stores that the slot runs nothing until it is needed.
+    Sleep {
         /// The slot.
         slot: SlotName,
     },
@@ -91,6 +120,15 @@ pub enum Step {
     },
 }
 
+/// Which of a slot's starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The latest.
+    Current,
+    /// The one before it, which serves until the latest does.
+    Outgoing,
+}
+
 /// A start that a plan decided on.
 #[derive(Debug, Clone)]
 pub struct NewStart {
@@ -119,8 +157,10 @@ pub enum Before {
     Ended(Ended),
     /// Its end is stored already: a restart.
     EndedEarlier(RestartReason),
-    /// An edit replaces it: no restart.
+    /// An edit replaces it: no restart. It is kept as the outgoing one.
     Replaced,
+    /// It is an update that serves nobody, and the outgoing one, which did, ended: that is restarted in its place.
+    FellBack(Ended),
 }
 
 /// How a container ended, and what that means.
@@ -152,7 +192,7 @@ impl Before {
     pub const fn restart(&self) -> Option<RestartReason> {
         match self {
             Self::Nothing | Self::Replaced => None,
-            Self::Ended(ended) => Some(ended.reason),
+            Self::Ended(ended) | Self::FellBack(ended) => Some(ended.reason),
             Self::EndedEarlier(reason) => Some(*reason),
         }
     }
@@ -161,20 +201,22 @@ impl Before {
 // === impl Step ===
 
 impl Step {
-    /// The slot that the step is about; halting is about a container.
+    /// The slot that the step is about; some are about a container alone.
     pub const fn slot(&self) -> Option<&SlotName> {
         match self {
             Self::RecordEnd { slot, .. }
             | Self::Prepare { slot, .. }
             | Self::Create { slot, .. }
             | Self::Start { slot }
-            | Self::Converse { slot }
+            | Self::Converse { slot, .. }
+            | Self::Sleep { slot }
+            | Self::Promote { slot, .. }
             | Self::RecordReady { slot, .. }
             | Self::ForgetFailures { slot }
             | Self::Remove { slot, .. }
             | Self::DropOutgoing { slot }
             | Self::Forget { slot } => Some(slot),
-            Self::Halt { .. } => None,
+            Self::Halt { .. } | Self::Withdraw { .. } => None,
         }
     }
 
@@ -189,6 +231,9 @@ impl Step {
             | Self::Create { .. }
             | Self::Start { .. }
             | Self::Converse { .. }
+            | Self::Withdraw { .. }
+            | Self::Sleep { .. }
+            | Self::Promote { .. }
             | Self::Halt { .. }
             | Self::Forget { .. } => false,
         }

@@ -1,7 +1,8 @@
 //! Situations, and the plans for them: golden files in `golden/`. `UPDATE_GOLDEN=1` writes them anew.
 
 mod model;
-mod scene;
+pub(crate) mod scene;
+mod service;
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +10,13 @@ use std::path::Path;
 use plugward_api::RestartReason;
 use plugward_engine::ContainerState;
 
-use super::{ImageSight, SessionSight, plan};
+use super::{ImageSight, ServiceSight, SessionSight, plan};
 use scene::{Scene, at, exited, refused, running};
+
+/// What is wanted of a slot, for tests of other modules.
+pub(crate) fn target() -> super::Target {
+    Scene::new().target().clone()
+}
 
 fn golden(name: &str, scene: &Scene) {
     let text = plan(&scene.situation).to_string();
@@ -65,6 +71,7 @@ fn a_healthy_container_needs_nothing() {
 fn readiness_is_stored_once() {
     let mut scene = Scene::new().intended().container(running());
     scene.session(SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(3) });
+    scene.service(ServiceSight::Serving);
     golden("becomes_ready", &scene);
 }
 
@@ -193,6 +200,10 @@ fn an_edit_waits_for_its_turn() {
 fn an_edit_replaces_the_container() {
     let mut scene = Scene::new().ready().edited();
     scene.situation.may_replace = true;
+    golden("update_withdraws", &scene);
+    scene.service(ServiceSight::Draining);
+    golden("update_drains", &scene);
+    scene.service(ServiceSight::Drained);
     golden("update", &scene);
 }
 
@@ -206,7 +217,10 @@ fn an_edit_that_cannot_be_started_leaves_the_container() {
 
 #[test]
 fn an_update_that_was_cut_off_stops_the_old_container_first() {
-    golden("update_cut_off", &Scene::new().ready().replaced());
+    let mut scene = Scene::new().ready().replaced();
+    scene.session(SessionSight::None);
+    scene.service(ServiceSight::None);
+    golden("update_cut_off", &scene);
 }
 
 #[test]
@@ -240,6 +254,8 @@ fn what_runs_without_a_memory_is_replaced() {
 fn an_unwanted_slot_is_stopped_removed_and_forgotten() {
     let mut scene = Scene::new().ready();
     scene.situation.targets.clear();
+    golden("deleted_withdraws", &scene);
+    scene.service(ServiceSight::Drained);
     golden("deleted", &scene);
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Before, Outlook, OutlookState, Plan, Step, UpdateState};
+use super::{Before, Outlook, OutlookState, Plan, Step, UpdateState, Which};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,17 @@ impl fmt::Display for Step {
             ),
             Self::Create { slot, image } => write!(f, "{slot}: create from {image}"),
             Self::Start { slot } => write!(f, "{slot}: start"),
-            Self::Converse { slot } => write!(f, "{slot}: converse"),
+            Self::Converse { slot, which: Which::Current } => write!(f, "{slot}: converse"),
+            Self::Converse { slot, which: Which::Outgoing } => {
+                write!(f, "{slot}: converse with the outgoing")
+            }
+            Self::Promote { slot, spare, container, number, before, .. } => {
+                write!(f, "{slot}: promote {} of {spare} to start {number} ({before})", container.name)
+            }
+            Self::Withdraw { container } => {
+                write!(f, "withdraw {} on {}", container.name, container.engine.id)
+            }
+            Self::Sleep { slot } => write!(f, "{slot}: sleep"),
             Self::RecordReady { slot, since, .. } => write!(f, "{slot}: record ready since {since}"),
             Self::ForgetFailures { slot } => write!(f, "{slot}: forget failures"),
             Self::Halt { container } => write!(f, "halt {} on {}", container.name, container.engine.id),
@@ -59,6 +69,7 @@ impl fmt::Display for Before {
             Self::Ended(ended) => f.write_str(ended.reason.as_str()),
             Self::EndedEarlier(reason) => f.write_str(reason.as_str()),
             Self::Replaced => f.write_str("update"),
+            Self::FellBack(ended) => write!(f, "back to the outgoing, {}", ended.reason.as_str()),
         }
     }
 }
@@ -68,6 +79,9 @@ impl fmt::Display for Outlook {
         match &self.state {
             OutlookState::Ready => f.write_str("ready")?,
             OutlookState::Starting => f.write_str("starting")?,
+            OutlookState::Priming { failure: None } => f.write_str("priming")?,
+            OutlookState::Priming { failure: Some(failure) } => write!(f, "priming fails: {failure}")?,
+            OutlookState::Idle => f.write_str("idle")?,
             OutlookState::BackingOff { reason, until } => {
                 write!(f, "backing off until {until} ({})", reason.as_str())?;
             }
@@ -80,6 +94,9 @@ impl fmt::Display for Outlook {
             UpdateState::Failing => f.write_str(", update failing")?,
             UpdateState::WaitingForTurn => f.write_str(", update waits for its turn")?,
             UpdateState::Blocked(obstacle) => write!(f, ", update blocked: {obstacle}")?,
+        }
+        if self.covered {
+            f.write_str(", the outgoing serves")?;
         }
         if self.image_outdated { f.write_str(", image outdated") } else { Ok(()) }
     }

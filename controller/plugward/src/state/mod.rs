@@ -5,6 +5,8 @@
 //!   lock            held by the controller that uses the directory
 //!   cluster.json    cluster id, and the key of spec hashes
 //!   engines.json    engines that may hold containers of ours
+//!   images.json     what plugins said of themselves, by image
+//!   priming.json    on which start's container hosts last primed a mount (never with what)
 //!   manifests/      the last good bytes of each manifest (crate::source)
 //!   slots/INSTANCE/SLOT.json   what is remembered of a slot, with private keys
 //!   status/KIND/NAME.json      the last status of a record
@@ -16,6 +18,7 @@
 
 mod files;
 mod identity;
+mod notes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,8 @@ use plugward_api::{InstanceStatus, Kind, Name, RuntimeStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::notes::Notes;
+use crate::gateway::Memory;
 use crate::names::SlotName;
 use crate::slot::{EngineRef, Slot};
 
@@ -38,7 +43,17 @@ pub use identity::Cluster;
 pub struct State {
     root: Arc<Path>,
     slots: Arc<Mutex<SlotTable>>,
+    /// Whether the plugin of an image multiplexes.
+    images: Notes<BTreeMap<String, bool>>,
+    /// The number of the start on which a mount was last primed.
+    priming: Notes<BTreeMap<Name, BTreeMap<Name, u64>>>,
 }
+
+/// How many images are remembered; of more, some are asked again.
+const IMAGES: usize = 1024;
+
+/// The number of no start.
+const NO_START: u64 = u64::MAX;
 
 type SlotTable = BTreeMap<Name, BTreeMap<SlotName, Arc<Slot>>>;
 
@@ -74,7 +89,12 @@ impl State {
                 slots.insert(instance, found);
             }
         }
-        Ok(Self { root: root.into(), slots: Arc::new(Mutex::new(slots)) })
+        Ok(Self {
+            root: root.into(),
+            slots: Arc::new(Mutex::new(slots)),
+            images: Notes::open(root.join("images.json"))?,
+            priming: Notes::open(root.join("priming.json"))?,
+        })
     }
 
     /// The cluster id and hash key: those kept here, or new ones. `wanted` overrides the id.
@@ -110,6 +130,11 @@ impl State {
     /// # Errors
     /// When the file cannot be written; then the old one stands.
     pub async fn save_slot(&self, instance: &Name, name: &SlotName, slot: Slot) -> Result<(), StateError> {
+        if let Some(start) = slot.current.as_ref().filter(|start| !start.created)
+            && self.slot(instance, name).current.as_ref().is_none_or(|known| known.at != start.at)
+        {
+            self.number_is_taken(instance, start.number);
+        }
         let directory = self.slot_directory(instance);
         let path = directory.join(format!("{name}.json"));
         let slot = files::off_thread(move || {
@@ -143,6 +168,52 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Whether the plugin of an image, by its ID, multiplexes; `None` if it was never asked.
+    pub fn multiplexes(&self, image: &str) -> Option<bool> {
+        self.images.with(|images| images.get(image).copied())
+    }
+
+    /// Remembers what the plugin of an image said of itself.
+    pub fn learn_multiplexes(&self, image: &str, multiplexes: bool) {
+        self.images.change(|images| {
+            if images.len() >= IMAGES && !images.contains_key(image) {
+                images.pop_first();
+            }
+            images.insert(image.to_owned(), multiplexes) != Some(multiplexes)
+        });
+    }
+
+    /// Remembers on which start a mount was primed; `None` if there is nothing more to know.
+    fn note_primed(&self, instance: &Name, mount: &Name, start: Option<u64>) {
+        self.priming.change(|priming| {
+            if let Some(start) = start {
+                return priming.entry(instance.clone()).or_default().insert(mount.clone(), start)
+                    != Some(start);
+            }
+            let Some(mounts) = priming.get_mut(instance) else { return false };
+            let changed = mounts.remove(mount).is_some();
+            if mounts.is_empty() {
+                priming.remove(instance);
+            }
+            changed
+        });
+    }
+
+    /// A new start has this number, and was told nothing. An earlier one had it too, where a slot was forgotten: its memory was damaged,
+    /// or its mounts moved away and came back.
+    fn number_is_taken(&self, instance: &Name, number: u64) {
+        self.priming.change(|priming| {
+            let mounts = priming.get_mut(instance).into_iter().flat_map(BTreeMap::values_mut);
+            let mistaken = mounts.filter(|start| **start == number);
+            mistaken.map(|start| *start = NO_START).count() > 0
+        });
+    }
+
+    /// Forgets what was primed of an instance.
+    pub fn forget_priming(&self, instance: &Name) {
+        self.priming.change(|priming| priming.remove(instance).is_some());
     }
 
     /// The engines that may hold containers of ours.
@@ -202,6 +273,24 @@ impl State {
     fn lock(&self) -> std::sync::MutexGuard<'_, SlotTable> {
         // A panic elsewhere cannot leave the table half changed: each change is one insert or remove.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory for State {
+    fn primed(&self, instance: &Name, mount: &Name, start: u64) {
+        self.note_primed(instance, mount, Some(start));
+    }
+
+    fn unprimed(&self, instance: &Name, mount: &Name) {
+        self.note_primed(instance, mount, None);
+    }
+
+    fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
+        let noted = self.priming.with(|priming| priming.get(instance)?.get(mount).copied())?;
+        let slots = self.slots(instance);
+        let mut starts = slots.values().flat_map(|slot| slot.current.iter().chain(&slot.outgoing));
+        // One that is not remembered is gone, and its number may be given again.
+        Some(if starts.any(|start| start.number == noted) { noted } else { NO_START })
     }
 }
 

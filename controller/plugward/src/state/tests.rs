@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::plan::tests::scene::Scene;
+use crate::slot::Start;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -24,6 +26,27 @@ async fn a_slot_is_known_again_after_a_restart() {
 
     again.forget_slot(&name("orders"), &SlotName::Shared).await.unwrap();
     assert!(State::open(directory.path()).unwrap().instances().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_start_is_not_taken_for_an_earlier_one_of_its_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    let (orders, mount) = (name("orders"), name("m"));
+    let start = Scene::new().start(3, "v1-aaaa", "ENGINE-A");
+    let intended = Slot { starts: 3, current: Some(start.clone()), ..Slot::default() };
+    let made = Slot { current: Some(Start { created: true, ..start }), ..intended.clone() };
+
+    state.save_slot(&orders, &SlotName::Shared, intended.clone()).await.unwrap();
+    state.primed(&orders, &mount, 3);
+    for same in [intended.clone(), made] {
+        state.save_slot(&orders, &SlotName::Shared, same).await.unwrap();
+        assert_eq!(state.last_primed(&orders, &mount), Some(3));
+    }
+    state.forget_slot(&orders, &SlotName::Shared).await.unwrap();
+    assert_eq!(state.last_primed(&orders, &mount), Some(u64::MAX));
+    state.save_slot(&orders, &SlotName::Shared, intended).await.unwrap();
+    assert_eq!(state.last_primed(&orders, &mount), Some(u64::MAX));
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
 
+use crate::assignment::mounts_of;
 use crate::desired::{Desired, KeptBecause};
+use crate::errors::chain;
+use crate::gateway::sockets::SocketError;
 use crate::names::SlotName;
 use crate::plan::{
     EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, SessionSight, Situation, Target,
@@ -35,9 +38,19 @@ pub struct Finding {
     pub message: String,
 }
 
+/// The mounts that have no socket, and why.
+pub type Unserved = BTreeMap<plugward_api::Name, SocketError>;
+
 /// Draws the conclusions from a plan.
-pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan) -> Verdict {
-    let outlooks: Vec<(&SlotName, &Outlook)> = plan.outlooks.iter().collect();
+pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan, unserved: &Unserved) -> Verdict {
+    // Whether there are spares says nothing about whether hosts are served, and neither does a slot that goes while others
+    // stay.
+    let goes = |outlook: &Outlook| outlook.state == OutlookState::Terminating;
+    let outlooks: Vec<(&SlotName, &Outlook)> = plan
+        .outlooks
+        .iter()
+        .filter(|(slot, outlook)| !slot.is_spare() && (situation.targets.is_empty() || !goes(outlook)))
+        .collect();
     let served_before = |slot: &SlotName| {
         let stored = situation.slots.get(slot).and_then(|sight| sight.stored.current.as_ref());
         stored.is_some_and(|start| start.ready_at.is_some() && start.end.is_none())
@@ -50,7 +63,7 @@ pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan) -> Verdict
         image_outdated(&outlooks, target),
         progressing(&outlooks),
         healthy(situation, &outlooks),
-        ready(desired, &outlooks),
+        ready(desired, &outlooks, unserved),
     ];
     Verdict { phase: phase(&outlooks, served_before), conditions }
 }
@@ -62,16 +75,18 @@ fn phase(outlooks: &[(&SlotName, &Outlook)], served_before: impl Fn(&SlotName) -
     });
     if any(&|outlook| outlook.state == OutlookState::Terminating) {
         Phase::Terminating
-    } else if any(&|outlook| matches!(outlook.state, OutlookState::BackingOff { .. })) {
+    } else if any(&|outlook| matches!(outlook.state, OutlookState::BackingOff { .. }) && !outlook.covered) {
         Phase::BackingOff
     } else if any(&|outlook| outlook.update == UpdateState::InProgress) {
         Phase::Updating
-    } else if waits_while_it_runs {
+    } else if waits_while_it_runs || any(&|outlook| outlook.covered) {
         Phase::Degraded
     } else if outlooks.is_empty() || any(&|outlook| matches!(outlook.state, OutlookState::Waiting(_))) {
         Phase::Pending
-    } else if any(&|outlook| outlook.state == OutlookState::Starting) {
+    } else if any(&|outlook| matches!(outlook.state, OutlookState::Starting | OutlookState::Priming { .. })) {
         Phase::Starting
+    } else if outlooks.iter().all(|(_, outlook)| outlook.state == OutlookState::Idle) {
+        Phase::Idle
     } else {
         Phase::Ready
     }
@@ -180,6 +195,9 @@ fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
                 "UpdateFailed",
                 format!("the updated container did not become ready: {}", reason.as_str()),
             ),
+            (UpdateState::InProgress, OutlookState::Priming { failure: Some(failure) }) => {
+                (ConditionStatus::False, "UpdateFailed", failure.clone())
+            }
             (UpdateState::Failing, _) => {
                 (ConditionStatus::False, "UpdateFailed", "the updated container cannot be started".to_owned())
             }
@@ -207,7 +225,15 @@ fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
             (UpdateState::None, OutlookState::Starting) => {
                 (ConditionStatus::True, "Starting", "the container is being started".to_owned())
             }
-            (UpdateState::None, OutlookState::Ready | OutlookState::Terminating) => continue,
+            (UpdateState::None, OutlookState::Priming { failure: None }) => {
+                (ConditionStatus::True, "Priming", "the plugin is told what hosts had told it".to_owned())
+            }
+            (UpdateState::None, OutlookState::Priming { failure: Some(failure) }) => {
+                (ConditionStatus::False, "PrimingFailed", failure.clone())
+            }
+            (UpdateState::None, OutlookState::Ready | OutlookState::Idle | OutlookState::Terminating) => {
+                continue;
+            }
         };
     }
     finding(condition, status, reason, message)
@@ -224,8 +250,7 @@ fn healthy(situation: &Situation, outlooks: &[(&SlotName, &Outlook)]) -> Finding
     if let Some(message) = failed {
         return finding(condition, ConditionStatus::False, "NoConversation", message);
     }
-    let all_ready =
-        !outlooks.is_empty() && outlooks.iter().all(|(_, outlook)| outlook.state == OutlookState::Ready);
+    let all_ready = !outlooks.is_empty() && outlooks.iter().all(|(_, outlook)| outlook.serves());
     if all_ready {
         finding(condition, ConditionStatus::True, "Serving", "the plugin says that it serves")
     } else {
@@ -233,9 +258,14 @@ fn healthy(situation: &Situation, outlooks: &[(&SlotName, &Outlook)]) -> Finding
     }
 }
 
-fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)]) -> Finding {
+fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)], unserved: &Unserved) -> Finding {
     let condition = InstanceCondition::Ready;
-    let worst = outlooks.iter().find(|(_, outlook)| outlook.state != OutlookState::Ready);
+    if let Some((mount, error)) = unserved.first_key_value() {
+        let message = format!("mount {mount} has no socket: {}", chain(error));
+        return finding(condition, ConditionStatus::False, "SocketUnavailable", message);
+    }
+    let able = |outlook: &Outlook| outlook.serves() || outlook.state == OutlookState::Idle;
+    let worst = outlooks.iter().find(|(_, outlook)| !able(outlook));
     let Some((slot, outlook)) = worst else {
         if outlooks.is_empty() {
             let message = match desired {
@@ -245,10 +275,24 @@ fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)]) -> Finding {
             };
             return finding(condition, ConditionStatus::False, "NotStarted", message);
         }
-        return finding(condition, ConditionStatus::True, "Ready", "the plugin is able to serve");
+        let idle = outlooks.iter().any(|(_, outlook)| outlook.state == OutlookState::Idle);
+        let (reason, message) = if idle {
+            ("Idle", "the first request starts it")
+        } else {
+            ("Ready", "the plugin is able to serve")
+        };
+        return finding(condition, ConditionStatus::True, reason, message);
     };
     let (reason, message) = match &outlook.state {
-        OutlookState::Ready | OutlookState::Starting => ("Starting", format!("slot {slot} is starting")),
+        OutlookState::Ready | OutlookState::Idle | OutlookState::Starting => {
+            ("Starting", format!("slot {slot} is starting"))
+        }
+        OutlookState::Priming { failure: None } => {
+            ("Priming", format!("slot {slot} is told what hosts had told it"))
+        }
+        OutlookState::Priming { failure: Some(failure) } => {
+            ("PrimingFailed", format!("slot {slot} cannot be made usable: {failure}"))
+        }
         OutlookState::BackingOff { reason, until } => (
             "BackingOff",
             format!("slot {slot} is over ({}); it is started again at {until}", reason.as_str()),
@@ -282,7 +326,8 @@ pub fn slot_statuses(
             .get(name)
             .zip(start)
             .and_then(|(sight, start)| sight.containers.iter().find(|seen| seen.name == start.container));
-        let ready = plan.outlooks.get(name).is_some_and(|outlook| outlook.state == OutlookState::Ready);
+        let serves = plan.outlooks.get(name).is_some_and(Outlook::serves);
+        let mounts = mounts_of(name, mounts);
         let end = start.and_then(|start| start.end.as_ref());
         SlotStatus {
             name: name.to_string(),
@@ -291,7 +336,8 @@ pub fn slot_statuses(
             image_id: container.map(|container| container.image_id.clone()),
             restarts: slot.restart_count(),
             restarts_by_reason: slot.restarts.clone(),
-            mounts: if ready { mounts.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            protocol_version: slot.protocol_version,
+            mounts: if serves { mounts.iter().map(ToString::to_string).collect() } else { Vec::new() },
             started_at: start.map(|start| start.at),
             ready_at: start.and_then(|start| start.ready_at),
             backoff_until: end.map(|end| end.retry_at).filter(|until| *until > situation.now),

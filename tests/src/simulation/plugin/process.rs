@@ -22,8 +22,9 @@ use hyper_util::rt::TokioIo;
 use plugward::plugin::{PluginError, UnaryAnswer, UnaryCall};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
-use super::application::Application;
+use super::application::{Application, Ledger, work};
 
 /// How much of one direction of a connection lies in the system, in bytes.
 const IN_FLIGHT: usize = 64 << 10;
@@ -33,7 +34,10 @@ const HEAD: usize = 5;
 
 /// The way to a process. What is sent there before it serves waits, as at a real socket.
 #[derive(Debug, Clone)]
-pub(super) struct Door(mpsc::UnboundedSender<Knock>);
+pub(super) struct Door {
+    knocks: mpsc::UnboundedSender<Knock>,
+    ledger: Ledger,
+}
 
 /// A process that has its socket.
 pub(super) struct Process {
@@ -43,8 +47,8 @@ pub(super) struct Process {
 
 #[derive(Debug)]
 enum Knock {
-    /// A connection of HTTP/2.
-    Line(DuplexStream),
+    /// A connection of HTTP/2, and its number in the ledger.
+    Line(DuplexStream, u64),
     /// A call over the connection that the controller has anyway.
     Call(UnaryCall, oneshot::Sender<UnaryAnswer>),
 }
@@ -60,14 +64,15 @@ struct Tasks(mpsc::UnboundedSender<Task>);
 impl Door {
     pub(super) fn connect(&self) -> Result<DuplexStream, PluginError> {
         let (ours, theirs) = tokio::io::duplex(IN_FLIGHT);
-        self.0.send(Knock::Line(theirs)).map_err(|_| PluginError::transient("nobody listens"))?;
+        let line = Knock::Line(theirs, self.ledger.moment());
+        self.knocks.send(line).map_err(|_| PluginError::transient("nobody listens"))?;
         Ok(ours)
     }
 
     pub(super) async fn call(&self, call: UnaryCall) -> Result<UnaryAnswer, PluginError> {
         let gone = || PluginError::transient("the connection ended before the answer");
         let (limit, (answer, answered)) = (call.limit, oneshot::channel());
-        self.0.send(Knock::Call(call, answer)).map_err(|_| gone())?;
+        self.knocks.send(Knock::Call(call, answer)).map_err(|_| gone())?;
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(gone()),
@@ -79,9 +84,9 @@ impl Door {
 // === impl Process ===
 
 impl Process {
-    pub(super) fn new(application: Application) -> (Self, Door) {
+    pub(super) fn new(application: Application, ledger: Ledger) -> (Self, Door) {
         let (door, knocks) = mpsc::unbounded_channel();
-        (Self { application, knocks }, Door(door))
+        (Self { application, knocks }, Door { knocks: door, ledger })
     }
 
     /// Serves as long as it is polled.
@@ -94,12 +99,18 @@ impl Process {
             tokio::select! {
                 biased;
                 Some(knock) = knocks.recv() => match knock {
-                    Knock::Line(line) => {
-                        running.push(serve_line(line, Arc::clone(&application), Tasks(tasks.clone())).boxed());
+                    Knock::Line(line, number) => {
+                        let (application, tasks) = (Arc::clone(&application), Tasks(tasks.clone()));
+                        running.push(serve_line(line, number, application, tasks).boxed());
                     }
                     Knock::Call(call, answer) => {
-                        // The caller may have given up.
-                        let _ = answer.send(decide(&application, &call));
+                        let decided = decide(&application, &call, None);
+                        let done = async move {
+                            sleep(work(&call)).await;
+                            // The caller may have given up.
+                            let _ = answer.send(decided);
+                        };
+                        running.push(done.boxed());
                     }
                 },
                 Some(task) = given.recv() => running.push(task),
@@ -109,14 +120,19 @@ impl Process {
     }
 }
 
-fn decide(application: &Mutex<Application>, call: &UnaryCall) -> UnaryAnswer {
-    application.lock().unwrap_or_else(PoisonError::into_inner).answer(call)
+fn decide(application: &Mutex<Application>, call: &UnaryCall, connection: Option<u64>) -> UnaryAnswer {
+    application.lock().unwrap_or_else(PoisonError::into_inner).answer(call, connection)
 }
 
-async fn serve_line(line: DuplexStream, application: Arc<Mutex<Application>>, tasks: Tasks) {
+async fn serve_line(line: DuplexStream, number: u64, application: Arc<Mutex<Application>>, tasks: Tasks) {
     let service = service_fn(move |request| {
         let application = Arc::clone(&application);
-        async move { Ok::<_, hyper::Error>(respond(decide(&application, &understand(request).await?))) }
+        async move {
+            let call = understand(request).await?;
+            let decided = decide(&application, &call, Some(number));
+            sleep(work(&call)).await;
+            Ok::<_, hyper::Error>(respond(decided))
+        }
     });
     // How a connection ends is its host's matter.
     let _ = http2::Builder::new(tasks).serve_connection(TokioIo::new(line), service).await;
@@ -136,7 +152,8 @@ async fn understand(request: Request<Incoming>) -> hyper::Result<UnaryCall> {
 
 fn respond(answer: UnaryAnswer) -> Response<BoxBody<Bytes, std::convert::Infallible>> {
     let UnaryAnswer { code, status_message, message } = answer;
-    let mut status = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(code))]);
+    let mut status =
+        HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(code))]);
     let mut response = if code == Code::Ok as i32 {
         let size = u32::try_from(message.len()).expect("a small message").to_be_bytes();
         let content = [[0].as_slice(), &size, &message].concat();

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use plugward_api::RestartReason;
+use plugward_api::instance::UpdateStrategy;
 use plugward_api::status::{LastExit, StartTimes};
 use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
-use crate::plan::{Absence, EngineSight, ImageSight, SessionSight, Sighting, Situation, SlotSight, Target};
+use crate::plan::{
+    Absence, Activation, EngineSight, ImageSight, ServiceSight, SessionSight, Sighting, Situation, SlotSight,
+    Target,
+};
 use crate::recipe::{ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
 use crate::slot::{Edit, End, EngineRef, Slot, Start, StoredIdentity};
 
@@ -63,13 +67,13 @@ pub(super) fn recipe() -> Recipe {
 }
 
 /// An instance `orders` with one slot, its image on one engine.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     pub(super) situation: Situation,
 }
 
 impl Scene {
     /// Nothing was started yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let target = Target {
             edit: Edit { instance: 1, runtime: 1 },
             recipe: Arc::new(recipe()),
@@ -80,6 +84,9 @@ impl Scene {
                 absence: None,
             },
             image: ImageSight::Found { id: "sha256:feed".into() },
+            mounts: vec!["orders".parse().unwrap()],
+            strategy: UpdateStrategy::Recreate,
+            activation: Activation::Eager,
         };
         Self {
             situation: Situation {
@@ -128,6 +135,7 @@ impl Scene {
         start.handshake = Some("1|1|unix|/x|grpc".into());
         start.ready_at = Some(at(10));
         scene.session(SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(10) });
+        scene.service(ServiceSight::Serving);
         scene
     }
 
@@ -152,6 +160,11 @@ impl Scene {
             edit: Edit { instance: 1, runtime: 1 },
         });
         scene
+    }
+
+    /// What the container does for hosts.
+    pub(super) fn service(&mut self, service: ServiceSight) {
+        self.sight().containers[0].service = service;
     }
 
     pub(super) fn session(&mut self, session: SessionSight) {
@@ -209,6 +222,59 @@ impl Scene {
         self
     }
 
+    /// An update replaces nothing before it serves.
+    pub(super) fn surge(mut self) -> Self {
+        self.target().strategy = UpdateStrategy::Surge;
+        self
+    }
+
+    /// The container of the current start stands beside the outgoing one.
+    pub(super) fn successor(mut self, state: ContainerState) -> Self {
+        let start = self.current();
+        start.created = true;
+        let mut container = sighting(start, "c2", state);
+        container.session = SessionSight::Connecting;
+        self.sight().containers.push(container);
+        self
+    }
+
+    pub(super) fn successor_session(&mut self, session: SessionSight, service: ServiceSight) {
+        if service == ServiceSight::Serving {
+            self.current().ready_at = Some(at(60));
+            self.stored().updating = false;
+        }
+        let container = &mut self.sight().containers[1];
+        container.session = session;
+        container.service = service;
+    }
+
+    /// One spare is wanted.
+    pub(super) fn spare_wanted(mut self) -> Self {
+        let target = Target { mounts: Vec::new(), ..self.target().clone() };
+        self.situation.targets.insert(SlotName::Spare(1), target);
+        self
+    }
+
+    /// The spare is there.
+    pub(super) fn spare_ready(mut self) -> Self {
+        let name = "plugward-orders-spare-1-aaaaa";
+        let mut start = Start { container: name.into(), ..self.start(1, "v1-aaaa", "ENGINE-A") };
+        start.created = true;
+        start.ready_at = Some(at(20));
+        let mut container = sighting(&start, "s1", running());
+        container.session = SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(20) };
+        container.service = ServiceSight::Serving;
+        let stored = Slot { starts: 1, current: Some(start), ..Slot::default() };
+        let sight = SlotSight { stored: Arc::new(stored), containers: vec![container] };
+        self.situation.slots.insert(SlotName::Spare(1), sight);
+        self
+    }
+
+    /// The spare's container.
+    pub(super) fn spare(&mut self) -> &mut Sighting {
+        &mut self.situation.slots.get_mut(&SlotName::Spare(1)).unwrap().containers[0]
+    }
+
     /// The record names another engine.
     pub(super) fn moved(mut self) -> Self {
         self.target().engine =
@@ -224,8 +290,11 @@ impl Scene {
         let mut container = sighting(&next, "c2", running());
         container.session = SessionSight::Connecting;
         if ready {
+            // Hosts went over to it.
+            self.service(ServiceSight::Drained);
             next.ready_at = Some(at(20));
             container.session = SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(20) };
+            container.service = ServiceSight::Serving;
         }
         let sight = self.sight();
         sight.containers.push(container);
@@ -244,7 +313,7 @@ impl Scene {
         self
     }
 
-    pub(super) fn start(&self, number: u64, hash: &str, on: &str) -> Start {
+    pub(crate) fn start(&self, number: u64, hash: &str, on: &str) -> Start {
         let name = container_name(
             &self.situation.cluster,
             &self.situation.instance,
@@ -253,6 +322,7 @@ impl Scene {
             number,
         );
         Start {
+            number,
             directory: format!("/run/plugins/{name}").into(),
             container: name,
             engine: engine(on),
@@ -264,6 +334,7 @@ impl Scene {
             created: false,
             handshake: None,
             ready_at: None,
+            fallback: false,
             end: None,
             times: StartTimes::default(),
         }
@@ -279,5 +350,7 @@ pub(super) fn sighting(start: &Start, id: &str, state: ContainerState) -> Sighti
         image_id: "sha256:feed".into(),
         state,
         session: SessionSight::None,
+        service: ServiceSight::None,
+        took_over: None,
     }
 }

@@ -1,0 +1,108 @@
+//! Which slot serves which mount.
+//!
+//! A plugin that multiplexes serves all mounts in one container, any other needs one for each. Only the plugin itself
+//! knows which it is: until it was asked, the first container is started alone.
+
+use std::collections::BTreeMap;
+
+use plugward_api::Name;
+use plugward_api::instance::Multiplexing;
+
+use crate::names::SlotName;
+
+/// The slots of an instance, each with its mounts.
+///
+/// `multiplexes` is what the plugin said, if it was asked. `stored` are the slots that are remembered: a mount stays where
+/// it is as long as it can, so that a mount which comes or goes restarts no other.
+pub fn assign(
+    mounts: &[Name],
+    multiplexing: Multiplexing,
+    multiplexes: Option<bool>,
+    stored: &[&SlotName],
+) -> BTreeMap<SlotName, Vec<Name>> {
+    let shares = match (multiplexing, multiplexes) {
+        (Multiplexing::Disabled, _) => false,
+        (Multiplexing::Auto, Some(false)) => mounts.len() < 2 && stored.contains(&&SlotName::Shared),
+        // What served before says what to expect.
+        (Multiplexing::Auto, None) => !stored.iter().any(|slot| matches!(slot, SlotName::Mount(_))),
+        (Multiplexing::Auto, Some(true)) => true,
+    };
+    if shares || mounts.is_empty() {
+        return BTreeMap::from([(SlotName::Shared, mounts.to_vec())]);
+    }
+    mounts.iter().map(|mount| (SlotName::Mount(mount.clone()), vec![mount.clone()])).collect()
+}
+
+/// The mounts of a slot of an instance whose record cannot be acted on.
+pub fn mounts_of(slot: &SlotName, mounts: &[Name]) -> Vec<Name> {
+    match slot {
+        SlotName::Shared => mounts.to_vec(),
+        SlotName::Mount(mount) => mounts.iter().filter(|known| *known == mount).cloned().collect(),
+        SlotName::Spare(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(texts: &[&str]) -> Vec<Name> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn slots(mounts: &[&str], multiplexing: Multiplexing, answer: Option<bool>, stored: &[&str]) -> String {
+        let stored: Vec<SlotName> = stored.iter().map(|slot| slot.parse().unwrap()).collect();
+        let stored: Vec<&SlotName> = stored.iter().collect();
+        let assigned = assign(&names(mounts), multiplexing, answer, &stored);
+        let text = |(slot, mounts): (&SlotName, &Vec<Name>)| {
+            let mounts: Vec<&str> = mounts.iter().map(AsRef::as_ref).collect();
+            format!("{slot}: {}", mounts.join(" "))
+        };
+        assigned.iter().map(text).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn a_plugin_that_multiplexes_serves_all_mounts_in_one_container() {
+        assert_eq!(slots(&["a", "b"], Multiplexing::Auto, Some(true), &[]), "shared: a b");
+    }
+
+    #[test]
+    fn a_plugin_that_was_not_asked_is_started_alone() {
+        assert_eq!(slots(&["a", "b"], Multiplexing::Auto, None, &[]), "shared: a b");
+    }
+
+    #[test]
+    fn an_update_that_was_not_asked_is_expected_to_be_as_what_served_before() {
+        let each = "mount-a: a; mount-b: b";
+        assert_eq!(slots(&["a", "b"], Multiplexing::Auto, None, &["mount-a", "mount-b"]), each);
+        assert_eq!(slots(&["a", "b"], Multiplexing::Auto, None, &["shared"]), "shared: a b");
+    }
+
+    #[test]
+    fn a_plugin_that_does_not_multiplex_or_must_not_has_a_container_for_each_mount() {
+        let each = "mount-a: a; mount-b: b";
+        assert_eq!(slots(&["a", "b"], Multiplexing::Auto, Some(false), &["shared"]), each);
+        assert_eq!(slots(&["a", "b"], Multiplexing::Disabled, Some(true), &[]), each);
+        assert_eq!(slots(&["a"], Multiplexing::Disabled, None, &["shared"]), "mount-a: a");
+    }
+
+    #[test]
+    fn the_only_mount_stays_where_it_was_first_served() {
+        assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &["shared"]), "shared: a");
+        assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &["mount-a", "mount-b"]), "mount-a: a");
+        assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &[]), "mount-a: a");
+    }
+
+    #[test]
+    fn an_instance_without_mounts_has_a_slot_all_the_same() {
+        assert_eq!(slots(&[], Multiplexing::Disabled, None, &[]), "shared: ");
+    }
+
+    #[test]
+    fn a_slot_of_a_mount_that_is_gone_serves_none() {
+        let mounts = names(&["a", "b"]);
+        assert_eq!(mounts_of(&"shared".parse().unwrap(), &mounts), mounts);
+        assert_eq!(mounts_of(&"mount-b".parse().unwrap(), &mounts), names(&["b"]));
+        assert!(mounts_of(&"mount-c".parse().unwrap(), &mounts).is_empty());
+    }
+}

@@ -1,0 +1,127 @@
+//! What is said of the priming: by calls on their way to a container, and by those who tell containers what is kept.
+
+use std::sync::Arc;
+
+use plugward_api::Name;
+use plugward_relay::grpc::Status;
+
+use super::Instance;
+use crate::gateway::multiplex::HostId;
+use crate::gateway::outlook;
+use crate::gateway::priming::{KeptCall, Role, Telling, Unkept};
+use crate::gateway::replay;
+use crate::gateway::seat::{Primed, Serial, Work};
+
+/// A host's own call that concerns the priming, on its way at a container.
+pub(in crate::gateway) struct PrimingCall {
+    instance: Arc<Instance>,
+    mount: Name,
+    serial: Serial,
+    host: HostId,
+    method: String,
+    /// How it ended, until that was said.
+    primed: Option<Primed>,
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// Whether a call may go to a container.
+    ///
+    /// # Errors
+    ///
+    /// What it is told if not.
+    pub(in crate::gateway) fn admits(
+        &self,
+        serial: Serial,
+        mount: &Name,
+        host: &HostId,
+        role: Role,
+    ) -> Result<(), Status> {
+        self.lock().seats.admits(serial, mount, host, role).map_err(outlook::denied)
+    }
+
+    /// A host's own call that concerns the priming goes to a container.
+    pub(in crate::gateway) fn priming(
+        self: &Arc<Self>,
+        serial: Serial,
+        mount: &Name,
+        host: HostId,
+        method: String,
+        role: Role,
+    ) -> Option<PrimingCall> {
+        let mut state = self.lock();
+        let start = state.seats.priming_begun(serial)?;
+        if role == Role::Primes {
+            self.parts.memory.primed(&self.name, mount, start);
+        }
+        drop(state);
+        let (instance, mount, primed) = (self.clone(), mount.clone(), Some(Primed::Failed));
+        Some(PrimingCall { instance, mount, serial, host, method, primed })
+    }
+
+    /// What is to be told a container now, of a mount.
+    pub(in crate::gateway) fn work(&self, serial: Serial, mount: &Name) -> Work {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return Work::Done;
+        }
+        state.seats.work(serial, mount, self.parts.clock.now())
+    }
+
+    /// A container was told, and took it or not.
+    pub(in crate::gateway) fn told(
+        self: &Arc<Self>,
+        serial: Serial,
+        mount: &Name,
+        telling: &Telling,
+        result: Result<(), Status>,
+    ) {
+        let now = self.parts.clock.now();
+        self.change(|state| {
+            if let Some(start) = state.seats.told(serial, mount, telling, result, now, replay::delay) {
+                self.parts.memory.primed(&self.name, mount, start);
+            }
+        });
+    }
+}
+
+// === impl PrimingCall ===
+
+impl PrimingCall {
+    /// The plugin did it: what primes it.
+    pub(in crate::gateway) fn primed(mut self, call: Result<KeptCall, Unkept>) {
+        self.primed = Some(Primed::Done(call));
+    }
+
+    /// The plugin did it: what undoes that.
+    pub(in crate::gateway) fn undone(mut self) {
+        self.primed = Some(Primed::Undone);
+    }
+}
+
+impl Drop for PrimingCall {
+    fn drop(&mut self) {
+        let Some(primed) = self.primed.take() else { return };
+        let Self { instance, mount, serial, host, method, .. } = self;
+        let primes = matches!(primed, Primed::Done(_));
+        instance.change(|state| {
+            match state.seats.priming_ended(*serial, mount, host, method, primed) {
+                Ok(()) if primes => {
+                    state.unkept.remove(mount);
+                }
+                Ok(()) => {}
+                Err(why) => {
+                    tracing::warn!(
+                        instance = %instance.name, %mount, method, %why,
+                        "a priming call is not kept: after a restart of the plugin its host has to make it again"
+                    );
+                    state.unkept.insert(mount.clone(), why);
+                }
+            }
+            if state.seats.is_unprimed(mount) {
+                instance.parts.memory.unprimed(&instance.name, mount);
+            }
+        });
+    }
+}

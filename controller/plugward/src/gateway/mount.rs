@@ -1,0 +1,192 @@
+//! A mount: its listener, and the connections of its hosts.
+//!
+//! A mount has at most [`CONNECTIONS`] connections. A host beyond that is not accepted until another leaves: it waits in the listener's
+//! queue, where its connect has succeeded. Closing on it instead would be worse: a gRPC host that is closed before it sees SETTINGS takes the
+//! address for broken, and stays away for longer each time.
+//!
+//! A host whose connection was ended for what it did is accepted again, and kept waiting: longer each time, and not for long.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use plugward_api::Name;
+use plugward_relay::driver::Relay;
+use plugward_runtime::Backoff;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::instance::Instance;
+use super::multiplex::HostId;
+use super::program::Host;
+use super::seat::Serial;
+use super::traffic::Traffic;
+use crate::clock::Clock;
+
+/// A mount that is served.
+#[derive(Debug)]
+pub(super) struct Mount {
+    pub(super) name: Name,
+    pub(super) traffic: Arc<Traffic>,
+    /// The id under which a plugin that multiplexes has its hosts that send none.
+    pub(super) id: String,
+    /// The container that all of its calls may go to, or zero.
+    admitted: AtomicU64,
+    /// No host is accepted any more.
+    closed: CancellationToken,
+    /// Has the listener.
+    accepting: TaskTracker,
+    /// It is not among the mounts of its instance any more.
+    deleted: AtomicBool,
+    places: Arc<Semaphore>,
+    penalties: Mutex<HashMap<i32, Penalty>>,
+}
+
+/// What a host's process has to wait for before it is served again.
+#[derive(Clone, Copy, Debug)]
+struct Penalty {
+    violations: u32,
+    until: Instant,
+}
+
+/// The connections of one mount at a time. Each takes two descriptors.
+pub(super) const CONNECTIONS: usize = 64;
+
+/// The pause after the system gave no connection, as it does while too many files are open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a host waits that broke the rules once, and at most.
+const PENALTIES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A host that broke no rule for so long broke none.
+const FORGIVEN: Duration = Duration::from_secs(60);
+
+// === impl Mount ===
+
+impl Mount {
+    pub(super) fn new(instance: &Name, name: Name, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            id: HostId::NONE.at_plugin(instance, &name),
+            name,
+            traffic: Traffic::new(clock),
+            admitted: AtomicU64::new(0),
+            closed: CancellationToken::new(),
+            accepting: TaskTracker::new(),
+            deleted: AtomicBool::new(false),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            penalties: Mutex::default(),
+        })
+    }
+
+    /// Serves the hosts that connect, until it is [closed](Self::close).
+    pub(super) fn listen(self: &Arc<Self>, instance: &Arc<Instance>, listener: UnixListener) {
+        let span = tracing::info_span!(parent: None, "mount", instance = %instance.name, mount = %self.name);
+        let accepting = self.clone().accept(instance.clone(), listener);
+        let closed = self.closed.clone();
+        self.accepting.spawn(async move { closed.run_until_cancelled(accepting).await }.instrument(span));
+        self.accepting.close();
+    }
+
+    /// No host is accepted any more.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Waits, once it is [closed](Self::close), until its listener is.
+    pub(super) async fn silent(&self) {
+        self.accepting.wait().await;
+    }
+
+    /// It is not among the mounts of its instance any more.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+        self.close();
+    }
+
+    /// Whether it is not among the mounts of its instance any more.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// All calls may go to this container, whoever makes them. Zero: each is to be looked at.
+    pub(super) fn admit_all_to(&self, serial: Serial) {
+        self.admitted.store(serial, Ordering::Release);
+    }
+
+    /// Whether all calls may go to this container.
+    pub(super) fn admits_all_to(&self, serial: Serial) -> bool {
+        self.admitted.load(Ordering::Acquire) == serial
+    }
+
+    /// A host broke the rules.
+    pub(super) fn penalise(&self, pid: i32) {
+        let now = Instant::now();
+        let mut penalties = self.penalties.lock().unwrap_or_else(PoisonError::into_inner);
+        penalties.retain(|_, penalty| penalty.until + FORGIVEN > now);
+        let violations = penalties.get(&pid).map_or(0, |penalty| penalty.violations);
+        // These make a backoff.
+        let wait =
+            Backoff::new(PENALTIES.0, PENALTIES.1).map_or(PENALTIES.1, |backoff| backoff.ceiling(violations));
+        penalties.insert(pid, Penalty { violations: violations.saturating_add(1), until: now + wait });
+    }
+
+    /// Until when a host is kept waiting.
+    fn penalty(&self, pid: i32) -> Option<Instant> {
+        let penalties = self.penalties.lock().unwrap_or_else(PoisonError::into_inner);
+        penalties.get(&pid).map(|penalty| penalty.until)
+    }
+
+    async fn accept(self: Arc<Self>, instance: Arc<Instance>, listener: UnixListener) {
+        loop {
+            if self.places.available_permits() == 0 {
+                tracing::warn!(connections = CONNECTIONS, "no more hosts are accepted until one leaves");
+            }
+            // It is never closed.
+            let Ok(place) = self.places.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((host, _)) => self.clone().serve(instance.clone(), host, place),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a host");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves one host's connection, in a task of its own.
+    fn serve(self: Arc<Self>, instance: Arc<Instance>, host: UnixStream, place: OwnedSemaphorePermit) {
+        let peer = host.peer_cred().ok();
+        // A process of another PID namespace has none that we can see.
+        let pid = peer.and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
+        let span = tracing::debug_span!("host", pid, uid = peer.map(|peer| peer.uid()));
+        let relays = instance.parts.relays.clone();
+        let host = match host.into_std() {
+            Ok(host) => host,
+            Err(error) => return tracing::warn!(%error, "cannot serve a host"),
+        };
+        let serving = async move {
+            // It belongs to the thread that relays it.
+            let host = match UnixStream::from_std(host) {
+                Ok(host) => host,
+                Err(error) => return tracing::warn!(%error, "cannot serve a host"),
+            };
+            if let Some(until) = self.penalty(pid.unwrap_or_default()) {
+                sleep_until(until).await;
+            }
+            let id = instance.number();
+            let name = self.name.clone();
+            let program = Host::new(instance.clone(), self, id, pid);
+            let (relay, control) = Relay::new(host, program, instance.limits(), instance.budget.clone());
+            instance.connected(id, &name, pid, control);
+            relay.run().await;
+            instance.disconnected(id);
+            drop(place);
+        };
+        relays.spawn(serving.instrument(span));
+    }
+}

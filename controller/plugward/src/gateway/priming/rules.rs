@@ -1,0 +1,107 @@
+//! Which methods prime a plugin.
+
+use plugward_api::PluginType;
+use plugward_api::instance::Priming;
+
+/// The calls by which hosts make a plugin usable, in the order in which they are made again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PrimingRules {
+    rules: Vec<Rule>,
+    /// Methods that hosts call before they prime a plugin: it answers them in any state.
+    preludes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    method: String,
+    /// What undoes it.
+    until: Option<String>,
+}
+
+/// What a method is to the priming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum Role {
+    /// It primes the plugin.
+    Primes,
+    /// It undoes what primed it.
+    Ends,
+    /// A plugin that is not primed answers it, too.
+    Prelude,
+    /// It needs a plugin that is primed.
+    Work,
+}
+
+/// What any plugin answers in any state: it is asked about the process, or by people who look at it.
+const ABOUT_THE_PROCESS: [&str; 4] = [
+    "/pluginutil.multiplexing.PluginMultiplexing/",
+    "/logical.PluginVersion/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+
+// === impl PrimingRules ===
+
+impl PrimingRules {
+    /// The rules of a plugin of this type, with those that its record declares.
+    ///
+    /// Secrets engines and auth methods have none yet: their `Setup` is of no use without the broker.
+    pub fn of(plugin_type: PluginType, declared: &[Priming]) -> Self {
+        match plugin_type {
+            PluginType::Database => Self {
+                rules: vec![Rule {
+                    method: "/dbplugin.v5.Database/Initialize".to_owned(),
+                    until: Some("/dbplugin.v5.Database/Close".to_owned()),
+                }],
+                // Vault asks for the type before it initialises.
+                preludes: vec!["/dbplugin.v5.Database/Type".to_owned()],
+            },
+            PluginType::Custom => Self {
+                rules: declared
+                    .iter()
+                    .map(|priming| Rule {
+                        method: priming.method.to_string(),
+                        until: priming.until.as_ref().map(ToString::to_string),
+                    })
+                    .collect(),
+                preludes: Vec::new(),
+            },
+            PluginType::Auth | PluginType::Secret => Self::default(),
+        }
+    }
+
+    /// What the method at this path is.
+    pub(in crate::gateway) fn role(&self, path: &[u8]) -> Role {
+        let is = |method: &str| method.as_bytes() == path;
+        if self.rules.iter().any(|rule| is(&rule.method)) {
+            Role::Primes
+        } else if self.rules.iter().any(|rule| rule.until.as_deref().is_some_and(is)) {
+            Role::Ends
+        } else if self.preludes.iter().any(|method| is(method)) || is_about_the_process(path) {
+            Role::Prelude
+        } else {
+            Role::Work
+        }
+    }
+
+    /// The priming methods, in their order.
+    pub(in crate::gateway) fn methods(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.method.as_str())
+    }
+
+    /// The priming methods that `path` undoes.
+    pub(in crate::gateway) fn ended_by(&self, path: &str) -> impl Iterator<Item = &str> {
+        self.rules
+            .iter()
+            .filter(move |rule| rule.until.as_deref() == Some(path))
+            .map(|rule| rule.method.as_str())
+    }
+}
+
+/// Whether a call is not about the application, so that no `multiplex_id` belongs to it: the multiplexing question, and reflection.
+pub(in crate::gateway) fn is_application(path: &[u8]) -> bool {
+    !is_about_the_process(path) || path.starts_with(b"/logical.")
+}
+
+fn is_about_the_process(path: &[u8]) -> bool {
+    ABOUT_THE_PROCESS.iter().any(|service| path.starts_with(service.as_bytes()))
+}

@@ -1,0 +1,145 @@
+//! Makes the calls again that hosts made to make a plugin usable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use plugward_api::Name;
+use plugward_relay::grpc::{Code, Status};
+use plugward_runtime::Backoff;
+use tokio::time::{sleep, timeout};
+use tracing::Instrument;
+
+use super::instance::{Berthed, Instance};
+use super::multiplex::{self, HostId};
+use super::priming::{KeptCall, Telling};
+use super::seat::{Serial, Work};
+use crate::plugin::UnaryCall;
+
+/// The time that one call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// The users of one mount that are told at the same time.
+const AT_ONCE: usize = 8;
+
+/// How long to wait before the first repetition, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// How long the end of a container may take to be known: what a container did not answer because it died is not its failure.
+const DEATH_LIMIT: Duration = Duration::from_secs(1);
+
+/// The wait after so many failures before this one.
+pub(super) fn delay(failures: u32) -> Duration {
+    // These make a backoff.
+    Backoff::new(BACKOFF.0, BACKOFF.1).map_or(BACKOFF.1, |backoff| backoff.delay(failures, rand::random()))
+}
+
+/// Tells a container what is kept of a mount, until there is nothing more to tell.
+pub(super) fn spawn(instance: &Arc<Instance>, serial: Serial, mount: Name) {
+    let span = tracing::info_span!(parent: None, "priming", instance = %instance.name, %mount);
+    tokio::spawn(run(instance.clone(), serial, mount).instrument(span));
+}
+
+async fn run(instance: Arc<Instance>, serial: Serial, mount: Name) {
+    let mut changes = instance.changes();
+    loop {
+        changes.mark_unchanged();
+        match instance.work(serial, &mount) {
+            Work::Done => return,
+            Work::Tell(tellings) => {
+                let telling = |telling| tell(&instance, serial, &mount, telling);
+                futures::stream::iter(tellings).for_each_concurrent(AT_ONCE, telling).await;
+            }
+            Work::Until(at) => {
+                let wait = instance.parts.clock.until(at);
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    _ = changes.changed() => {}
+                }
+            }
+            Work::Change => {
+                // Its sender is the instance's.
+                let _ = changes.changed().await;
+            }
+        }
+    }
+}
+
+async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &Name, telling: Telling) {
+    let Some(berthed) = instance.berthed(serial) else { return };
+    let container = &berthed.backend.place.name;
+    let mut result = Ok(());
+    for (method, call) in &telling.calls {
+        result = make(&berthed, mount, &telling.host, method, call).await;
+        match &result {
+            Ok(()) => tracing::info!(container, method, "a priming call was made again"),
+            // Not the message: it may repeat what the call said.
+            Err(failure) => {
+                tracing::warn!(
+                    container,
+                    method,
+                    code = failure.code().as_str(),
+                    "a priming call failed when it was made again"
+                );
+                break;
+            }
+        }
+    }
+    if let Err(Failure::NoAnswer(_)) = &result {
+        // Whether that was its end is known soon. What is told of a container that is gone is not heard.
+        let gone = async {
+            let mut changes = instance.changes();
+            while instance.is_up(serial) && changes.changed().await.is_ok() {}
+        };
+        let _ = timeout(DEATH_LIMIT, gone).await;
+    }
+    instance.told(serial, mount, &telling, result.map_err(Failure::into_status));
+}
+
+/// Why a call did not do what it had done before.
+enum Failure {
+    Answer(Status),
+    NoAnswer(Status),
+}
+
+async fn make(
+    berthed: &Berthed,
+    mount: &Name,
+    host: &HostId,
+    method: &str,
+    call: &KeptCall,
+) -> Result<(), Failure> {
+    let backend = &berthed.backend;
+    let mut metadata: Vec<(String, Vec<u8>)> =
+        call.fields().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    if backend.multiplexes {
+        let id = host.at_plugin(&backend.instance, mount);
+        metadata.push((multiplex::KEY.to_owned(), id.into_bytes()));
+    }
+    let name = method.rsplit('/').next().unwrap_or(method);
+    let call = UnaryCall { path: method.to_owned(), metadata, message: call.message(), limit: CALL_LIMIT };
+    match backend.conversation.call(call).await {
+        Ok(answer) if answer.code == 0 => Ok(()),
+        Ok(answer) => {
+            let code = Code::from_header(answer.code.to_string().as_bytes());
+            Err(Failure::Answer(Status::new(code, format!("{name}: {}", answer.status_message))))
+        }
+        Err(error) => Err(Failure::NoAnswer(Status::unavailable(format!("{name}: {error}")))),
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn code(&self) -> Code {
+        match self {
+            Self::Answer(status) | Self::NoAnswer(status) => status.code,
+        }
+    }
+
+    fn into_status(self) -> Status {
+        match self {
+            Self::Answer(status) | Self::NoAnswer(status) => status,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The gateway on real sockets, with the real relay, plugins in this process, and hosts that speak gRPC.
+
+mod deaths;
+mod limits;
+mod lives;
+mod memory;
+mod own;
+mod replays;
+mod support;
+mod switches;

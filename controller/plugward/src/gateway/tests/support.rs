@@ -1,0 +1,202 @@
+//! A world around the gateway: sockets in a directory, a memory, plugins, hosts.
+
+mod host;
+mod plugin;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+pub(super) use self::host::{Host, Http, Octets, path};
+pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
+use super::super::sockets::Sockets;
+use super::super::systemd::DescriptorStore;
+use super::super::*;
+use crate::slot::EngineRef;
+
+/// A gateway with what surrounds it.
+pub(super) struct World {
+    pub(super) gateway: Gateway,
+    pub(super) memory: Arc<TestMemory>,
+    pub(super) terms: Terms,
+    /// How often a reconcile was asked for.
+    pub(super) wakes: watch::Receiver<usize>,
+    directory: Arc<TempDir>,
+}
+
+/// What the state directory would remember.
+#[derive(Default)]
+pub(super) struct TestMemory(Mutex<BTreeMap<(Name, Name), u64>>);
+
+/// A container with a plugin in it.
+#[derive(Clone)]
+pub(super) struct Container {
+    pub(super) place: Place,
+    pub(super) plugin: TestPlugin,
+    pub(super) backend: Backend,
+}
+
+pub(super) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(super) fn db() -> Name {
+    name("db")
+}
+
+impl World {
+    /// One that serves these mounts from one slot.
+    pub(super) fn new(mounts: &[&str]) -> Self {
+        Self::with(mounts, |_| {})
+    }
+
+    /// The same, with these changes to its terms.
+    pub(super) fn with(mounts: &[&str], change: impl FnOnce(&mut Terms)) -> Self {
+        let priming = plugward_api::instance::Priming {
+            method: INITIALIZE.parse().unwrap(),
+            until: Some(CLOSE.parse().unwrap()),
+        };
+        let mut terms = Terms {
+            mounts: mounts.iter().map(|mount| (name(mount), SlotName::Shared)).collect(),
+            priming: PrimingRules::of(plugward_api::PluginType::Custom, &[priming]),
+            hold: Hold { timeout: Duration::from_secs(60), max_requests: 64, max_bytes: 1 << 20 },
+            drain_timeout: Duration::from_secs(60),
+        };
+        change(&mut terms);
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::start(directory, Arc::default(), terms)
+    }
+
+    fn start(directory: Arc<TempDir>, memory: Arc<TestMemory>, terms: Terms) -> Self {
+        let (woken, wakes) = watch::channel(0);
+        let wake: Wake = Arc::new(move |_: &Name| woken.send_modify(|count| *count += 1));
+        let sockets = Sockets::new(directory.path().to_owned(), None, DescriptorStore::default());
+        let gateway = Gateway::new(sockets, Relays::here(), Clock::System, wake, memory.clone());
+        let world = Self { gateway, memory, terms, wakes, directory };
+        world.serve();
+        world
+    }
+
+    /// Tells the gateway its terms.
+    pub(super) fn serve(&self) {
+        let errors = self.gateway.serve(&db(), &self.terms);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+
+    /// Another controller takes over, with what this one remembered.
+    pub(super) async fn restart(self) -> Self {
+        self.gateway.shut_down(Duration::ZERO).await;
+        Self::start(self.directory, self.memory, self.terms)
+    }
+
+    pub(super) fn socket(&self, mount: &str) -> PathBuf {
+        self.directory.path().join("db").join(format!("{mount}.sock"))
+    }
+
+    /// A host of a mount.
+    pub(super) fn host(&self, mount: &str) -> Host {
+        Host::new(self.socket(mount))
+    }
+
+    /// A container is up, with a plugin that multiplexes.
+    pub(super) fn up(&self, start: u64) -> Container {
+        self.up_with(start, TestPlugin::multiplexing(&format!("p{start}")))
+    }
+
+    pub(super) fn up_with(&self, start: u64, plugin: TestPlugin) -> Container {
+        self.up_in(SlotName::Shared, start, plugin)
+    }
+
+    pub(super) fn up_in(&self, slot: SlotName, start: u64, plugin: TestPlugin) -> Container {
+        let place = Place {
+            engine: EngineRef { id: "engine".into(), host: None },
+            id: ContainerId::new(format!("container-{slot}-{start}")),
+            name: format!("plugward-db-{slot}-{start}"),
+        };
+        let backend = Backend {
+            instance: db(),
+            slot,
+            start,
+            place: place.clone(),
+            conversation: Arc::new(plugin.clone()),
+            multiplexes: plugin.multiplexes,
+            died: Arc::new(|| Box::pin(async { "exited 137".to_owned() })),
+        };
+        self.gateway.up(backend.clone());
+        Container { place, plugin, backend }
+    }
+
+    /// A container's plugin dies, and the controller sees it.
+    pub(super) fn kill(&self, container: &Container) {
+        container.plugin.kill();
+        self.gateway.down(&container.place);
+    }
+
+    /// Waits until a container's sight is such.
+    pub(super) async fn until(
+        &self,
+        container: &Container,
+        is: impl Fn(&ServiceSight) -> bool,
+    ) -> ServiceSight {
+        let mut wakes = self.wakes.clone();
+        loop {
+            wakes.mark_unchanged();
+            let sight = self.gateway.sight(&container.place);
+            if is(&sight) {
+                return sight;
+            }
+            limited(wakes.changed()).await.unwrap();
+        }
+    }
+
+    pub(super) async fn until_serving(&self, container: &Container) {
+        self.until(container, |sight| *sight == ServiceSight::Serving).await;
+    }
+
+    pub(super) fn demand(&self) -> Demand {
+        self.gateway.demand(&db(), &SlotName::Shared).unwrap()
+    }
+
+    /// Waits until so many calls wait.
+    pub(super) async fn until_waiting(&self, count: usize) {
+        eventually(|| self.demand().waiting == count).await;
+    }
+
+    /// Says what calls may expect.
+    pub(super) fn prospect(&self, prospect: Prospect) {
+        self.gateway.prospect(&db(), &SlotName::Shared, prospect);
+    }
+}
+
+impl Memory for TestMemory {
+    fn primed(&self, instance: &Name, mount: &Name, start: u64) {
+        self.0.lock().unwrap().insert((instance.clone(), mount.clone()), start);
+    }
+
+    fn unprimed(&self, instance: &Name, mount: &Name) {
+        self.0.lock().unwrap().remove(&(instance.clone(), mount.clone()));
+    }
+
+    fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
+        self.0.lock().unwrap().get(&(instance.clone(), mount.clone())).copied()
+    }
+}
+
+/// What takes a minute here has failed.
+pub(super) async fn limited<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), future).await.expect("this does not end")
+}
+
+/// Waits for a state that nobody tells of.
+pub(super) async fn eventually(is: impl Fn() -> bool) {
+    limited(async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}

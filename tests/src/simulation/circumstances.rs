@@ -1,0 +1,90 @@
+//! What a seed decides of a world for good.
+
+use std::time::Duration;
+
+use plugward_api::instance::{ActivationMode, UpdateStrategy};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::plugin::Kind;
+
+/// How plugins are in a world, and how it is declared that they are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances {
+    /// How containers are replaced.
+    pub strategy: UpdateStrategy,
+    /// When they run.
+    pub activation: ActivationMode,
+    /// How long calls wait for one.
+    pub hold: Duration,
+    /// What the plugins can.
+    pub multiplexes: bool,
+    /// How much hosts have to tell them.
+    pub priming: Priming,
+    /// Whether there are hosts.
+    pub hosts: bool,
+}
+
+/// How much hosts have to tell plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priming {
+    /// Nothing, and they tell nothing.
+    None,
+    /// Plugins that were not told answer all the same, with nothing.
+    Useful,
+    /// Plugins that were not told answer nothing.
+    Needed,
+}
+
+/// Long enough for a few starts in a row that fail.
+pub const LONG_HOLD: Duration = Duration::from_secs(60);
+
+/// Too short for a start that takes its time.
+const SHORT_HOLD: Duration = Duration::from_millis(300);
+
+// === impl Circumstances ===
+
+impl Default for Circumstances {
+    fn default() -> Self {
+        Self {
+            strategy: UpdateStrategy::default(),
+            activation: ActivationMode::Eager,
+            hold: LONG_HOLD,
+            multiplexes: false,
+            priming: Priming::None,
+            hosts: false,
+        }
+    }
+}
+
+impl Circumstances {
+    /// Those of a seed in whose world nobody calls plugins.
+    pub fn without_hosts(seed: u64) -> Self {
+        let Self { strategy, multiplexes, .. } = Self::of(seed);
+        Self { strategy, multiplexes, ..Self::default() }
+    }
+
+    /// Those of a seed.
+    pub fn of(seed: u64) -> Self {
+        // Not the numbers of which the schedule is made.
+        let mut chance = StdRng::seed_from_u64(!seed);
+        let mut perhaps = |of: u32| chance.random_ratio(1, of);
+        Self {
+            strategy: if perhaps(2) { UpdateStrategy::Surge } else { UpdateStrategy::Recreate },
+            activation: if perhaps(3) { ActivationMode::OnDemand } else { ActivationMode::Eager },
+            hold: if perhaps(4) { SHORT_HOLD } else { LONG_HOLD },
+            multiplexes: perhaps(2),
+            priming: match (perhaps(3), perhaps(2)) {
+                (true, _) => Priming::None,
+                (false, true) => Priming::Useful,
+                (false, false) => Priming::Needed,
+            },
+            hosts: true,
+        }
+    }
+
+    /// What plugins can and need.
+    pub fn kind(&self) -> Kind {
+        Kind { multiplexes: self.multiplexes, needs_priming: self.priming == Priming::Needed }
+    }
+}

@@ -1,0 +1,180 @@
+//! The promises about calls that hosts make, as hosts and plugins saw them.
+//!
+//! | promise | of which calls |
+//! | --- | --- |
+//! | none is lost: each ends with a status within its time, or `hold`'s, and a [`GRACE`] | all, but where the controller or the mount went away (its connection may break), or the container stood still |
+//! | none is carried out twice, nor by another than answered it | all. Hosts send a call again if the gateway said that it did not look at it: then that must be true |
+//! | none reaches a plugin that was not told what its hosts had told it before, or is answered with something older | those begun after a priming call of the same mount had ended well, while the mount stayed |
+//! | what hosts told is not forgotten | the same, under one controller |
+//! | one container of a slot serves: after the first call in a later one no connection is made to an earlier one | all under one controller. The next one finds both where an update was not over, and may hear from the earlier one first |
+//! | none fails while containers are killed, replaced and moved | those of the drill: the engine, the image, the manifests and the controller are well, the mount stays, `hold` is longer than any back-off, and the call has enough time. What the killed container had may end as that |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use go_plugin::external::tonic::Code;
+use tokio::time::Instant;
+
+use super::Broken;
+use crate::simulation::circumstances::LONG_HOLD;
+use crate::simulation::history::History;
+use crate::simulation::hosts::Made;
+use crate::simulation::hosts::channel::{End, GRACE};
+use crate::simulation::plugin::{Ledger, Outcome, Served};
+use crate::simulation::world::World;
+
+/// How long a call may wait for a container that is there, whatever `hold` says.
+const CONNECTING: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// All that is promised of every call, in any world.
+///
+/// # Errors
+/// With the first promise that does not hold.
+pub fn any(world: &World) -> Result<(), Broken> {
+    let calls = world.hosts.calls().all();
+    let ledger = world.plugins.ledger();
+    for made in &calls {
+        is_answered(world, made)?;
+        is_carried_out_once(ledger, made)?;
+    }
+    for (mount, calls) in by_mount(&calls) {
+        follow_priming(&world.history, ledger, mount, &calls)?;
+    }
+    one_serves(&world.history, ledger)
+}
+
+/// What is promised of calls of these mounts that were begun since `from`, where nothing but plugins is in trouble, nor they but for
+/// being killed.
+///
+/// # Errors
+/// With the first call that failed.
+pub fn none_fails(
+    world: &World,
+    mounts: &BTreeSet<(&'static str, &'static str)>,
+    from: Instant,
+) -> Result<(), Broken> {
+    if world.circumstances.hold < LONG_HOLD {
+        return Ok(());
+    }
+    let calls = world.hosts.calls().all();
+    let concerned = |made: &&Made| made.began >= from && mounts.contains(&(made.instance, made.mount));
+    for made in calls.iter().filter(concerned).filter(|made| !made.is_ok()) {
+        let killed = world.history.containers_died(made.instance, made.began, made.ended)
+            && matches!(&made.end, End::Status { text, .. } if text.starts_with("the plugin died during this call"));
+        let gone = world.history.mount_went((made.instance, made.mount), made.began, made.ended);
+        promise!(killed || gone, "promise 3: a call failed while only plugins were in trouble: {made:?}");
+    }
+    Ok(())
+}
+
+type ByMount<'a> = BTreeMap<(&'static str, &'static str), Vec<&'a Made>>;
+
+fn by_mount(calls: &[Made]) -> ByMount<'_> {
+    let mut mounts = ByMount::new();
+    for made in calls {
+        mounts.entry((made.instance, made.mount)).or_default().push(made);
+    }
+    mounts
+}
+
+fn is_answered(world: &World, made: &Made) -> Result<(), Broken> {
+    let Made { instance, mount, began, ended, .. } = made;
+    let still = world.history.stood_still(instance, *began, *ended);
+    match &made.end {
+        End::Status { .. } => {
+            let Some(sent) = made.sent.last() else {
+                return Err(Broken(format!("a call was answered that was not sent: {made:?}")));
+            };
+            let longest = world.circumstances.hold.max(CONNECTING) + GRACE;
+            promise!(still || *ended <= *sent + longest, "promise 3: a call waited too long: {made:?}");
+        }
+        End::Broken(_) => {
+            let excused = world.history.controller_changed(*began, *ended)
+                || world.history.mount_went((instance, mount), *began, *ended);
+            promise!(excused, "promise 3: a call got no answer: {made:?}");
+        }
+        End::Silent => promise!(still, "promise 3: a call hung: {made:?}"),
+        End::Unreachable => {}
+    }
+    Ok(())
+}
+
+fn is_carried_out_once(ledger: &Ledger, made: &Made) -> Result<(), Broken> {
+    if made.primes.is_some() {
+        // It is made again, by the controller.
+        return Ok(());
+    }
+    let served = ledger.of(&made.id);
+    promise!(served.len() < 2, "promise 3: a call was carried out twice: {made:?}: {served:?}");
+    if let End::Status { code: 0, message, .. } = &made.end {
+        let by = message.lines().next();
+        let right = served.first().is_some_and(|served| Some(served.container.as_str()) == by);
+        promise!(right, "promise 3: a call was answered for another: {made:?}: {served:?}");
+    }
+    Ok(())
+}
+
+fn follow_priming(
+    history: &History,
+    ledger: &Ledger,
+    mount: (&str, &str),
+    calls: &[&Made],
+) -> Result<(), Broken> {
+    let primings: Vec<&Made> = calls.iter().copied().filter(|made| made.primes.is_some()).collect();
+    for made in calls.iter().filter(|made| made.primes.is_none()) {
+        // Its hosts knew this to be done when they made the call.
+        let done = |priming: &&&Made| {
+            priming.is_ok()
+                && priming.ended < made.began
+                && !history.mount_went(mount, priming.began, made.ended)
+        };
+        let done: Vec<&Made> = primings.iter().filter(done).copied().collect();
+        let Some(known) = done.last() else { continue };
+        let seen = ledger.of(&made.id);
+        promise!(
+            seen.iter().all(|served| served.outcome != Outcome::Unprimed),
+            "promise 3: a call reached a plugin that was not told again what hosts had told it: {made:?}: {seen:?}, and {known:?}"
+        );
+        let refused = made.code() == Some(Code::FailedPrecondition as i32);
+        let forgotten =
+            done.iter().find(|priming| refused && !history.controller_changed(priming.began, made.ended));
+        promise!(forgotten.is_none(), "promise 3: what a host told was forgotten: {made:?}, {forgotten:?}");
+        let End::Status { code: 0, message, .. } = &made.end else { continue };
+        let told = message.lines().nth(1).unwrap_or_default();
+        // What ended otherwise than well may have been done, and may not.
+        let latest = primings.iter().filter(|priming| {
+            let superseded = priming.is_ok() && done.iter().any(|later| later.began > priming.ended);
+            priming.began <= made.ended && !superseded
+        });
+        let is_latest = latest.filter_map(|priming| priming.primes.as_deref()).any(|value| value == told);
+        promise!(
+            is_latest,
+            "promise 3: a plugin knew {told:?}, which is not what its hosts had told it last: {made:?}, {known:?}"
+        );
+    }
+    Ok(())
+}
+
+fn one_serves(history: &History, ledger: &Ledger) -> Result<(), Broken> {
+    let all = ledger.all();
+    let mut slots: BTreeMap<&(String, String), Vec<&Served>> = BTreeMap::new();
+    // Those over the controller's own connection are told beforehand.
+    for served in all.values().flatten().filter(|served| served.connection != served.process) {
+        slots.entry(&served.slot).or_default().push(served);
+    }
+    for (slot, mut served) in slots {
+        served.sort_by_key(|served| served.at);
+        let mut first: BTreeMap<u64, &Served> = BTreeMap::new();
+        for served in served {
+            let (mut later, connection) = (first.range(served.process + 1..), served.connection);
+            let overtaken = later.find(|(_, first)| {
+                first.at < connection && !history.controller_changed_between(first.at, connection)
+            });
+            promise!(
+                overtaken.is_none(),
+                "promise 6: a host was led to an earlier container of {slot:?} although a later one served: {served:?}, {overtaken:?}"
+            );
+            first.entry(served.process).or_insert(served);
+        }
+    }
+    Ok(())
+}
