@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use plugward_api::Phase;
 use plugward_engine::simulated::{Latency, Settings};
 use plugward_engine::{ContainerSpec, Created, Engine as _};
-use plugward_tests::simulation::manifests::{self, IMAGE};
+use plugward_tests::simulation::circumstances::Circumstances;
+use plugward_tests::simulation::manifests::{self, Declared, IMAGE};
 use plugward_tests::simulation::plugin::Mood;
 use plugward_tests::simulation::world::{Scans, World};
 
@@ -109,7 +110,9 @@ pub(crate) fn measure() -> Vec<Row> {
 }
 
 async fn world() -> World {
-    let mut world = World::new(Settings { latency: Latency::NONE, ..Settings::default() }).await;
+    plugward::open_files::allow_all();
+    let settings = Settings { latency: Latency::NONE, ..Settings::default() };
+    let mut world = World::new(settings, Circumstances::default()).await;
     world.plugins.set_mood(Mood::Prompt);
     world.scans = Scans::Installed;
     fs::write(world.manifests().join("runtime.yaml"), manifests::runtime(64)).unwrap();
@@ -120,7 +123,8 @@ fn declare(world: &World, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|number| format!("fleet-{number}")).collect();
     for name in &names {
         let manifest = world.manifests().join(format!("{name}.yaml"));
-        fs::write(manifest, manifests::instance(name, 0, IMAGE)).unwrap();
+        let text = manifests::instance(name, &Declared::default(), IMAGE, &Circumstances::default());
+        fs::write(manifest, text).unwrap();
     }
     names
 }

@@ -1,16 +1,19 @@
 //! `plugward-bench`: how fast the program is, told as ratios within one run. `hack/bench` builds and runs it.
 //!
 //! ```text
-//! plugward-bench [start] [fleet] [idle]
+//! plugward-bench [start] [gateway] [fleet] [idle]
 //! ```
 //!
 //! | work | measured |
 //! | --- | --- |
 //! | `start` | a manifest is dropped → ready, and a container is killed → ready again, against the same container made by hand through the same API |
+//! | `gateway` | calls and streams through a mount socket, against the plugin's own socket, a byte pump and nginx; a plugin is killed → the next call is answered; memory of idle mounts |
 //! | `fleet` | 10,000 instances on a simulated engine: until all are ready, over a restart of the controller, memory |
 //! | `idle` | memory and wake-ups of a controller whose plugins run |
 //!
-//! `start` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`.
+//! `start`, `gateway` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`;
+//! `gateway` wants nginx, and the counter's program in `PLUGWARD_BENCH_COUNTER`.
+//!
 //! Times vary from machine to machine and from day to day; what is compared with a goal is a ratio of two that were
 //! taken in turns, or a figure that does not depend on the machine's speed.
 
@@ -23,6 +26,7 @@
 )]
 
 mod fleet;
+mod gateway;
 mod idle;
 mod process;
 mod raw;
@@ -40,17 +44,24 @@ async fn main() -> ExitCode {
         part.run().await;
         return ExitCode::SUCCESS;
     }
+    if let [argument, socket, slot_file] = given.as_slice()
+        && argument == gateway::pump::ARGUMENT
+    {
+        gateway::pump::run(socket.into(), slot_file.into()).await;
+        return ExitCode::SUCCESS;
+    }
     if given.is_empty() {
-        given = ["start", "fleet", "idle"].map(ToOwned::to_owned).into();
+        given = ["start", "gateway", "fleet", "idle"].map(ToOwned::to_owned).into();
     }
     let mut rows: Vec<Row> = Vec::new();
     for work in &given {
         match work.as_str() {
             "start" => rows.extend(start::measure().await),
+            "gateway" => rows.extend(gateway::measure().await),
             "fleet" => rows.extend(fleet::measure()),
             "idle" => rows.extend(idle::measure().await),
             other => {
-                eprintln!("error: there is no work {other}: start, fleet and idle are there");
+                eprintln!("error: there is no work {other}: start, gateway, fleet and idle are there");
                 return ExitCode::from(2);
             }
         }

@@ -36,6 +36,16 @@ impl Process {
         field(&self.read("status"), "VmRSS:") << 10
     }
 
+    /// Its largest resident memory since [`Process::forget_peak_memory`], in bytes.
+    pub(crate) fn peak_memory(self) -> u64 {
+        field(&self.read("status"), "VmHWM:") << 10
+    }
+
+    /// Makes its memory of now the largest (`proc_pid_clear_refs(5)`).
+    pub(crate) fn forget_peak_memory(self) {
+        fs::write(self.path("clear_refs"), "5").expect("the process is ours");
+    }
+
     /// What it has done since it began.
     pub(crate) fn activity(self) -> Activity {
         let tasks = fs::read_dir(self.path("task")).expect("the process runs");

@@ -25,6 +25,61 @@ pub(crate) struct Pairs {
     pub(crate) raw: Vec<Duration>,
 }
 
+/// A ratio that should be reached, or not be passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Goal {
+    /// Of what is the better the more it is.
+    AtLeast(f64),
+    /// Of what is the better the less it is.
+    AtMost(f64),
+}
+
+/// The row that compares figures of rounds: the median of the ratios of each round, beside the medians of both. `show` says a figure
+/// with its unit.
+pub(crate) fn compare(
+    work: String,
+    ours: &[f64],
+    against: &str,
+    others: &[f64],
+    show: impl Fn(f64) -> String,
+    goal: Option<Goal>,
+) -> Row {
+    let ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
+    let ratio = middle(&ratios);
+    Row {
+        work,
+        seen: format!("{ratio:.2} ×  ({})", show(middle(ours))),
+        against: format!("{against} ({})", show(middle(others))),
+        goal: goal.map_or_else(|| "–".to_owned(), Goal::text),
+        met: goal.map(|goal| goal.is_met_by(ratio)),
+    }
+}
+
+/// The one in the middle.
+fn middle(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+// === impl Goal ===
+
+impl Goal {
+    fn is_met_by(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::AtLeast(least) => format!("≥ {least:.2} ×"),
+            Self::AtMost(most) => format!("≤ {most:.2} ×"),
+        }
+    }
+}
+
 // === impl Pairs ===
 
 impl Pairs {
@@ -36,8 +91,8 @@ impl Pairs {
             work,
             seen: format!("{ratio:.2} ×  ({} ms)", millis(ours)),
             against: format!("{against} ({} ms)", millis(raw)),
-            goal: format!("≤ {at_most:.2} ×"),
-            met: Some(ratio <= at_most),
+            goal: Goal::AtMost(at_most).text(),
+            met: Some(Goal::AtMost(at_most).is_met_by(ratio)),
         }
     }
 }

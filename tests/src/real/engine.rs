@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::http;
-use super::manifest::{COUNTER, GO_COUNTER, HOSTILE};
+use super::manifest::{COUCHBASE, COUNTER, DATABASE, GO_COUNTER, HOSTILE, REDIS};
 
 /// An engine under test. Clones are the same engine.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl TestEngine {
     }
 
     async fn check_images(&self) {
-        for image in [COUNTER, HOSTILE, GO_COUNTER] {
+        for image in [COUNTER, HOSTILE, DATABASE, GO_COUNTER, REDIS, COUCHBASE] {
             let found = self.port.inspect_image(image).await.unwrap();
             assert!(
                 found.is_some(),
@@ -175,7 +175,7 @@ impl TestEngine {
 ///
 /// # Panics
 /// When `PLUGWARD_REQUIRE_ALL` is set.
-pub(super) fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     use std::io::Write as _;
     assert!(
         std::env::var_os("PLUGWARD_REQUIRE_ALL").is_none(),

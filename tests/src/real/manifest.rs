@@ -12,6 +12,15 @@ pub const HOSTILE: &str = "plugward.test/hostile:0.1.0";
 /// A plugin made with go-plugin, in Go.
 pub const GO_COUNTER: &str = "plugward.test/plugin-counter:0.5.0";
 
+/// A database plugin that multiplexes, `tests/plugins/database`.
+pub const DATABASE: &str = "plugward.test/database:0.1.0";
+
+/// Vault's database plugin for Redis, which does not multiplex.
+pub const REDIS: &str = "plugward.test/vault-plugin-database-redis:0.7.0";
+
+/// Vault's database plugin for Couchbase, which multiplexes.
+pub const COUCHBASE: &str = "plugward.test/vault-plugin-database-couchbase:0.15.0";
+
 /// A record to be written into a manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest(Value);
@@ -39,6 +48,30 @@ pub fn hostile(name: &str, args: &[&str]) -> Manifest {
 /// An instance of the plugin in Go.
 pub fn go_counter(name: &str) -> Manifest {
     instance(name, GO_COUNTER, "BASIC_PLUGIN", "hello")
+}
+
+/// An instance of the database plugin that multiplexes.
+pub fn database(name: &str) -> Manifest {
+    vault_database(name, DATABASE)
+}
+
+/// An instance of Vault's database plugin for Redis.
+pub fn redis(name: &str) -> Manifest {
+    vault_database(name, REDIS)
+}
+
+/// An instance of Vault's database plugin for Couchbase.
+pub fn couchbase(name: &str) -> Manifest {
+    vault_database(name, COUCHBASE)
+}
+
+/// What recognises a database plugin is known.
+fn vault_database(name: &str, image: &str) -> Manifest {
+    let mut manifest = instance(name, image, "", "").with("/spec/plugin/type", json!("database"));
+    if let Some(spec) = manifest.0["spec"].as_object_mut() {
+        spec.remove("handshake");
+    }
+    manifest
 }
 
 fn instance(name: &str, image: &str, cookie_key: &str, cookie_value: &str) -> Manifest {
@@ -75,6 +108,13 @@ impl Manifest {
         }
         *place = value;
         self
+    }
+
+    /// The same with these mounts.
+    #[must_use]
+    pub fn serving(self, mounts: &[&str]) -> Self {
+        let mounts: Vec<Value> = mounts.iter().map(|mount| json!({ "name": mount })).collect();
+        self.with("/spec/mounts", json!(mounts))
     }
 
     /// The same on an OCI runtime, and named for it.

@@ -29,8 +29,13 @@ impl Metrics {
 
     /// How many mounts the container of an instance's only slot serves.
     pub fn mounts(&self, instance: &str) -> Option<f64> {
+        self.mounts_of(instance, "shared")
+    }
+
+    /// How many mounts the container of a slot serves.
+    pub fn mounts_of(&self, instance: &str, slot: &str) -> Option<f64> {
         self.get(&format!(
-            "plugward_plugin_multiplexed_mounts{{plugin_instance=\"{instance}\",slot=\"shared\"}}"
+            "plugward_plugin_multiplexed_mounts{{plugin_instance=\"{instance}\",slot=\"{slot}\"}}"
         ))
     }
 

@@ -7,19 +7,32 @@
 //! Engines are named by `PLUGWARD_TEST_ENGINES`, `name=unix:///path` separated by spaces; they hold the images of
 //! `hack/image all`. Without it each test says that it was skipped; with `PLUGWARD_REQUIRE_ALL=1` it fails instead.
 
+mod bare;
 mod engine;
+mod golang;
+mod hosts;
 mod http;
 mod manifest;
 mod metrics;
 mod program;
+mod redis;
 mod scenario;
 mod spare;
 mod world;
 
-pub use engine::TestEngine;
-pub use manifest::{COUNTER, GO_COUNTER, HOSTILE, Manifest, counter, go_counter, hostile, runtime};
+pub use bare::{BarePlugin, reattach};
+pub use engine::{TestEngine, skipped};
+pub use golang::go_program;
+pub use hosts::{
+    DatabaseHost, FailedCalls, Failure, GenericHost, HostOptions, Load, NewUser, RunningLoad, Tally,
+};
+pub use manifest::{
+    COUCHBASE, COUNTER, DATABASE, GO_COUNTER, HOSTILE, Manifest, REDIS, couchbase, counter, database,
+    go_counter, hostile, redis, runtime,
+};
 pub use metrics::Metrics;
 pub use program::{Ended, Program, Said};
+pub use redis::{RedisServer, StoppedRedis};
 pub use scenario::{on_each_engine, on_one_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use world::{LIMIT, World, restarts, slot};

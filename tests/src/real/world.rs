@@ -1,5 +1,6 @@
 //! A controller's world: its directories, its engine, its process.
 
+mod mounts;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};

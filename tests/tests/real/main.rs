@@ -9,11 +9,19 @@
 
 mod cli;
 mod deaths;
+mod hangs;
 mod hostile;
+mod hostile_hosts;
 mod images;
 mod life;
+mod load;
 mod manifests;
+mod mounts;
+mod multiplexing;
+mod priming;
 mod runtimes;
+mod sleeping;
 mod strangers;
 mod survival;
 mod trouble;
+mod updates;

@@ -1,0 +1,59 @@
+//! Programs in Go, of the modules in `tests/` and of those that they pin.
+//!
+//! They need Go, and for the first time its module proxy. Without Go a test says that it was skipped, or fails with
+//! `PLUGWARD_REQUIRE_ALL=1`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use super::engine::skipped;
+
+/// What this process has built, by module and package.
+static BUILT: LazyLock<Mutex<HashMap<(String, String), PathBuf>>> = LazyLock::new(Mutex::default);
+
+/// Builds a program, once for each process: of the module in that directory of `tests/`, from a package in it (`./generic`), or one
+/// that it requires. `None` where there is no Go.
+///
+/// # Panics
+/// When it does not build.
+pub fn go_program(module: &str, package: &str) -> Option<PathBuf> {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (module.to_owned(), package.to_owned());
+    if let Some(program) = built.get(&key) {
+        return Some(program.clone());
+    }
+    if Command::new("go").arg("version").output().is_err() {
+        skipped("Go is not installed");
+        return None;
+    }
+    let program = build(module, package);
+    built.insert(key, program.clone());
+    Some(program)
+}
+
+fn build(module: &str, package: &str) -> PathBuf {
+    let name = package.rsplit('/').next().expect("there is always one");
+    let directory = target().join("go-tests");
+    std::fs::create_dir_all(&directory).unwrap();
+    // Under a name of our own first: another test process may be starting the one that is there.
+    let fresh = directory.join(format!(".{name}.{}", std::process::id()));
+    // The flags are those of hack/image: what it has compiled is not compiled again.
+    let status = Command::new("go")
+        .args(["build", "-trimpath", "-o"])
+        .args([fresh.as_os_str(), package.as_ref()])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(module))
+        .envs([("CGO_ENABLED", "0"), ("GOTOOLCHAIN", "local")])
+        .status();
+    assert!(status.unwrap().success(), "go build {package} failed in tests/{module}");
+    let program = directory.join(name);
+    std::fs::rename(fresh, &program).unwrap();
+    program
+}
+
+/// Where cargo builds into.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a process has an executable");
+    test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps").to_owned()
+}

@@ -1,0 +1,181 @@
+//! Hosts of plugins, made with the libraries that real ones are made with: the Go programs in `tests/hosts`.
+//!
+//! A host is a process that a test tells what to do, and hears from what came of it; `tests/hosts/internal/orders` has the lines
+//! that go between them. [`GenericHost`] is one on go-plugin's client, [`DatabaseHost`] one on Vault's client for database plugins.
+//! Both reattach to what they are told of at their start: what `plugward get instance NAME -o reattach` prints, or
+//! [`BarePlugin::reattach`](super::BarePlugin::reattach) of a plugin without a gateway.
+//!
+//! The calls that a test may want to have under way beside others (`increment`, `get`, `initialize`, `new_user`) are made when the
+//! method is called, not when its future is first awaited.
+
+mod database;
+mod generic;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use go_plugin::external::tonic::Code;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+pub use self::database::{DatabaseHost, NewUser};
+pub use self::generic::{FailedCalls, GenericHost, Load, RunningLoad, Tally};
+
+/// How long a host may take over an order, from when its answer is awaited.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// How a host is started.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// The process that go-plugin watches for its end is the host itself, as the README says, not the one that it was told of.
+    pub own_pid: bool,
+    /// The user and group that it runs as, instead of ours. The test must be root's.
+    pub user: Option<u32>,
+}
+
+/// What an order failed with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// gRPC's code; `Unknown` too for what failed on the way to a call.
+    pub code: Code,
+    /// The status's message.
+    pub message: String,
+}
+
+/// A host's process. Dropping it kills it.
+struct Host {
+    child: Child,
+    orders: mpsc::UnboundedSender<String>,
+    waiting: Waiting,
+    numbers: AtomicU64,
+    /// Holds the program of one that runs as another user.
+    _program: Option<TempDir>,
+}
+
+type Outcome = Result<Value, Failure>;
+
+/// Who waits for which answer. `None` when the host has ended.
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Outcome>>>>>;
+
+// === impl Host ===
+
+impl Host {
+    /// Starts a program of `tests/hosts`.
+    fn start(program: &Path, reattach: &Value, options: &HostOptions) -> Self {
+        let copy = options.user.map(|_| copy_for_all(program));
+        let mut command = match &copy {
+            None => Command::new(program),
+            Some(directory) => Command::new(directory.path().join("host")),
+        };
+        if options.own_pid {
+            command.arg("-own-pid");
+        }
+        if let Some(user) = options.user {
+            command.uid(user).gid(user);
+        }
+        let mut child = command
+            .arg(reattach.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a host that was built can be started");
+        let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
+        let (orders, given) = mpsc::unbounded_channel();
+        tokio::spawn(tell(child.stdin.take().expect("it is piped"), given));
+        tokio::spawn(hear(child.stdout.take().expect("it is piped"), Arc::clone(&waiting)));
+        Self { child, orders, waiting, numbers: AtomicU64::default(), _program: copy }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id().expect("nobody has waited for it")
+    }
+
+    /// Gives an order at once.
+    ///
+    /// # Panics
+    /// The future, when the host ends instead of answering, or does not answer.
+    fn order(&self, verb: &str, mut what: Value) -> impl Future<Output = Outcome> + use<> {
+        let id = self.numbers.fetch_add(1, Ordering::Relaxed);
+        what["id"] = json!(id);
+        what["do"] = json!(verb);
+        let (answer, answered) = oneshot::channel();
+        // Where the host has ended the sender is dropped, which the future finds.
+        if let Some(waiting) = &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
+            waiting.insert(id, answer);
+        }
+        // What does not arrive is not answered either.
+        let _ = self.orders.send(format!("{what}\n"));
+        let verb = verb.to_owned();
+        async move {
+            let answered = timeout(LIMIT, answered).await;
+            let answered = answered.unwrap_or_else(|_| panic!("the host did not answer {verb:?}"));
+            answered.unwrap_or_else(|_| panic!("the host ended before it answered {verb:?}"))
+        }
+    }
+}
+
+/// The program where any user can start it: cargo's directory may be in somebody's home.
+fn copy_for_all(program: &Path) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::copy(program, directory.path().join("host")).unwrap();
+    directory
+}
+
+/// Writes orders until the host is dropped or ends.
+async fn tell(mut stdin: ChildStdin, mut orders: mpsc::UnboundedReceiver<String>) {
+    while let Some(order) = orders.recv().await {
+        if stdin.write_all(order.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads answers until the host ends.
+async fn hear(stdout: ChildStdout, waiting: Waiting) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let answer: Value = serde_json::from_str(&line).expect("a host answers in JSON");
+        let id = answer["id"].as_u64().expect("an answer has its order's number");
+        let waiting =
+            waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|w| w.remove(&id));
+        if let Some(waiting) = waiting {
+            // Nobody has to wait for what it ordered.
+            let _ = waiting.send(outcome(&answer));
+        }
+    }
+    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn outcome(answer: &Value) -> Outcome {
+    let failure = &answer["failure"];
+    if failure.is_null() {
+        return Ok(answer["answer"].clone());
+    }
+    let code = failure["code"].as_i64().and_then(|code| code.try_into().ok());
+    let message = failure["message"].as_str();
+    Err(Failure {
+        code: Code::from_i32(code.expect("gRPC's codes are small numbers")),
+        message: message.expect("a failure has a message").to_owned(),
+    })
+}
+
+// === impl Failure ===
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.code, self.message)
+    }
+}
