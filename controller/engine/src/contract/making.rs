@@ -97,6 +97,15 @@ pub(super) async fn environment_and_labels_arrive_as_they_are(bench: Bench) {
     bench.engine.start(&id).await.unwrap();
     bench.exit(&id).await;
     let query = LogQuery { stdout: true, ..LogQuery::default() };
-    let (stdout, _) = super::output::read(&bench, &id, query).await;
+    // Docker waits two seconds for the last output of a container before it says that it has ended, and no longer: on a
+    // machine that is busy the log may be empty yet.
+    let mut stdout = Vec::new();
+    for _ in 0..100 {
+        (stdout, _) = super::output::read(&bench, &id, query).await;
+        if !stdout.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     assert_eq!(String::from_utf8_lossy(&stdout), format!("{value}\n"));
 }
