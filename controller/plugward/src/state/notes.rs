@@ -1,7 +1,7 @@
-//! Small facts, kept in memory and written behind.
+//! Small facts, kept in memory and on disk.
 //!
-//! What is noted here is of use after a crash, and nothing is harmed without it: nobody waits for the disk. Changes that come
-//! while a write is under way share the next one.
+//! They change rarely, and are stored when a change returns: a controller that ends at any moment afterwards is followed by
+//! one that knows. Changes that come while another thread writes are left to that one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,10 +55,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Default + Send + 'static> Notes<T
         look(&self.0.lock().facts)
     }
 
-    /// Changes them. `change` says whether it did.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
+    /// Changes them, and stores that: it blocks for as long as a small file takes. `change` says whether it did.
     pub(super) fn change(&self, change: impl FnOnce(&mut T) -> bool) {
         let mut inner = self.0.lock();
         if !change(&mut inner.facts) {
@@ -66,8 +63,8 @@ impl<T: Serialize + DeserializeOwned + Clone + Default + Send + 'static> Notes<T
         }
         inner.unwritten = true;
         if !std::mem::replace(&mut inner.writing, true) {
-            let shared = self.0.clone();
-            tokio::task::spawn_blocking(move || shared.write());
+            drop(inner);
+            self.0.write();
         }
     }
 }
