@@ -206,7 +206,15 @@ impl Run<'_> {
     /// Ends a container: `Shutdown`, SIGTERM, SIGKILL, each with its time.
     pub(super) async fn halt(&self, place: &Place) -> Result<(), ReconcileError> {
         let engine = self.executor.engine(&place.engine)?;
-        if let Some(conversation) = self.executor.sessions.conversation(place) {
+        let conversation = self.executor.sessions.conversation(place);
+        if conversation.is_none() {
+            // One that stood in a moment would lead hosts there.
+            self.executor.sessions.end(place);
+        }
+        // It was idle when it was looked at. If hosts were led to it since, those who are being served are served first.
+        self.executor.gateway.withdraw(place);
+        self.executor.gateway.drained(place).await;
+        if let Some(conversation) = conversation {
             let asked = timeout(SHUTDOWN_LIMIT, conversation.shutdown()).await;
             if let Ok(Ok(())) = asked {
                 let _ = timeout(SHUTDOWN_LIMIT, ended(&*engine, &place.id)).await;

@@ -218,6 +218,13 @@ impl Gateway {
         self.of(place).map_or(ServiceSight::None, |instance| instance.sight(place))
     }
 
+    /// Waits until no call is under way in a container that was [withdrawn](Self::withdraw).
+    pub async fn drained(&self, place: &Place) {
+        let Some(instance) = self.of(place) else { return };
+        let mut changes = instance.changes();
+        while instance.sight(place) == ServiceSight::Draining && changes.changed().await.is_ok() {}
+    }
+
     /// What hosts want of a slot. `None` if none of its mounts is served.
     pub fn demand(&self, instance: &Name, slot: &SlotName) -> Option<Demand> {
         self.get(instance)?.demand(slot)
