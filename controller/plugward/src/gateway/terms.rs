@@ -95,9 +95,9 @@ pub struct Demand {
 ///
 /// # When it is told
 ///
-/// Of a host's own call before that goes to the plugin: a controller that ends between must not take the container for one that needs
-/// nothing. (One whose call then fails has a host that knows.) Of a call that is made again, after it succeeded: before, no host would know
-/// that it had not.
+/// Of a call after it succeeded: before, a controller that comes then would take a container for primed that may not be. But of a mount's
+/// first call of all before that goes to the plugin: a controller that ends between must not take the mount for one that needs nothing. (One
+/// whose first call then fails has a host that knows.)
 pub trait Memory: Send + Sync {
     /// The mount was primed, or is about to be.
     fn primed(&self, instance: &Name, mount: &Name, start: u64);

@@ -17,6 +17,8 @@ pub(in crate::gateway) struct PrimingCall {
     instance: Arc<Instance>,
     mount: Name,
     serial: Serial,
+    /// The number of the container's start.
+    start: u64,
     host: HostId,
     method: String,
     /// How it ended, until that was said.
@@ -51,13 +53,15 @@ impl Instance {
         role: Role,
     ) -> Option<PrimingCall> {
         let mut state = self.lock();
+        // Else it is remembered already that the mount was primed, and on which start: this one is not, before the call succeeded.
+        let is_first = state.seats.is_unprimed(mount);
         let start = state.seats.priming_begun(serial)?;
-        if role == Role::Primes {
+        if role == Role::Primes && is_first {
             self.parts.memory.primed(&self.name, mount, start);
         }
         drop(state);
         let (instance, mount, primed) = (self.clone(), mount.clone(), Some(Primed::Failed));
-        Some(PrimingCall { instance, mount, serial, host, method, primed })
+        Some(PrimingCall { instance, mount, serial, start, host, method, primed })
     }
 
     /// What is to be told a container now, of a mount.
@@ -103,7 +107,7 @@ impl PrimingCall {
 impl Drop for PrimingCall {
     fn drop(&mut self) {
         let Some(primed) = self.primed.take() else { return };
-        let Self { instance, mount, serial, host, method, .. } = self;
+        let Self { instance, mount, serial, start, host, method, .. } = self;
         let primes = matches!(primed, Primed::Done(_));
         instance.change(|state| {
             match state.seats.priming_ended(*serial, mount, host, method, primed) {
@@ -119,7 +123,9 @@ impl Drop for PrimingCall {
                     state.unkept.insert(mount.clone(), why);
                 }
             }
-            if state.seats.is_unprimed(mount) {
+            if primes {
+                instance.parts.memory.primed(&instance.name, mount, *start);
+            } else if state.seats.is_unprimed(mount) {
                 instance.parts.memory.unprimed(&instance.name, mount);
             }
         });

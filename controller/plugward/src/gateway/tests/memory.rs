@@ -84,3 +84,23 @@ async fn what_is_remembered_is_the_start_whose_container_was_primed() {
     world.until_serving(&second).await;
     eventually(|| world.memory.last_primed(&db(), &orders) == Some(2)).await;
 }
+
+#[tokio::test]
+async fn a_priming_call_that_fails_changes_nothing_that_is_remembered() {
+    let world = World::new(&["orders"]);
+    let orders = name("orders");
+    world.memory.primed(&db(), &orders, 1);
+    let world = world.restart().await;
+    let second = world.up(2);
+    world.host("orders").call("Initialize", "bad").await.unwrap_err();
+    assert_eq!(world.memory.last_primed(&db(), &orders), Some(1));
+
+    // The next controller does not take the container for one that was primed, whichever host calls.
+    let world = world.restart().await;
+    world.gateway.up(second.backend.clone());
+    let mut host = world.host("orders");
+    let status = limited(host.call("Call", "x")).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    host.call("Initialize", "redis").await.unwrap();
+    assert_eq!(world.memory.last_primed(&db(), &orders), Some(2));
+}
