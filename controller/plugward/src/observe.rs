@@ -80,6 +80,7 @@ impl Observer {
             targets,
             slots,
             unseen,
+            latest_start: self.state.latest_start(instance),
             may_replace: false,
         })
     }

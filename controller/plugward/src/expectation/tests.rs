@@ -28,6 +28,7 @@ fn wanting(target: &Target, slots: &[(&str, &[&str])]) -> Situation {
         targets: targets.collect(),
         slots: BTreeMap::new(),
         unseen: BTreeSet::new(),
+        latest_start: 0,
         may_replace: false,
     }
 }

@@ -61,6 +61,8 @@ pub struct Situation {
     pub slots: BTreeMap<SlotName, SlotSight>,
     /// Engines, by ID, that hold containers of ours and cannot be asked now.
     pub unseen: BTreeSet<String>,
+    /// The highest number that a start of it has had as far as is known, also in slots that are not remembered any more.
+    pub latest_start: u64,
     /// Whether a container that serves may be replaced now (the roll token).
     pub may_replace: bool,
 }

@@ -454,7 +454,7 @@ impl SlotPlanner<'_> {
             return self.sight.stored.starts;
         }
         let serving = self.situation.slots.iter().filter(|(slot, _)| !slot.is_spare());
-        serving.map(|(_, sight)| sight.stored.starts).max().unwrap_or_default()
+        serving.map(|(_, sight)| sight.stored.starts).fold(self.situation.latest_start, u64::max)
     }
 
     /// By what the wanted image is named to the engine.

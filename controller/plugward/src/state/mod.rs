@@ -47,6 +47,8 @@ pub struct State {
     images: Notes<BTreeMap<String, bool>>,
     /// The number of the start on which a mount was last primed.
     priming: Notes<BTreeMap<Name, BTreeMap<Name, u64>>>,
+    /// The highest number of a start that was stored by this controller.
+    counts: Arc<Mutex<BTreeMap<Name, u64>>>,
 }
 
 /// How many images are remembered; of more, some are asked again.
@@ -94,6 +96,7 @@ impl State {
             slots: Arc::new(Mutex::new(slots)),
             images: Notes::open(root.join("images.json"))?,
             priming: Notes::open(root.join("priming.json"))?,
+            counts: Arc::default(),
         })
     }
 
@@ -143,6 +146,7 @@ impl State {
             Ok(slot)
         })
         .await?;
+        self.count(instance, slot.starts);
         self.lock().entry(instance.clone()).or_default().insert(name.clone(), Arc::new(slot));
         Ok(())
     }
@@ -201,6 +205,19 @@ impl State {
         });
     }
 
+    /// The highest number that a start of an instance has had, as far as this controller knows: slots that are forgotten count.
+    pub fn latest_start(&self, instance: &Name) -> u64 {
+        let slots = self.slots(instance);
+        let known = self.counts.lock().unwrap_or_else(PoisonError::into_inner).get(instance).copied();
+        slots.values().map(|slot| slot.starts).fold(known.unwrap_or_default(), u64::max)
+    }
+
+    fn count(&self, instance: &Name, starts: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(instance.clone()).or_default();
+        *count = starts.max(*count);
+    }
+
     /// A new start has this number, and was told nothing. An earlier one had it too, where a slot was forgotten: its memory was damaged,
     /// or its mounts moved away and came back.
     fn number_is_taken(&self, instance: &Name, number: u64) {
@@ -213,6 +230,7 @@ impl State {
 
     /// Forgets what was primed of an instance.
     pub fn forget_priming(&self, instance: &Name) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
         self.priming.change(|priming| priming.remove(instance).is_some());
     }
 

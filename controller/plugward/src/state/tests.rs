@@ -44,6 +44,7 @@ async fn a_new_start_is_not_taken_for_an_earlier_one_of_its_number() {
         assert_eq!(state.last_primed(&orders, &mount), Some(3));
     }
     state.forget_slot(&orders, &SlotName::Shared).await.unwrap();
+    assert_eq!(state.latest_start(&orders), 3, "who recalls it now may do so until it ends");
     assert_eq!(state.last_primed(&orders, &mount), Some(u64::MAX));
     state.save_slot(&orders, &SlotName::Shared, intended).await.unwrap();
     assert_eq!(state.last_primed(&orders, &mount), Some(u64::MAX));

@@ -97,6 +97,7 @@ impl Scene {
                 targets: BTreeMap::from([(SlotName::Shared, target)]),
                 slots: BTreeMap::new(),
                 unseen: BTreeSet::new(),
+                latest_start: 0,
                 may_replace: false,
             },
         }

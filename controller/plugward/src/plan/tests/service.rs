@@ -171,6 +171,9 @@ fn a_slot_that_is_not_wanted_any_more_serves_until_its_successors_do() {
     golden("slot_changes", &scene);
     scene.situation.targets.values_mut().for_each(|target| target.strategy = UpdateStrategy::Recreate);
     golden("slot_changes_recreate", &scene);
+    scene.situation.slots.clear();
+    scene.situation.latest_start = 4;
+    golden("slot_changed", &scene);
 }
 
 /// The update did not become ready, and is tried again later.
