@@ -47,7 +47,7 @@ pub struct State {
     images: Notes<BTreeMap<String, bool>>,
     /// The number of the start on which a mount was last primed.
     priming: Notes<BTreeMap<Name, BTreeMap<Name, u64>>>,
-    /// The highest number of a start that was stored by this controller.
+    /// The highest number of a start of each instance that was stored.
     counts: Arc<Mutex<BTreeMap<Name, u64>>>,
 }
 
@@ -91,12 +91,15 @@ impl State {
                 slots.insert(instance, found);
             }
         }
+        let latest = |slots: &BTreeMap<_, Arc<Slot>>| slots.values().map(|slot| slot.starts).max();
+        let counts =
+            slots.iter().filter_map(|(instance, slots)| Some((instance.clone(), latest(slots)?))).collect();
         Ok(Self {
             root: root.into(),
             slots: Arc::new(Mutex::new(slots)),
             images: Notes::open(root.join("images.json"))?,
             priming: Notes::open(root.join("priming.json"))?,
-            counts: Arc::default(),
+            counts: Arc::new(Mutex::new(counts)),
         })
     }
 
@@ -207,9 +210,8 @@ impl State {
 
     /// The highest number that a start of an instance has had, as far as this controller knows: slots that are forgotten count.
     pub fn latest_start(&self, instance: &Name) -> u64 {
-        let slots = self.slots(instance);
-        let known = self.counts.lock().unwrap_or_else(PoisonError::into_inner).get(instance).copied();
-        slots.values().map(|slot| slot.starts).fold(known.unwrap_or_default(), u64::max)
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(instance).copied().unwrap_or_default()
     }
 
     fn count(&self, instance: &Name, starts: u64) {

@@ -25,6 +25,7 @@ async fn a_slot_is_known_again_after_a_restart() {
     assert_eq!(again.instances(), [name("orders")]);
 
     again.forget_slot(&name("orders"), &SlotName::Shared).await.unwrap();
+    assert_eq!(again.latest_start(&name("orders")), 3);
     assert!(State::open(directory.path()).unwrap().instances().is_empty());
 }
 
@@ -44,7 +45,7 @@ async fn a_new_start_is_not_taken_for_an_earlier_one_of_its_number() {
         assert_eq!(state.last_primed(&orders, &mount), Some(3));
     }
     state.forget_slot(&orders, &SlotName::Shared).await.unwrap();
-    assert_eq!(state.latest_start(&orders), 3, "who recalls it now may do so until it ends");
+    assert_eq!(state.latest_start(&orders), 3, "it may be recalled for as long as the controller runs");
     assert_eq!(state.last_primed(&orders, &mount), Some(u64::MAX));
     state.save_slot(&orders, &SlotName::Shared, intended).await.unwrap();
     assert_eq!(state.last_primed(&orders, &mount), Some(u64::MAX));
