@@ -262,9 +262,9 @@ impl Seats {
     }
 
     /// A host's own priming call goes to a container. Gives the number of its start.
-    pub(super) fn priming_begun(&mut self, serial: Serial) -> Option<u64> {
+    pub(super) fn priming_begun(&mut self, serial: Serial, mount: &Name) -> Option<u64> {
         let (start, berth) = self.find_mut(serial)?;
-        berth.priming += 1;
+        *berth.priming.entry(mount.clone()).or_default() += 1;
         Some(start)
     }
 
@@ -298,7 +298,9 @@ impl Seats {
             }
         }
         if let Some((_, berth)) = berth {
-            berth.priming -= 1;
+            let count = berth.priming.entry(mount.clone()).or_default();
+            *count = count.saturating_sub(1);
+            berth.priming.retain(|_, count| *count > 0);
         }
         self.settle();
         result
@@ -307,8 +309,8 @@ impl Seats {
     /// Whether nothing was told to the mount's plugin, and nothing is being told.
     pub(super) fn is_unprimed(&self, mount: &Name) -> bool {
         let Some(Mount { slot, kept }) = self.mounts.get(mount) else { return false };
-        let berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
-        kept.is_nothing() && berths.map(|berth| berth.priming).sum::<usize>() == 0
+        let mut berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
+        kept.is_nothing() && !berths.any(|berth| berth.priming.contains_key(mount))
     }
 
     /// Where a mount's new connections go. `None` if there is no such mount.
@@ -404,7 +406,7 @@ impl Seats {
         };
         match (progress.is_due(kept, rules, now), progress.next(kept)) {
             // What is told now would come before or after what a host is telling: nobody would know which.
-            (true, _) if berth.priming > 0 => Work::Change,
+            (true, _) if berth.priming.contains_key(mount) => Work::Change,
             (true, _) => Work::Tell(progress.begin(kept, rules, now)),
             (false, Some(next)) => Work::Until(next),
             (false, None) => {
@@ -429,7 +431,8 @@ impl Seats {
         {
             // What a container did not answer that is gone says nothing of what it would have answered.
             let result = Some(result).filter(|result| berth.up || result.is_ok());
-            progress.told(&telling.host, telling.version, result, berth.priming > 0, now, delay);
+            let beside = berth.priming.contains_key(mount);
+            progress.told(&telling.host, telling.version, result, beside, now, delay);
         }
         self.settle();
         let (start, berth) = self.find(serial)?;

@@ -55,7 +55,7 @@ impl Instance {
         let mut state = self.lock();
         // Else it is remembered already that the mount was primed, and on which start: this one is not, before the call succeeded.
         let is_first = state.seats.is_unprimed(mount);
-        let start = state.seats.priming_begun(serial)?;
+        let start = state.seats.priming_begun(serial, mount)?;
         if role == Role::Primes && is_first {
             self.parts.memory.primed(&self.name, mount, start);
         }

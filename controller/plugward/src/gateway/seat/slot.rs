@@ -31,8 +31,8 @@ pub(super) struct Berth {
     pub(super) progress: BTreeMap<Name, Box<Progress>>,
     /// Connections of hosts to it.
     pub(super) lines: usize,
-    /// Calls that prime it, under way.
-    pub(super) priming: usize,
+    /// Calls that prime it, under way: how many of which mount.
+    pub(super) priming: BTreeMap<Name, usize>,
 }
 
 // === impl Slot ===
@@ -56,7 +56,7 @@ impl Slot {
             (Some((_, seated)), None) => Some(seated.serial),
             (Some((from, seated)), Some((to, follower))) => {
                 // A priming call that the seated one is in the middle of would be missed by the other.
-                let follows = to > from && seated.priming == 0 && follower.is_told(to, mounts);
+                let follows = to > from && seated.priming.is_empty() && follower.is_told(to, mounts);
                 Some(if follows { follower.serial } else { seated.serial })
             }
         };
@@ -83,7 +83,7 @@ impl Slot {
             }
         }
         self.berths.retain(|start, berth| {
-            let in_use = berth.up || berth.lines > 0 || berth.priming > 0;
+            let in_use = berth.up || berth.lines > 0 || !berth.priming.is_empty();
             // One that only lost its conversation may find it again, until another took its place.
             in_use || !berth.leaving && seated.is_none_or(|seated| *start >= seated)
         });
@@ -102,7 +102,7 @@ impl Berth {
             leaving: false,
             progress: BTreeMap::new(),
             lines: 0,
-            priming: 0,
+            priming: BTreeMap::new(),
         }
     }
 

@@ -56,7 +56,7 @@ fn up(seats: &mut Seats, start: u64) -> Serial {
 
 /// A host initialises a mount's plugin.
 fn prime(seats: &mut Seats, serial: Serial, mount: &str, message: u8) {
-    seats.priming_begun(serial).unwrap();
+    seats.priming_begun(serial, &name(mount)).unwrap();
     let done = Primed::Done(Ok(call(message)));
     seats.priming_ended(serial, &name(mount), &HostId::NONE, INITIALIZE, done).unwrap();
 }
@@ -168,7 +168,7 @@ fn a_container_that_lost_its_conversation_goes_on_as_it_was() {
 fn a_priming_call_under_way_keeps_the_seat() {
     let mut seats = seats(&["a"]);
     let first = up(&mut seats, 1);
-    seats.priming_begun(first);
+    seats.priming_begun(first, &name("a"));
     let second = up(&mut seats, 2);
     assert_eq!(seats.route(&name("a")), Some(Route::To(first)));
     seats.priming_ended(first, &name("a"), &HostId::NONE, INITIALIZE, Primed::Done(Ok(call(1)))).unwrap();
@@ -184,7 +184,7 @@ fn nothing_is_told_while_a_host_tells_it_itself() {
     prime(&mut seats, first, "a", 1);
     seats.withdraw(&place(1));
     let second = up(&mut seats, 2);
-    seats.priming_begun(second);
+    seats.priming_begun(second, &name("a"));
     assert!(matches!(seats.work(second, &name("a"), NOW), Work::Change));
     seats.priming_ended(second, &name("a"), &HostId::NONE, INITIALIZE, Primed::Failed).unwrap();
     assert!(matches!(seats.work(second, &name("a"), NOW), Work::Tell(_)));
@@ -198,7 +198,7 @@ fn what_a_host_tells_beside_an_older_call_is_told_once_more() {
     seats.down(&place(1));
     let second = up(&mut seats, 2);
     let Work::Tell(older) = seats.work(second, &name("a"), NOW) else { panic!("nothing to tell") };
-    seats.priming_begun(second);
+    seats.priming_begun(second, &name("a"));
     seats.told(second, &name("a"), &older[0], Ok(()), NOW, |_| Duration::ZERO);
     seats.priming_ended(second, &name("a"), &HostId::NONE, INITIALIZE, Primed::Done(Ok(call(2)))).unwrap();
     assert_eq!(
@@ -210,6 +210,21 @@ fn what_a_host_tells_beside_an_older_call_is_told_once_more() {
     assert_eq!(message(&newer[0].calls[0].1), 2);
     seats.told(second, &name("a"), &newer[0], Ok(()), NOW, |_| Duration::ZERO);
     assert_eq!(seats.admits(second, &name("a"), &HostId::NONE, Role::Work), Ok(()));
+}
+
+#[test]
+fn what_a_host_tells_is_nothing_to_the_other_mounts_of_its_container() {
+    let mut seats = seats(&["a", "b"]);
+    let first = up(&mut seats, 1);
+    prime(&mut seats, first, "a", 1);
+    seats.down(&place(1));
+    let second = up(&mut seats, 2);
+    seats.priming_begun(second, &name("b"));
+    tell(&mut seats, second, "a", &Ok(()), NOW);
+    seats.priming_ended(second, &name("b"), &HostId::NONE, INITIALIZE, Primed::Done(Ok(call(3)))).unwrap();
+    prime(&mut seats, second, "a", 2);
+    assert_eq!(seats.admits(second, &name("a"), &HostId::NONE, Role::Work), Ok(()));
+    assert_eq!(seats.admits(second, &name("b"), &HostId::NONE, Role::Work), Ok(()));
 }
 
 #[test]
@@ -240,7 +255,7 @@ fn the_failure_of_one_user_is_not_the_others() {
     let (one, two) = (HostId::named("one"), HostId::named("two"));
     let first = up(&mut seats, 1);
     for host in [&one, &two] {
-        seats.priming_begun(first);
+        seats.priming_begun(first, &name("a"));
         seats.priming_ended(first, &name("a"), host, INITIALIZE, Primed::Done(Ok(call(1)))).unwrap();
     }
     seats.down(&place(1));
@@ -382,7 +397,9 @@ impl Model {
             Step::Down(start) => seats.down(&place(start)),
             Step::Withdraw(start) => seats.withdraw(&place(start)),
             Step::Begin { start, mount, user } => {
-                if seats.is_up(serial(start)) && seats.priming_begun(serial(start)).is_some() {
+                if seats.is_up(serial(start))
+                    && seats.priming_begun(serial(start), &name(MOUNTS[mount])).is_some()
+                {
                     self.under_way.push((serial(start), mount, user, None));
                 }
             }
@@ -399,7 +416,9 @@ impl Model {
                 seats.priming_ended(serial, &name(MOUNTS[mount]), &user(index), INITIALIZE, primed).unwrap();
             }
             Step::Close { start, mount, user: index } => {
-                if seats.is_up(serial(start)) && seats.priming_begun(serial(start)).is_some() {
+                if seats.is_up(serial(start))
+                    && seats.priming_begun(serial(start), &name(MOUNTS[mount])).is_some()
+                {
                     self.plugins.remove(&(serial(start), mount, index));
                     self.hosts.remove(&(mount, index));
                     let (mount, user) = (name(MOUNTS[mount]), user(index));
