@@ -1,4 +1,5 @@
-//! Seeds of the simulation. `PLUGWARD_SEEDS` says how many (default 1,000), `PLUGWARD_SEED` runs one alone.
+//! Seeds of the simulation. `PLUGWARD_SEEDS` says how many (default 1,000), `PLUGWARD_FIRST_SEED` from which on (default 0),
+//! `PLUGWARD_SEED` runs one alone.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -51,14 +52,15 @@ fn run_seeds(circumstances: fn(u64) -> Circumstances) {
         return;
     }
     let seeds = number("PLUGWARD_SEEDS").unwrap_or(1000);
-    let next = AtomicU64::new(0);
+    let first = number("PLUGWARD_FIRST_SEED").unwrap_or(0);
+    let next = AtomicU64::new(first);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    if seed >= first + seeds {
                         return;
                     }
                     if let Err(failure) = run_seed(seed, circumstances) {
