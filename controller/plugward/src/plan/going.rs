@@ -33,6 +33,10 @@ pub(super) fn plan_unwanted(
         plan.look_again_at(after(situation.now, POLL));
     } else if gone {
         plan.steps.push(Step::Forget { slot: slot.clone() });
+        if !situation.targets.is_empty() {
+            // How the others stand without it: nothing else may happen that asks for it.
+            plan.look_again_at(situation.now);
+        }
     }
     plan.outlooks.insert(slot.clone(), Outlook::new(OutlookState::Terminating));
 }

@@ -9,7 +9,7 @@ use plugward_engine::ContainerState;
 use super::golden;
 use super::scene::{Scene, at, exited, running};
 use crate::names::SlotName;
-use crate::plan::{Activation, ServiceSight, SessionSight};
+use crate::plan::{Activation, ServiceSight, SessionSight, Step, plan};
 use crate::slot::{Edit, End};
 
 fn healthy() -> SessionSight {
@@ -174,6 +174,18 @@ fn a_slot_that_is_not_wanted_any_more_serves_until_its_successors_do() {
     scene.situation.slots.clear();
     scene.situation.latest_start = 4;
     golden("slot_changed", &scene);
+}
+
+#[test]
+fn what_is_left_of_an_instance_is_looked_at_without_the_slot_that_was_forgotten() {
+    let mut scene = Scene::new();
+    scene.stored().starts = 1;
+    let mut target = scene.situation.targets.remove(&SlotName::Shared).unwrap();
+    target.strategy = UpdateStrategy::Recreate;
+    scene.situation.targets.insert("mount-orders".parse().unwrap(), target);
+    let plan = plan(&scene.situation);
+    assert!(plan.steps.iter().any(|step| matches!(step, Step::Forget { .. })));
+    assert_eq!(plan.look_again, Some(at(100)));
 }
 
 /// The update did not become ready, and is tried again later.
