@@ -22,7 +22,7 @@ impl Play {
                 let declared = self.wanted.instances.get(instance).copied().unwrap_or_default();
                 self.declare(instance, Declared { variant, ..declared }).await?;
             }
-            Deed::Mounts(instance, mounts) if self.wanted.instances.contains_key(instance) => {
+            Deed::Mounts(instance, mounts) => {
                 self.change_mounts(instance, mounts).await?;
             }
             Deed::Multiplexing(instance) if self.wanted.instances.contains_key(instance) => {
@@ -110,7 +110,7 @@ impl Play {
                 }
                 self.world.boot();
             }
-            Deed::Break(_) | Deed::Delete(_) | Deed::Mounts(..) | Deed::Multiplexing(_) | Deed::Rest => {}
+            Deed::Break(_) | Deed::Delete(_) | Deed::Multiplexing(_) | Deed::Rest => {}
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Play {
 
     /// Mounts come or go, and nothing that stays is restarted for it.
     async fn change_mounts(&mut self, instance: &'static str, mounts: usize) -> Result<(), Broken> {
-        let before = self.wanted.instances[instance];
+        let before = self.wanted.instances.get(instance).copied().unwrap_or_default();
         let mut ready = invariants::ready(&self.world, &self.wanted);
         let after = Declared { mounts, ..before };
         let stays = |slot: &str| invariants::stays(&self.world, &after, slot);

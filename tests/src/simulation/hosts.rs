@@ -202,8 +202,9 @@ impl Host {
             let (longest_pause, time) = match pace {
                 Pace::Leisure => {
                     let times = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
-                    // Some calls come right after others, and the first may come before anything is there.
-                    let pause = if self.chance.random_ratio(1, 3) { 500 } else { 15_000 };
+                    // A plugin is primed before long, and some calls come right after others.
+                    let soon = self.chance.random_ratio(1, 3) || !primed;
+                    let pause = if soon { 500 } else { 15_000 };
                     (pause, times[self.chance.random_range(0..times.len())])
                 }
                 Pace::Steady => (1_500, ENOUGH),

@@ -66,7 +66,6 @@ impl Schedule {
         let mut chance = StdRng::seed_from_u64(seed);
         let mut deeds = vec![(Duration::ZERO, Deed::EditRuntime(100))];
         for instance in INSTANCES {
-            deeds.push((Duration::ZERO, Deed::Declare(instance, 0)));
             deeds.push((Duration::ZERO, Deed::Mounts(instance, chance.random_range(1..=MOUNTS.len()))));
         }
         for _ in 0..chance.random_range(8..24) {
