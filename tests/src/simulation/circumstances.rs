@@ -58,12 +58,6 @@ impl Default for Circumstances {
 }
 
 impl Circumstances {
-    /// Those of a seed in whose world nobody calls plugins.
-    pub fn without_hosts(seed: u64) -> Self {
-        let Self { strategy, multiplexes, .. } = Self::of(seed);
-        Self { strategy, multiplexes, ..Self::default() }
-    }
-
     /// Those of a seed.
     pub fn of(seed: u64) -> Self {
         // Not the numbers of which the schedule is made.
