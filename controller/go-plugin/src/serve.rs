@@ -53,7 +53,6 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -67,7 +66,8 @@ use tracing::debug;
 use self::listener::Listener;
 pub use self::services::{HealthReporter, Output};
 use crate::{
-    Address, BrokerMultiplexing, Cookie, Handshake, Identity, IdentityError, Protocol, launch::variable,
+    Address, BrokerMultiplexing, Cookie, Handshake, Identity, IdentityError, PluginStream, Protocol,
+    launch::variable,
 };
 
 /// How long a client may take over its TLS handshake.
@@ -98,6 +98,14 @@ pub struct Listening {
     tls: Option<Arc<ServerConfig>>,
     services: Routes,
     shutdown: Arc<Notify>,
+}
+
+/// A connection that a host made.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: UnixStream,
+    tls: Option<Arc<ServerConfig>>,
+    services: Routes,
 }
 
 /// Why a plugin cannot be served.
@@ -311,40 +319,56 @@ impl Listening {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok(stream) => {
-                        connections.spawn(connection(stream, self.tls.clone(), self.services.clone()));
-                    }
-                    Err(error) => {
-                        debug!(%error, "no connection accepted");
-                        time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+                accepted = self.accept() => {
+                    connections.spawn(accepted.serve());
+                }
                 Some(_) = connections.join_next() => (),
                 () = self.shutdown.notified() => return,
             }
         }
     }
-}
 
-async fn connection(stream: UnixStream, tls: Option<Arc<ServerConfig>>, services: Routes) {
-    match tls {
-        None => http(stream, services).await,
-        Some(tls) => match time::timeout(TLS_LIMIT, TlsAcceptor::from(tls).accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, services).await,
-            Ok(Err(error)) => debug!(%error, "a client was refused"),
-            Err(_) => debug!("a client did not finish its TLS handshake"),
-        },
+    /// The next connection of a host, for who wants to do something else with it than [`serve`](Self::serve) it.
+    pub async fn accept(&self) -> Accepted {
+        loop {
+            match self.listener.accept().await {
+                Ok(stream) => {
+                    return Accepted { stream, tls: self.tls.clone(), services: self.services.clone() };
+                }
+                Err(error) => {
+                    debug!(%error, "no connection accepted");
+                    time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
 }
 
-async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, services: Routes) {
-    let served = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(services))
-        .await;
-    if let Err(error) = served {
-        debug!(%error, "a connection ended");
+// === impl Accepted ===
+
+impl Accepted {
+    /// Serves the plugin on it until it ends.
+    pub async fn serve(self) {
+        let services = self.services.clone();
+        let Some(stream) = self.secured().await else { return };
+        let served = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(services))
+            .await;
+        if let Err(error) = served {
+            debug!(%error, "a connection ended");
+        }
+    }
+
+    /// What the host says on it, once it proved with AutoMTLS who it is. `None` if it did not.
+    pub async fn secured(self) -> Option<PluginStream> {
+        let Some(tls) = self.tls else { return Some(PluginStream::plain(self.stream)) };
+        match time::timeout(TLS_LIMIT, TlsAcceptor::from(tls).accept(self.stream)).await {
+            Ok(Ok(stream)) => return Some(PluginStream::tls(stream)),
+            Ok(Err(error)) => debug!(%error, "a client was refused"),
+            Err(_) => debug!("a client did not finish its TLS handshake"),
+        }
+        None
     }
 }
 

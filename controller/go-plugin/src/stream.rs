@@ -1,4 +1,4 @@
-//! A connected byte stream to a plugin.
+//! A connected byte stream between a host and a plugin.
 
 use std::{
     fmt, io,
@@ -12,12 +12,12 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// How much a plugin may send before a word of ours, in bytes. The settings with which HTTP/2 begins are 9 bytes and 6 for each.
 const EARLY_LIMIT: usize = 4096;
 
-/// A connection to a plugin, TLS and all: what is written here is what the plugin reads.
+/// A connection to a plugin, TLS and all: what is written here is what the plugin reads. Or, in a plugin, to its host.
 pub struct PluginStream {
     transport: Transport,
     /// What was read while nobody had taken the connection yet, and has to be read first.
@@ -36,8 +36,8 @@ impl PluginStream {
         Self { transport: Transport::Plain(stream), early: Vec::new() }
     }
 
-    pub(crate) fn tls(stream: TlsStream<UnixStream>) -> Self {
-        Self { transport: Transport::Tls(Box::new(stream)), early: Vec::new() }
+    pub(crate) fn tls(stream: impl Into<TlsStream<UnixStream>>) -> Self {
+        Self { transport: Transport::Tls(Box::new(stream.into())), early: Vec::new() }
     }
 
     /// How the TLS handshake went, in particular whether it resumed an earlier session. `None` without TLS.

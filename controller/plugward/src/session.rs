@@ -20,6 +20,8 @@ use jiff::Timestamp;
 use plugward_api::instance::Probe;
 use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey, RestartReason};
 use plugward_engine::{ContainerId, Engine, LogQuery};
+use plugward_relay::Violation;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
@@ -126,7 +128,8 @@ impl Sessions {
         let span = tracing::info_span!(
             parent: None, "session", instance = %opening.instance, container = %opening.place.name
         );
-        let talk = Talk { shared: self.shared.clone(), key: key.clone(), opening };
+        let (shared, broken) = (self.shared.clone(), watch::Sender::new(None));
+        let talk = Talk { shared, key: key.clone(), opening, broken };
         let task = tokio::spawn(talk.run().instrument(span)).abort_handle();
         table.insert(key, Entry { sight: SessionSight::Connecting, conversation: None, task });
     }
@@ -173,6 +176,8 @@ struct Talk {
     shared: Arc<Shared>,
     key: Key,
     opening: Opening,
+    /// The rule of HTTP/2 that the plugin broke towards a host.
+    broken: watch::Sender<Option<Violation>>,
 }
 
 impl Talk {
@@ -295,7 +300,7 @@ impl Talk {
     /// The container as the gateway is told of it.
     fn backend(&self, conversation: Arc<dyn Conversation>, multiplexes: bool) -> Backend {
         let Opening { instance, slot, place, engine, start, .. } = &self.opening;
-        let (engine, dying) = (engine.clone(), place.clone());
+        let (engine, dying, broken) = (engine.clone(), place.clone(), self.broken.clone());
         Backend {
             instance: instance.clone(),
             slot: slot.clone(),
@@ -304,6 +309,9 @@ impl Talk {
             conversation,
             multiplexes,
             died: Arc::new(move || cause_of_death(engine.clone(), dying.clone()).boxed()),
+            broke: Arc::new(move |violation| {
+                broken.send_replace(Some(violation));
+            }),
         }
     }
 
@@ -326,7 +334,7 @@ impl Talk {
         }
     }
 
-    /// Writes the plugin's output to the log, and probes it, until the connection ends or the plugin answers no more.
+    /// Writes the plugin's output to the log, and probes it, until the connection ends, or the plugin answers no more or breaks the rules.
     async fn attend(&self, conversation: &dyn Conversation) -> Result<(), Failure> {
         let output = async {
             let mut pieces = conversation.stdio();
@@ -346,6 +354,22 @@ impl Talk {
             Unresponsive { since, message } = probe => {
                 Err(Failure { reason: RestartReason::Unhealthy, message, since })
             }
+            violation = self.broken() => {
+                let message = format!("the plugin broke the rules of HTTP/2 towards a host: {violation}");
+                Err(self.failure(RestartReason::ProtocolError, message))
+            }
+        }
+    }
+
+    /// Resolves when the plugin broke a rule of HTTP/2.
+    async fn broken(&self) -> Violation {
+        let mut broken = self.broken.subscribe();
+        loop {
+            if let Some(violation) = *broken.borrow_and_update() {
+                return violation;
+            }
+            // Its sender is ours.
+            let _ = broken.changed().await;
         }
     }
 

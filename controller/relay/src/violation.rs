@@ -104,6 +104,11 @@ impl Violation {
         }
     }
 
+    /// Whether it says that the peer does not speak HTTP/2 as it should. The others may be of a peer that is only stopped.
+    pub const fn is_broken_protocol(self) -> bool {
+        !matches!(self, Self::TooSlow | Self::NotReading)
+    }
+
     /// A word for a label.
     pub const fn as_str(self) -> &'static str {
         match self {

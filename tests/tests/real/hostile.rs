@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use go_plugin::external::tonic::Code;
 use plugward_api::{Phase, RestartReason, SlotStatus};
-use plugward_tests::real::{Manifest, World, counter, hostile, on_each_engine, restarts, slot};
+use plugward_tests::real::{LIMIT, Manifest, World, counter, hostile, on_each_engine, restarts, slot};
 use serde_json::json;
 
 /// What the controller may use while a plugin floods it.
@@ -99,6 +100,25 @@ async fn a_plugin_that_closes_its_connections_for_good_costs_itself_alone() {
         assert_eq!(again.failures, 1, "it was of no use half a second after it was ready");
         let exit = again.last_exit.unwrap();
         assert!(exit.message.contains("does not accept connections"), "{exit:?}");
+        unharmed(&world, &neighbour).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_breaks_the_rules_of_http_is_replaced_and_costs_itself_alone() {
+    on_each_engine(|world| async move {
+        let neighbour = with_neighbour(&world, hostile("hostile", &["break-http"])).await;
+        let ready = world.until_ready("hostile").await;
+        let Some(host) = world.generic_host("hostile").await else { return };
+        let failure = host.increment("hostile", "a", 1, Some(LIMIT)).await.unwrap_err();
+        assert_eq!(failure.code, Code::Unavailable, "{failure:?}");
+        assert!(failure.message.contains("the plugin's HTTP/2 is broken"), "{failure:?}");
+        let again = world.until_ready_again("hostile", &ready).await;
+        assert_eq!(restarts(&again), BTreeMap::from([("protocol_error", 1)]));
+        assert_eq!(again.failures, 1, "it was of no use right after it was ready");
+        let exit = again.last_exit.unwrap();
+        assert!(exit.message.contains("unexpected_frame"), "{exit:?}");
         unharmed(&world, &neighbour).await;
     })
     .await;

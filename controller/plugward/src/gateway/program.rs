@@ -209,8 +209,12 @@ impl Policy for Host {
                 self.mount.penalise(self.pid.unwrap_or_default());
             }
             Peer::Plugin => {
-                let container = self.bound.get().map(|berthed| berthed.backend.place.name.as_str());
+                let backend = self.bound.get().map(|berthed| &berthed.backend);
+                let container = backend.map(|backend| backend.place.name.as_str());
                 tracing::warn!(%violation, container, "a plugin broke the rules: its connection is ended");
+                if let Some(backend) = backend.filter(|_| violation.is_broken_protocol()) {
+                    (backend.broke)(violation);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use plugward_api::{self as api, Name, PluginInstanceSpec};
+use plugward_relay::Violation;
 
 use super::priming::PrimingRules;
 use crate::names::SlotName;
@@ -77,6 +78,8 @@ pub struct Backend {
     pub multiplexes: bool,
     /// How the container ended, in words, asked when a host's connection to it did. It may take a moment; after a second it is not waited for.
     pub died: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
+    /// To be told that the plugin broke the rules of HTTP/2 on a host's connection, and which: such a container is of no use to anyone.
+    pub broke: Arc<dyn Fn(Violation) + Send + Sync>,
 }
 
 /// What hosts want of a slot.

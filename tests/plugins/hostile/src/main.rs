@@ -88,6 +88,8 @@ enum Behaviour {
         #[command(flatten)]
         moment: Moment,
     },
+    /// Be a good plugin on the first connection, and say on all others what HTTP/2 does not allow.
+    BreakHttp,
     /// Be a good plugin that cannot be ended: by neither Shutdown nor SIGTERM.
     Immortal,
     /// Be a good plugin, then take memory until killed.
@@ -159,6 +161,7 @@ async fn behave(behaviour: Behaviour) -> Outcome {
         Behaviour::Die { moment, code } => return serving::die(listen()?, moment.arm()?, code).await,
         Behaviour::Freeze { moment } => return serving::freeze(listen()?, moment.arm()?).await,
         Behaviour::Close { moment } => return serving::close(listen()?, moment.arm()?).await,
+        Behaviour::BreakHttp => return serving::break_http(listen()?).await,
         Behaviour::Immortal => return serving::for_ever(listen()?).await,
         Behaviour::Allocate { moment } => return serving::allocate(listen()?, moment.arm()?).await,
         Behaviour::Bulk => return serving::well(server_of(bulk::service())?.listen(variable)?).await,

@@ -6,13 +6,19 @@ use go_plugin::{
     Address, Handshake, Identity, Protocol,
     serve::{Listening, Output},
 };
-use tokio::task;
+use tokio::{
+    io::{self, AsyncReadExt, AsyncWriteExt},
+    task,
+};
 
 use crate::{
     Outcome,
     flood::{self, Channel},
     line,
 };
+
+/// Empty settings, as HTTP/2 begins, and a `PUSH_PROMISE`, which no host allows.
+const NOT_HTTP: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 5, 4, 0, 0, 0, 1, 0, 0, 0, 2];
 
 /// How much memory is taken at a time.
 const CHUNK: usize = 16 << 20;
@@ -109,6 +115,21 @@ pub(crate) async fn close(mut listening: Listening, moment: impl Future<Output =
         () = moment => (),
     }
     future::pending().await
+}
+
+pub(crate) async fn break_http(listening: Listening) -> Outcome {
+    listening.announce()?;
+    task::spawn(listening.accept().await.serve());
+    loop {
+        let accepted = listening.accept().await;
+        task::spawn(async move {
+            let Some(mut host) = accepted.secured().await else { return };
+            // When its host begins: a connection on which somebody talks out of turn is taken for none.
+            if host.read_u8().await.is_ok() && host.write_all(NOT_HTTP).await.is_ok() {
+                let _ = io::copy(&mut host, &mut io::sink()).await;
+            }
+        });
+    }
 }
 
 pub(crate) async fn for_ever(mut listening: Listening) -> Outcome {

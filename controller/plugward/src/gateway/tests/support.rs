@@ -125,6 +125,7 @@ impl World {
             conversation: Arc::new(plugin.clone()),
             multiplexes: plugin.multiplexes,
             died: Arc::new(|| Box::pin(async { "exited 137".to_owned() })),
+            broke: Arc::new(|_| {}),
         };
         self.gateway.up(backend.clone());
         Container { place, plugin, backend }
