@@ -2,7 +2,7 @@
 # Every version that the scripts pin. What is built from a pin is built again when the pin changes.
 
 # The oldest Go that builds all of the modules below.
-GO_MINIMUM=1.26
+GO_MINIMUM=1.26.1
 
 # The engine `current`, and gVisor for both engines (Debian's is too old: it ignores file capabilities).
 MOBY_VERSION=v2.0.0-beta.24
