@@ -53,7 +53,7 @@ image_rust_programs() {
     IMAGE_PROGRAMS=$TARGET/$host/release
 }
 
-# image_go_program PIN PACKAGE: builds a plugin that a module in tests/plugins pins, static, and prints the program.
+# image_go_program PIN PACKAGE: builds a plugin that a module in tests/plugins has or pins, static, and prints the program.
 image_go_program() {
     local program
     program=$TARGET/go/${2##*/}
