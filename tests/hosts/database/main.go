@@ -24,11 +24,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/vault/sdk/database/dbplugin/v5"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/helper/pluginutil"
 
 	"plugward.dev/tests/hosts/internal/orders"
 	"plugward.dev/tests/hosts/internal/reattach"
+	"plugward.dev/tests/hosts/internal/vault"
 )
 
 type host struct {
@@ -54,7 +58,7 @@ type connectionOrder struct {
 func main() {
 	ownPid := flag.Bool("own-pid", false, "watch this process instead of the one that the object names")
 	flag.Parse()
-	mounts, err := reattach.Parse(flag.Arg(0), *ownPid, func(config *plugin.ClientConfig, version int) {
+	mounts, err := reattach.Parse(flag.Arg(0), *ownPid, func(config *plugin.ClientConfig, _ string, version int) {
 		config.HandshakeConfig = dbplugin.HandshakeConfig
 		config.Plugins = dbplugin.PluginSets[version]
 	})
@@ -75,19 +79,24 @@ func main() {
 }
 
 func (h *host) open(order connectionOrder) (any, error) {
-	runner := &runner{mounts: h.mounts, mount: order.Mount}
-	database, err := dbplugin.NewPluginClient(context.Background(), runner, clientConfig(order.Mount))
+	runner := &vault.Runner{Mounts: h.mounts, Mount: order.Mount}
+	database, err := dbplugin.NewPluginClient(context.Background(), runner, pluginutil.PluginClientConfig{
+		Name:            order.Mount,
+		PluginType:      consts.PluginTypeDatabase,
+		PluginSets:      dbplugin.PluginSets,
+		HandshakeConfig: dbplugin.HandshakeConfig,
+		Logger:          hclog.NewNullLogger(),
+	})
 	if err != nil {
 		return nil, err
 	}
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.connections[order.Connection] = database
-	return map[string]bool{"multiplexed": runner.multiplexed}, nil
+	return map[string]bool{"multiplexed": runner.Multiplexed}, nil
 }
 
-// call makes one on an open connection. What it fails with is the status that the plugin, or the gateway, answered: the SDK puts
-// words around it, and leaves out its code at times.
+// call makes one on an open connection. What it fails with is the status that was answered, if one was.
 func (h *host) call(order connectionOrder, work func(context.Context, dbplugin.Database) error) error {
 	h.mutex.Lock()
 	database := h.connections[order.Connection]
@@ -95,15 +104,15 @@ func (h *host) call(order connectionOrder, work func(context.Context, dbplugin.D
 	if database == nil {
 		return fmt.Errorf("the connection %q was not opened", order.Connection)
 	}
-	ctx, answered := withStatus(context.Background())
+	ctx, answered := vault.WithStatus(context.Background())
 	if order.Within > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(order.Within)*time.Millisecond)
 		defer cancel()
 	}
 	err := work(ctx, database)
-	if err != nil && answered.err != nil {
-		return answered.err
+	if err != nil && answered.Err != nil {
+		return answered.Err
 	}
 	return err
 }

@@ -8,7 +8,7 @@
 //	get         {mount, key, within}                             {value}
 //	ping        {mount}                                          {}                   go-plugin's health check, which has no deadline
 //	health      {mount, service, within}                         {status}             gRPC's name for it: SERVING, …
-//	load        {mount, callers, rate, within}                   {load}               begins calls without end (load.go); its number
+//	load        {mount, callers, rate, within}                   {load}               begins calls without end (package load); its number
 //	tally       {load}                                           counts               what became of its calls up to now
 //	stop        {load}                                           counts               ends it, and waits for calls under way
 //	exited      {mount}                                          {exited}             whether the client thinks that the plugin has
@@ -18,7 +18,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"log"
 	"time"
@@ -26,6 +25,7 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"plugward.dev/tests/hosts/internal/load"
 	"plugward.dev/tests/hosts/internal/orders"
 	"plugward.dev/tests/hosts/internal/reattach"
 )
@@ -35,7 +35,7 @@ const glance = 20 * time.Millisecond
 
 type host struct {
 	mounts *reattach.Mounts
-	loads  loads
+	loads  load.Loads
 }
 
 type mountOrder struct {
@@ -43,25 +43,13 @@ type mountOrder struct {
 	Key     string
 	Delta   int64
 	Service string
-	Within  milliseconds
-}
-
-// milliseconds of a limit; 0 is none.
-type milliseconds int64
-
-func (m milliseconds) duration() time.Duration { return time.Duration(m) * time.Millisecond }
-
-func (m milliseconds) limit() (context.Context, context.CancelFunc) {
-	if m == 0 {
-		return context.WithCancel(context.Background())
-	}
-	return context.WithTimeout(context.Background(), m.duration())
+	Within  orders.Milliseconds
 }
 
 func main() {
 	ownPid := flag.Bool("own-pid", false, "watch this process instead of the one that the object names")
 	flag.Parse()
-	mounts, err := reattach.Parse(flag.Arg(0), *ownPid, func(config *plugin.ClientConfig, _ int) {
+	mounts, err := reattach.Parse(flag.Arg(0), *ownPid, func(config *plugin.ClientConfig, _ string, _ int) {
 		config.HandshakeConfig = handshake
 		config.Plugins = plugin.PluginSet{"counter": &counterPlugin{}}
 	})
@@ -76,8 +64,8 @@ func main() {
 		"ping":       orders.On(host.ping),
 		"health":     orders.On(host.health),
 		"load":       orders.On(host.load),
-		"tally":      orders.On(host.tally),
-		"stop":       orders.On(host.stop),
+		"tally":      orders.On(host.loads.Tally),
+		"stop":       orders.On(host.loads.Stop),
 		"exited":     orders.On(host.exited),
 		"await_exit": orders.On(host.awaitExit),
 		"kill":       orders.On(host.kill),
@@ -111,7 +99,7 @@ func (h *host) increment(order mountOrder) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := order.Within.limit()
+	ctx, cancel := order.Within.Limit()
 	defer cancel()
 	value, err := counter.increment(ctx, order.Key, order.Delta)
 	return map[string]int64{"value": value}, err
@@ -122,7 +110,7 @@ func (h *host) get(order mountOrder) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := order.Within.limit()
+	ctx, cancel := order.Within.Limit()
 	defer cancel()
 	value, err := counter.get(ctx, order.Key)
 	return map[string]int64{"value": value}, err
@@ -141,7 +129,7 @@ func (h *host) health(order mountOrder) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := order.Within.limit()
+	ctx, cancel := order.Within.Limit()
 	defer cancel()
 	request := &grpc_health_v1.HealthCheckRequest{Service: order.Service}
 	answer, err := grpc_health_v1.NewHealthClient(client.Conn).Check(ctx, request)

@@ -16,7 +16,7 @@ import (
 // Mounts are clients by mount, made when they are first needed.
 type Mounts struct {
 	configs map[string]*plugin.ReattachConfig
-	ours    func(*plugin.ClientConfig, int)
+	ours    func(*plugin.ClientConfig, string, int)
 
 	mutex   sync.Mutex
 	clients map[string]*plugin.Client
@@ -31,8 +31,8 @@ type description struct {
 }
 
 // Parse reads the object. With ownPid the process that clients watch is this one, as it is of a host that writes
-// Pid: os.Getpid(). What a client needs beyond its ReattachConfig is set by ours, which is told the protocol version.
-func Parse(text string, ownPid bool, ours func(config *plugin.ClientConfig, version int)) (*Mounts, error) {
+// Pid: os.Getpid(). What a client needs beyond its ReattachConfig is set by ours, which is told the mount and its protocol version.
+func Parse(text string, ownPid bool, ours func(config *plugin.ClientConfig, mount string, version int)) (*Mounts, error) {
 	var described map[string]description
 	if err := json.Unmarshal([]byte(text), &described); err != nil {
 		return nil, fmt.Errorf("the reattach object: %w", err)
@@ -72,7 +72,7 @@ func (m *Mounts) Client(mount string) (*plugin.Client, error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           hclog.New(&hclog.LoggerOptions{Name: mount, Level: hclog.Error, Output: os.Stderr}),
 	}
-	m.ours(config, reattach.ProtocolVersion)
+	m.ours(config, mount, reattach.ProtocolVersion)
 	client := plugin.NewClient(config)
 	m.clients[mount] = client
 	return client, nil
