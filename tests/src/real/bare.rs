@@ -80,14 +80,36 @@ impl BarePlugin {
     /// # Panics
     /// When it does not serve.
     pub async fn database(program: &Path, versions: &[u32]) -> Self {
+        Self::vault(program, Application::Database, versions).await
+    }
+
+    /// Starts a secrets or auth plugin as Vault does.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub async fn backend(program: &Path) -> Self {
+        Self::vault(program, Application::Backend, Application::Backend.protocol_versions()).await
+    }
+
+    async fn vault(program: &Path, application: Application, versions: &[u32]) -> Self {
         let mut command = Command::new(program);
-        command.envs(Application::Database.environment("1.21.0", false));
-        Self::start(&mut command, Application::Database.cookie(), versions).await
+        command.envs(application.environment("1.21.0", false));
+        Self::start(&mut command, application.cookie(), versions).await
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("nobody has waited for it")
+    }
+
+    /// Where it serves.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The version that it serves.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// What a host takes that knows it by these names, all of one socket.

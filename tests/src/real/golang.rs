@@ -35,7 +35,8 @@ pub fn go_program(module: &str, package: &str) -> Option<PathBuf> {
 
 fn build(module: &str, package: &str) -> PathBuf {
     let name = package.rsplit('/').next().expect("there is always one");
-    let directory = target().join("go-tests");
+    // Modules may have packages of the same name.
+    let directory = target().join("go-tests").join(module);
     std::fs::create_dir_all(&directory).unwrap();
     // Under a name of our own first: another test process may be starting the one that is there.
     let fresh = directory.join(format!(".{name}.{}", std::process::id()));

@@ -1,15 +1,19 @@
 //! Hosts of plugins, made with the libraries that real ones are made with: the Go programs in `tests/hosts`.
 //!
 //! A host is a process that a test tells what to do, and hears from what came of it; `tests/hosts/internal/orders` has the lines
-//! that go between them. [`GenericHost`] is one on go-plugin's client, [`DatabaseHost`] one on Vault's client for database plugins.
-//! Both reattach to what they are told of at their start: what `plugward get instance NAME -o reattach` prints, or
+//! that go between them. [`GenericHost`] is one on go-plugin's client, [`CallbackHost`] one whose plugins call it back,
+//! [`DatabaseHost`] one on Vault's client for database plugins, [`BackendHost`] one on that for secrets and auth plugins. All
+//! reattach to what they are told of at their start: what `plugward get instance NAME -o reattach` prints, or
 //! [`BarePlugin::reattach`](super::BarePlugin::reattach) of a plugin without a gateway.
 //!
 //! The calls that a test may want to have under way beside others (`increment`, `get`, `initialize`, `new_user`) are made when the
 //! method is called, not when its future is first awaited.
 
+mod backend;
+mod callback;
 mod database;
 mod generic;
+mod load;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,8 +33,11 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+pub use self::backend::{BackendHost, Response};
+pub use self::callback::{CallbackHost, Instance, Opened, Output, Watch};
 pub use self::database::{DatabaseHost, NewUser};
-pub use self::generic::{FailedCalls, GenericHost, Load, RunningLoad, Tally};
+pub use self::generic::GenericHost;
+pub use self::load::{FailedCalls, Load, RunningLoad, Tally};
 
 /// How long a host may take over an order, from when its answer is awaited.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -170,6 +177,16 @@ fn outcome(answer: &Value) -> Outcome {
         code: Code::from_i32(code.expect("gRPC's codes are small numbers")),
         message: message.expect("a failure has a message").to_owned(),
     })
+}
+
+/// As hosts read limits: 0 is none, and what is less than one is one.
+fn milliseconds(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+fn number<T: TryFrom<u64>>(value: &Value) -> T {
+    let number = value.as_u64().and_then(|number| number.try_into().ok());
+    number.unwrap_or_else(|| panic!("{value} is no such number"))
 }
 
 // === impl Failure ===

@@ -21,6 +21,15 @@ pub const REDIS: &str = "plugward.test/vault-plugin-database-redis:0.7.0";
 /// Vault's database plugin for Couchbase, which multiplexes.
 pub const COUCHBASE: &str = "plugward.test/vault-plugin-database-couchbase:0.15.0";
 
+/// A plugin that calls its host back, `tests/plugins/go/callback`.
+pub const CALLBACK: &str = "plugward.test/callback:0.1.0";
+
+/// Vault's secrets plugin for keys and values, which multiplexes.
+pub const KV: &str = "plugward.test/vault-plugin-secrets-kv:0.25.0";
+
+/// Vault's auth plugin for JWTs, which multiplexes.
+pub const JWT: &str = "plugward.test/vault-plugin-auth-jwt:0.26.1";
+
 /// A record to be written into a manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest(Value);
@@ -50,24 +59,39 @@ pub fn go_counter(name: &str) -> Manifest {
     instance(name, GO_COUNTER, "BASIC_PLUGIN", "hello")
 }
 
+/// An instance of the plugin that calls its host back. It multiplexes with the argument `-multiplex`.
+pub fn callback(name: &str) -> Manifest {
+    instance(name, CALLBACK, "CALLBACK_PLUGIN", "callback")
+}
+
 /// An instance of the database plugin that multiplexes.
 pub fn database(name: &str) -> Manifest {
-    vault_database(name, DATABASE)
+    vault(name, DATABASE, "database")
 }
 
 /// An instance of Vault's database plugin for Redis.
 pub fn redis(name: &str) -> Manifest {
-    vault_database(name, REDIS)
+    vault(name, REDIS, "database")
 }
 
 /// An instance of Vault's database plugin for Couchbase.
 pub fn couchbase(name: &str) -> Manifest {
-    vault_database(name, COUCHBASE)
+    vault(name, COUCHBASE, "database")
 }
 
-/// What recognises a database plugin is known.
-fn vault_database(name: &str, image: &str) -> Manifest {
-    let mut manifest = instance(name, image, "", "").with("/spec/plugin/type", json!("database"));
+/// An instance of Vault's secrets plugin for keys and values.
+pub fn kv(name: &str) -> Manifest {
+    vault(name, KV, "secret")
+}
+
+/// An instance of Vault's auth plugin for JWTs.
+pub fn jwt(name: &str) -> Manifest {
+    vault(name, JWT, "auth")
+}
+
+/// What recognises a plugin of this type is known.
+fn vault(name: &str, image: &str, kind: &str) -> Manifest {
+    let mut manifest = instance(name, image, "", "").with("/spec/plugin/type", json!(kind));
     if let Some(spec) = manifest.0["spec"].as_object_mut() {
         spec.remove("handshake");
     }

@@ -24,11 +24,12 @@ pub use bare::{BarePlugin, reattach};
 pub use engine::{TestEngine, skipped};
 pub use golang::go_program;
 pub use hosts::{
-    DatabaseHost, FailedCalls, Failure, GenericHost, HostOptions, Load, NewUser, RunningLoad, Tally,
+    BackendHost, CallbackHost, DatabaseHost, FailedCalls, Failure, GenericHost, HostOptions, Instance, Load,
+    NewUser, Opened, Output, Response, RunningLoad, Tally, Watch,
 };
 pub use manifest::{
-    COUCHBASE, COUNTER, DATABASE, GO_COUNTER, HOSTILE, Manifest, REDIS, couchbase, counter, database,
-    go_counter, hostile, redis, runtime,
+    CALLBACK, COUCHBASE, COUNTER, DATABASE, GO_COUNTER, HOSTILE, JWT, KV, Manifest, REDIS, callback,
+    couchbase, counter, database, go_counter, hostile, jwt, kv, redis, runtime,
 };
 pub use metrics::Metrics;
 pub use program::{Ended, Program, Said};

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::golang::go_program;
-use super::generic::milliseconds;
-use super::{Failure, Host, HostOptions};
+use super::{Failure, Host, HostOptions, milliseconds};
 
 /// The deadline of calls that have none of their own: long, as Vault gives them none at all.
 const DEADLINE: Duration = Duration::from_mins(2);
