@@ -1,19 +1,18 @@
-//! The way to one plugin, for as many connections as are wanted.
+//! The way to one plugin with a socket of its own for each connection, for as many as are wanted.
 
 use std::{
-    io,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use tokio::{
     sync::{Mutex, MutexGuard},
     time,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{ConnectError, PluginStream, SocketAddress, identity::NAME, spare::Spare};
+use crate::{ConnectError, PluginStream, SocketAddress, spare::Spare};
 
 /// Connects to a plugin: on its socket, and with the TLS settings that remember its sessions.
 #[derive(Debug)]
@@ -62,6 +61,19 @@ impl Dialer {
         Ok(stream)
     }
 
+    /// A new connection to another socket of the plugin, which resumes a TLS session all the same.
+    pub(crate) async fn dial_at(
+        &self,
+        address: &SocketAddress,
+        limit: Duration,
+    ) -> Result<PluginStream, ConnectError> {
+        let connecting = async {
+            let _turn = self.route.turn().await;
+            self.route.connect_at(address).await
+        };
+        time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
+    }
+
     /// Closes the spare connection. None is kept any more.
     pub(crate) fn keep_none(&self) {
         if let Some(spare) = self.spare.get() {
@@ -80,11 +92,12 @@ impl Route {
     }
 
     pub(crate) async fn connect(&self) -> Result<PluginStream, ConnectError> {
-        let stream = self.address.connect().await?;
-        let Some(tls) = &self.tls else { return Ok(PluginStream::plain(stream)) };
-        let name = ServerName::try_from(NAME).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
-        let stream = tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
-        Ok(PluginStream::tls(stream))
+        self.connect_at(&self.address).await
+    }
+
+    /// Another socket of the same plugin.
+    pub(crate) async fn connect_at(&self, address: &SocketAddress) -> Result<PluginStream, ConnectError> {
+        PluginStream::dialled(address.connect().await?, self.tls.as_ref()).await
     }
 }
 
