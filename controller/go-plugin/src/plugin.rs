@@ -101,7 +101,7 @@ impl Plugin {
         let dialer = Dialer::new(address.clone(), tls);
         let connecting = async {
             let stream = dialer.connect().await?;
-            Channel::start(stream).await.map_err(ConnectError::Http2)
+            Channel::over(stream).await
         };
         let channel =
             time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))?;
@@ -128,7 +128,7 @@ impl Plugin {
         let connecting = async {
             let session = Session::start(address.connect().await?, tls);
             let stream = session.dial(limit).await?;
-            let channel = Channel::start(stream).await.map_err(ConnectError::Http2)?;
+            let channel = Channel::over(stream).await?;
             Ok(Self { channel, link: Arc::new(Link::Session(session)) })
         };
         time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))

@@ -35,6 +35,8 @@ pub(super) struct Watched<T> {
     crumbs: u64,
     /// The plugin was told to go.
     over: bool,
+    /// Too much of what it sent were crumbs.
+    crumbled: bool,
 }
 
 /// Finds the heads of frames in pieces of any size.
@@ -55,10 +57,11 @@ impl<T> Watched<T> {
             bytes: 0,
             crumbs: 0,
             over: false,
+            crumbled: false,
         }
     }
 
-    fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn look_at(&mut self, bytes: &[u8]) {
         let (total, crumbs) = (&mut self.bytes, &mut self.crumbs);
         self.received.read(bytes, |kind, length| {
             if kind == DATA {
@@ -66,10 +69,7 @@ impl<T> Watched<T> {
                 *crumbs += u64::from((1..=CRUMB).contains(&length));
             }
         });
-        if self.crumbs > CRUMBS + self.bytes / CRUMB_PER {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the plugin sends its data in crumbs"));
-        }
-        Ok(())
+        self.crumbled = self.crumbs > CRUMBS + self.bytes / CRUMB_PER;
     }
 }
 
@@ -110,9 +110,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         if self.over {
             return Poll::Ready(Ok(()));
         }
+        if self.crumbled {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "the plugin sends its data in crumbs");
+            return Poll::Ready(Err(error));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.connection).poll_read(context, buffer))?;
-        Poll::Ready(self.look_at(&buffer.filled()[before..]))
+        self.look_at(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 

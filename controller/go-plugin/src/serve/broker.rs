@@ -177,7 +177,7 @@ impl Broker {
         let tls = settings.tls.as_ref().map(|(_, client)| TlsConnector::from(Arc::clone(client)));
         let starting = async {
             let stream = PluginStream::dialled(socket, tls.as_ref()).await?;
-            Channel::start(stream).await.map_err(ConnectError::Http2)
+            Channel::over(stream).await
         };
         let started = time::timeout(TLS_LIMIT, starting).await;
         started
