@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, client::Resumption};
 use tokio::{
     sync::{Mutex, MutexGuard},
     time,
@@ -26,6 +26,8 @@ pub(crate) struct Dialer {
 pub(crate) struct Route {
     address: SocketAddress,
     tls: Option<TlsConnector>,
+    /// For the plugin's other sockets.
+    brokered: Option<TlsConnector>,
     turn: Mutex<()>,
 }
 
@@ -33,7 +35,8 @@ pub(crate) struct Route {
 
 impl Dialer {
     pub(crate) fn new(address: SocketAddress, tls: Option<Arc<ClientConfig>>) -> Self {
-        let route = Route { address, tls: tls.map(TlsConnector::from), turn: Mutex::default() };
+        let brokered = tls.as_deref().map(brokered);
+        let route = Route { address, tls: tls.map(TlsConnector::from), brokered, turn: Mutex::default() };
         Self { route: Arc::new(route), spare: OnceLock::new() }
     }
 
@@ -61,16 +64,13 @@ impl Dialer {
         Ok(stream)
     }
 
-    /// A new connection to another socket of the plugin, which resumes a TLS session all the same.
+    /// A new connection to another socket of the plugin.
     pub(crate) async fn dial_at(
         &self,
         address: &SocketAddress,
         limit: Duration,
     ) -> Result<PluginStream, ConnectError> {
-        let connecting = async {
-            let _turn = self.route.turn().await;
-            self.route.connect_at(address).await
-        };
+        let connecting = connect(address, self.route.brokered.as_ref());
         time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
     }
 
@@ -92,18 +92,25 @@ impl Route {
     }
 
     pub(crate) async fn connect(&self) -> Result<PluginStream, ConnectError> {
-        self.connect_at(&self.address).await
+        connect(&self.address, self.tls.as_ref()).await
     }
+}
 
-    /// Another socket of the same plugin.
-    pub(crate) async fn connect_at(&self, address: &SocketAddress) -> Result<PluginStream, ConnectError> {
-        PluginStream::dialled(address.connect().await?, self.tls.as_ref()).await
-    }
+async fn connect(address: &SocketAddress, tls: Option<&TlsConnector>) -> Result<PluginStream, ConnectError> {
+    PluginStream::dialled(address.connect().await?, tls).await
+}
+
+/// The settings for a plugin's brokered servers, with which no session is resumed. In a Go plugin each server knows its own sessions
+/// only: trying would use up those with the main server, and mix in others.
+pub(crate) fn brokered(settings: &ClientConfig) -> TlsConnector {
+    let mut settings = settings.clone();
+    settings.resumption = Resumption::disabled();
+    Arc::new(settings).into()
 }
 
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { address, tls, turn: _ } = self;
+        let Self { address, tls, .. } = self;
         f.debug_struct("Route").field("address", address).field("tls", &tls.is_some()).finish_non_exhaustive()
     }
 }

@@ -33,7 +33,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub(crate) use self::stream::MuxStream;
-use crate::{ConnectError, Inbound, PluginStream};
+use crate::{ConnectError, Inbound, PluginStream, dialer::brokered};
 
 /// How many streams there may be at a time, opened by either side.
 pub const MAX_STREAMS: usize = 256;
@@ -62,6 +62,8 @@ pub struct Session {
 struct Opener {
     requests: mpsc::Sender<Request>,
     tls: Option<TlsConnector>,
+    /// For streams that were knocked for.
+    brokered: Option<TlsConnector>,
 }
 
 /// The right to open the next stream. Nobody else can as long as this exists.
@@ -72,6 +74,15 @@ struct Opener {
 pub struct Turn {
     opener: Opener,
     guard: OwnedMutexGuard<()>,
+}
+
+/// What a stream is opened for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// The plugin's main server.
+    Main,
+    /// The server that was knocked for.
+    Knocked,
 }
 
 /// The streams that a plugin opens, in the order in which it did.
@@ -95,7 +106,11 @@ impl Session {
             drop(alive);
         });
         Self {
-            opener: Opener { requests, tls: tls.map(TlsConnector::from) },
+            opener: Opener {
+                requests,
+                brokered: tls.as_deref().map(brokered),
+                tls: tls.map(TlsConnector::from),
+            },
             turn: Arc::default(),
             inbound: Mutex::new(Some(inbound)),
             open,
@@ -110,7 +125,7 @@ impl Session {
 
     /// A stream to the plugin's main server.
     pub(crate) async fn dial(&self, limit: Duration) -> Result<PluginStream, ConnectError> {
-        let dialling = async { self.turn().await.opened().await };
+        let dialling = async { self.turn().await.opened(Purpose::Main).await };
         time::timeout(limit, dialling).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
     }
 
@@ -139,22 +154,22 @@ impl Turn {
     /// Opens a stream, which is secured where the session has settings for it, and has arrived where the plugin wants it when
     /// this returns: without TLS, this waits for the plugin's first word. Others can have their turn then.
     ///
-    /// It resumes the TLS session of an earlier stream, as far as that was read.
-    ///
     /// # Errors
     ///
     /// Says which step failed, that there are [`MAX_STREAMS`] streams, that the session has ended, or that all together
     /// took longer than `limit`.
     pub async fn open_stream(self, limit: Duration) -> Result<PluginStream, ConnectError> {
-        time::timeout(limit, self.opened()).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
+        time::timeout(limit, self.opened(Purpose::Knocked))
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut { limit }))
     }
 
     /// In a task of its own: what was begun is also brought to its end when nobody waits for it any more, since until then a
     /// stream of the next turn could be taken for this one's.
-    async fn opened(self) -> Result<PluginStream, ConnectError> {
+    async fn opened(self, purpose: Purpose) -> Result<PluginStream, ConnectError> {
         let Self { opener, guard } = self;
         let opening = tokio::spawn(async move {
-            let opened = time::timeout(OPEN_LIMIT, opener.open()).await;
+            let opened = time::timeout(OPEN_LIMIT, opener.open(purpose)).await;
             drop(guard);
             opened.unwrap_or(Err(ConnectError::TimedOut { limit: OPEN_LIMIT }))
         });
@@ -171,11 +186,15 @@ impl fmt::Debug for Turn {
 // === impl Opener ===
 
 impl Opener {
-    async fn open(&self) -> Result<PluginStream, ConnectError> {
+    async fn open(&self, purpose: Purpose) -> Result<PluginStream, ConnectError> {
         let (request, answer) = oneshot::channel();
         self.requests.send(request).await.map_err(|_| ConnectError::SessionEnded)?;
         let raw = answer.await.map_err(|_| ConnectError::SessionEnded)??;
-        let mut stream = PluginStream::dialled(raw, self.tls.as_ref()).await?;
+        let tls = match purpose {
+            Purpose::Main => &self.tls,
+            Purpose::Knocked => &self.brokered,
+        };
+        let mut stream = PluginStream::dialled(raw, tls.as_ref()).await?;
         if self.tls.is_none() {
             stream.greeted().await.map_err(|_| ConnectError::SessionEnded)?;
         }

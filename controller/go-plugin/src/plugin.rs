@@ -153,7 +153,7 @@ impl Plugin {
     /// A connection to another socket of the plugin: to where it [announced](crate::BrokerMessage::Announce) a brokered server.
     /// [`SocketAddress::translate`] finds it in the shared directory, and refuses any other place.
     ///
-    /// Dropping the future costs nothing.
+    /// With TLS this is a full handshake, since each of a Go plugin's servers knows its own sessions only.
     ///
     /// # Errors
     ///
