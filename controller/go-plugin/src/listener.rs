@@ -19,6 +19,7 @@ use tokio::net::UnixListener;
 use crate::{Address, Inbound, identity};
 
 /// The longest path that a socket's address can hold, in bytes.
+#[cfg(feature = "serve")]
 const PATH_LIMIT: usize = 107;
 
 /// For its owner and its group, to connect to.
@@ -26,7 +27,7 @@ const SHARED: Mode = Mode::from_raw_mode(0o660);
 
 /// A socket that accepts connections, and goes when it is dropped.
 pub struct Listener {
-    listener: UnixListener,
+    socket: UnixListener,
     directory: OwnedFd,
     path: PathBuf,
     name: String,
@@ -113,7 +114,7 @@ impl Listener {
                 Err(source) => return Err(ListenError::Bind { path: path.to_owned(), source }),
             };
             match UnixListener::bind(by_reference(&directory, &name)) {
-                Ok(listener) => return Ok(Self { listener, directory, path, name }),
+                Ok(socket) => return Ok(Self { socket, directory, path, name }),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => (),
                 Err(source) => return Err(ListenError::Bind { path, source }),
             }
@@ -159,7 +160,7 @@ impl Listener {
     ///
     /// When the system has none to give, as while too many files are open. Then wait a little.
     pub async fn accept(&self) -> io::Result<Inbound> {
-        let (stream, _) = self.listener.accept().await?;
+        let (stream, _) = self.socket.accept().await?;
         Ok(Inbound::new(stream))
     }
 }

@@ -11,20 +11,20 @@ fn knock(knock: bool, ack: bool, error: &str) -> ConnInfo {
     ConnInfo { service_id: 7, knock, ..ConnInfo::default() }
 }
 
-fn read(message: ConnInfo) -> Result<BrokerMessage, BrokerMessageError> {
+fn read(message: &ConnInfo) -> Result<BrokerMessage, BrokerMessageError> {
     BrokerMessage::from_bytes(message.encode_to_vec().into())
 }
 
 #[test]
 fn the_messages_of_go_plugins_are_understood() {
     let address = Address::Unix("/tmp/plugin3570891640".to_owned());
-    assert_eq!(read(info("unix", "/tmp/plugin3570891640")), Ok(BrokerMessage::Announce { id: 7, address }));
+    assert_eq!(read(&info("unix", "/tmp/plugin3570891640")), Ok(BrokerMessage::Announce { id: 7, address }));
     let address = Address::Tcp("127.0.0.1:1234".to_owned());
-    assert_eq!(read(info("tcp", "127.0.0.1:1234")), Ok(BrokerMessage::Announce { id: 7, address }));
-    assert_eq!(read(knock(true, false, "")), Ok(BrokerMessage::Knock { id: 7 }));
-    assert_eq!(read(knock(true, true, "")), Ok(BrokerMessage::Ack { id: 7, error: None }));
+    assert_eq!(read(&info("tcp", "127.0.0.1:1234")), Ok(BrokerMessage::Announce { id: 7, address }));
+    assert_eq!(read(&knock(true, false, "")), Ok(BrokerMessage::Knock { id: 7 }));
+    assert_eq!(read(&knock(true, true, "")), Ok(BrokerMessage::Ack { id: 7, error: None }));
     let error = Some("no listener".to_owned());
-    assert_eq!(read(knock(true, true, "no listener")), Ok(BrokerMessage::Ack { id: 7, error }));
+    assert_eq!(read(&knock(true, true, "no listener")), Ok(BrokerMessage::Ack { id: 7, error }));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn what_means_nothing_is_an_error_that_says_so() {
         (both, "broker_contradiction"),
     ];
     for (message, name) in cases {
-        assert_eq!(read(message.clone()).map_err(|error| error.as_str()), Err(name), "{message:?}");
+        assert_eq!(read(&message).map_err(|error| error.as_str()), Err(name), "{message:?}");
     }
     let undecodable = BrokerMessage::from_bytes(Bytes::from_static(&[0xff]));
     assert_eq!(undecodable.unwrap_err().as_str(), "broker_message_undecodable");

@@ -210,8 +210,8 @@ async fn a_stream_that_is_not_read_holds_up_no_other() {
     });
     for _ in 0..100 {
         let (mut ours, mut theirs) = opened(&session, &mut peer).await;
-        ours.write_all(&[1; 100_000]).await.unwrap();
-        within(theirs.read_exact(&mut [0; 100_000])).await.unwrap();
+        ours.write_all(&vec![1; 100_000]).await.unwrap();
+        within(theirs.read_exact(&mut vec![0; 100_000])).await.unwrap();
     }
     assert!(!writer.is_finished(), "it had more to say than its window holds");
     let mut read = Vec::new();
@@ -234,7 +234,7 @@ async fn a_plugin_that_reads_nothing_lets_writers_wait() {
         yield_now().await;
     }
     let mut read = Vec::new();
-    let (_, length) = within(async { tokio::join!(writing, theirs.read_to_end(&mut read)) }).await;
+    let ((), length) = within(async { tokio::join!(writing, theirs.read_to_end(&mut read)) }).await;
     assert_eq!(length.unwrap(), much.len());
 }
 
