@@ -20,7 +20,7 @@ use tonic::{Status, body::Body};
 use tower::Service;
 use tracing::debug;
 
-use crate::{call::Lost, identity::NAME};
+use crate::{ConnectError, PluginStream, call::Lost, identity::NAME};
 
 /// The largest message that go-plugin's host sends and accepts, in bytes. A generated client has to be told
 /// (`max_decoding_message_size`), else it accepts 4 MiB.
@@ -40,6 +40,16 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// A channel over a connection that nothing was sent on yet, as to a brokered server. Must be called within a tokio runtime,
+    /// in which a task drives it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Http2`], when the connection has ended already.
+    pub async fn over(stream: PluginStream) -> Result<Self, ConnectError> {
+        Self::start(stream).await.map_err(ConnectError::Http2)
+    }
+
     /// Starts HTTP/2 on a connected stream. A task of its own drives the connection.
     pub(crate) async fn start(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,19 +1,18 @@
-//! The way to one plugin, for as many connections as are wanted.
+//! The way to one plugin with a socket of its own for each connection, for as many as are wanted.
 
 use std::{
-    io,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{ClientConfig, client::Resumption};
 use tokio::{
     sync::{Mutex, MutexGuard},
     time,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{ConnectError, PluginStream, SocketAddress, identity::NAME, spare::Spare};
+use crate::{ConnectError, PluginStream, SocketAddress, spare::Spare};
 
 /// Connects to a plugin: on its socket, and with the TLS settings that remember its sessions.
 #[derive(Debug)]
@@ -27,6 +26,8 @@ pub(crate) struct Dialer {
 pub(crate) struct Route {
     address: SocketAddress,
     tls: Option<TlsConnector>,
+    /// For the plugin's other sockets.
+    brokered: Option<TlsConnector>,
     turn: Mutex<()>,
 }
 
@@ -34,7 +35,8 @@ pub(crate) struct Route {
 
 impl Dialer {
     pub(crate) fn new(address: SocketAddress, tls: Option<Arc<ClientConfig>>) -> Self {
-        let route = Route { address, tls: tls.map(TlsConnector::from), turn: Mutex::default() };
+        let brokered = tls.as_deref().map(brokered);
+        let route = Route { address, tls: tls.map(TlsConnector::from), brokered, turn: Mutex::default() };
         Self { route: Arc::new(route), spare: OnceLock::new() }
     }
 
@@ -62,6 +64,16 @@ impl Dialer {
         Ok(stream)
     }
 
+    /// A new connection to another socket of the plugin.
+    pub(crate) async fn dial_at(
+        &self,
+        address: &SocketAddress,
+        limit: Duration,
+    ) -> Result<PluginStream, ConnectError> {
+        let connecting = connect(address, self.route.brokered.as_ref());
+        time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
+    }
+
     /// Closes the spare connection. None is kept any more.
     pub(crate) fn keep_none(&self) {
         if let Some(spare) = self.spare.get() {
@@ -80,17 +92,25 @@ impl Route {
     }
 
     pub(crate) async fn connect(&self) -> Result<PluginStream, ConnectError> {
-        let stream = self.address.connect().await?;
-        let Some(tls) = &self.tls else { return Ok(PluginStream::plain(stream)) };
-        let name = ServerName::try_from(NAME).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
-        let stream = tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
-        Ok(PluginStream::tls(stream))
+        connect(&self.address, self.tls.as_ref()).await
     }
+}
+
+async fn connect(address: &SocketAddress, tls: Option<&TlsConnector>) -> Result<PluginStream, ConnectError> {
+    PluginStream::dialled(address.connect().await?, tls).await
+}
+
+/// The settings for a plugin's brokered servers, with which no session is resumed. In a Go plugin each server knows its own sessions
+/// only: trying would use up those with the main server, and mix in others.
+pub(crate) fn brokered(settings: &ClientConfig) -> TlsConnector {
+    let mut settings = settings.clone();
+    settings.resumption = Resumption::disabled();
+    Arc::new(settings).into()
 }
 
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { address, tls, turn: _ } = self;
+        let Self { address, tls, .. } = self;
         f.debug_struct("Route").field("address", address).field("tls", &tls.is_some()).finish_non_exhaustive()
     }
 }

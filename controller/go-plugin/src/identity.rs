@@ -1,7 +1,7 @@
 //! Certificates: who a side is, and whom it believes.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
@@ -12,7 +12,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256,
 };
 use rustls::{
-    ALL_VERSIONS, ClientConfig,
+    ALL_VERSIONS, ClientConfig, ServerConfig,
     crypto::{
         CryptoProvider,
         aws_lc_rs::{self, sign::any_ecdsa_type},
@@ -151,15 +151,15 @@ impl Identity {
         Ok(config)
     }
 
-    /// The settings for serving the host that has this certificate, and no other.
+    /// The settings for serving the side that has this certificate, and no other: a plugin its host, and a host the plugin that
+    /// connects to a brokered server.
     ///
     /// # Errors
     ///
     /// [`IdentityError::Tls`], which would be a mistake in this crate.
-    #[cfg(feature = "serve")]
-    pub fn server_config(&self, client: &CertificateDer<'_>) -> Result<rustls::ServerConfig, IdentityError> {
+    pub fn server_config(&self, client: &CertificateDer<'_>) -> Result<ServerConfig, IdentityError> {
         let pin = Pin::new(client.clone().into_owned(), Arc::clone(&PROVIDER));
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_protocol_versions(ALL_VERSIONS)
             .map_err(IdentityError::Tls)?
             .with_client_cert_verifier(Arc::new(pin))
@@ -173,6 +173,16 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
     }
+}
+
+/// A number that nobody can guess.
+pub(crate) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    PROVIDER
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no randomness"))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// A certificate of the shape that go-plugin's own have, but for the curve and the authority bit.

@@ -15,6 +15,9 @@
 //!    [health](Plugin::health), [standard output](Plugin::stdio), [shutdown](Plugin::shutdown), and any
 //!    gRPC service of its own through [`Plugin::channel`], or with messages as they are through
 //!    [`Plugin::call`]. [`Plugin::dial`] gives a connection of its own to whoever speaks HTTP/2 himself.
+//! 4. [`Plugin::broker`] exchanges the messages by which either side offers further servers to the other. Without multiplexing
+//!    [`Listener`] makes our sockets for that, and [`Plugin::dial_at`] connects to the plugin's. With multiplexing
+//!    [`Plugin::connect_multiplexed`] is the way to connect, and all connections are streams of its [`Session`].
 //!
 //! `examples/run_plugin.rs` does all of this with a subprocess.
 //!
@@ -37,22 +40,29 @@
 //! Sockets, in the directory it is given. No process, no global state (in particular no process-wide TLS
 //! provider), no clock but for time limits. It is Linux only.
 //!
-//! Not in it: net/rpc plugins, the broker, and broker multiplexing.
+//! Not in it: net/rpc plugins, a broker that pairs announcements, knocks and connections by itself on the host's side (the
+//! messages and the connections are there for one), and broker multiplexing as a plugin.
 //!
 //! [go-plugin]: https://github.com/hashicorp/go-plugin
 
 mod application;
+mod broker;
 mod call;
 mod channel;
 mod dialer;
 mod excerpt;
 mod handshake;
 mod identity;
+mod inbound;
 mod launch;
 mod line;
+mod link;
+mod listener;
+mod mux;
 mod pin;
 mod plugin;
 pub mod proto;
+mod raw;
 #[cfg(feature = "serve")]
 pub mod serve;
 mod socket;
@@ -62,13 +72,20 @@ mod stream;
 mod unary;
 
 pub use application::Application;
+pub use broker::{
+    BrokerClosed, BrokerError, BrokerMessage, BrokerMessageError, BrokerReceiver, BrokerSender,
+    MAX_BROKER_ADDRESS_SIZE, MAX_BROKER_MESSAGE_SIZE,
+};
 pub use call::{CallError, Lost};
 pub use channel::{Channel, MAX_MESSAGE_SIZE};
 pub use excerpt::Excerpt;
 pub use handshake::{Address, BrokerMultiplexing, Expected, Handshake, HandshakeError, Problem, Protocol};
 pub use identity::{Identity, IdentityError};
+pub use inbound::Inbound;
 pub use launch::{Cookie, CookieError, Launch};
 pub use line::{Fed, FirstLine, LINE_LIMIT, LineError, LineReader, ReadLineError, read_line};
+pub use listener::{ListenError, Listener};
+pub use mux::{Inbounds, MAX_STREAMS, MAX_WAITING, Session, Turn};
 pub use plugin::{ConnectError, Health, Plugin};
 pub use socket::{AddressError, FileKind, SocketAddress, SocketError};
 pub use stdio::{Stdio, StdioChannel};
@@ -78,6 +95,7 @@ pub use unary::{Answer, MAX_ANSWER_SIZE};
 /// Types of other crates that this one's interface is made of.
 pub mod external {
     pub use hyper::{body::Bytes, http};
+    pub use prost;
     pub use rustls;
     pub use tonic;
 }

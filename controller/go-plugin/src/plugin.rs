@@ -11,9 +11,11 @@ use tokio::time;
 use tonic::{Code, Request};
 
 use crate::{
-    Answer, CallError, Channel, PluginStream, SocketAddress, SocketError, Stdio,
+    Answer, BrokerReceiver, BrokerSender, CallError, Channel, MAX_STREAMS, PluginStream, Session,
+    SocketAddress, SocketError, Stdio, broker,
     call::limited,
     dialer::Dialer,
+    link::Link,
     proto::{
         health::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient},
         multiplexing::{MultiplexingSupportRequest, plugin_multiplexing_client::PluginMultiplexingClient},
@@ -28,11 +30,12 @@ pub(crate) const SERVICE: &str = "plugin";
 /// A running plugin. Cheap to clone: all clones share the one connection that calls go over.
 ///
 /// That connection is made once. When it ends, calls fail and [`Plugin::closed`] resolves. Those that
-/// [`Plugin::dial`] gives are their takers'.
+/// [`Plugin::dial`] gives are their takers'. Whether each has a socket or all are streams of one [`Session`] makes no other
+/// difference than those that are said.
 #[derive(Debug, Clone)]
 pub struct Plugin {
     channel: Channel,
-    dialer: Arc<Dialer>,
+    link: Arc<Link>,
 }
 
 /// What a plugin says of its health.
@@ -60,6 +63,15 @@ pub enum ConnectError {
     /// HTTP/2 did not start.
     #[error("no HTTP/2 with the plugin")]
     Http2(#[source] hyper::Error),
+    /// The session that carries all connections has ended.
+    #[error("the session with the plugin, which carries all connections, has ended")]
+    SessionEnded,
+    /// The session carries as many as it may.
+    #[error("the session with the plugin has {MAX_STREAMS} streams, and can have no more")]
+    TooManyStreams,
+    /// The plugin was started with broker multiplexing.
+    #[error("the plugin has one socket for all connections, and no other can be connected to")]
+    Multiplexed,
     /// It took too long.
     #[error("no connection to the plugin within {limit:?}: it has a socket but does not accept connections")]
     TimedOut {
@@ -89,18 +101,44 @@ impl Plugin {
         let dialer = Dialer::new(address.clone(), tls);
         let connecting = async {
             let stream = dialer.connect().await?;
-            Channel::start(stream).await.map_err(ConnectError::Http2)
+            Channel::over(stream).await
         };
         let channel =
             time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))?;
-        Ok(Self { channel, dialer: Arc::new(dialer) })
+        Ok(Self { channel, link: Arc::new(Link::Sockets(dialer)) })
+    }
+
+    /// Connects to a plugin that was asked for broker multiplexing, and said that it can ([`Launch::multiplex_broker`]). The one
+    /// connection to its socket becomes a [`Session`], and its first stream what calls go over. As with [`Plugin::connect`]
+    /// there is TLS where there are settings for it.
+    ///
+    /// A Go plugin waits for this connection for 5 s after its handshake line, and takes no other: not even one that
+    /// was closed at once. When this fails, or the session ends later, it ends by itself.
+    ///
+    /// [`Launch::multiplex_broker`]: crate::Launch::multiplex_broker
+    ///
+    /// # Errors
+    ///
+    /// Says which step failed, or that all together took longer than `limit`.
+    pub async fn connect_multiplexed(
+        address: &SocketAddress,
+        tls: Option<Arc<ClientConfig>>,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
+        let connecting = async {
+            let session = Session::start(address.connect().await?, tls);
+            let stream = session.dial(limit).await?;
+            let channel = Channel::over(stream).await?;
+            Ok(Self { channel, link: Arc::new(Link::Session(session)) })
+        };
+        time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
     }
 
     /// A connection of its own to the plugin, for one who speaks HTTP/2 himself: nothing was sent on it yet but the
     /// TLS handshake.
     ///
-    /// From the first call of this on a spare one is kept ready, so that the next caller waits for no handshake.
-    /// Where there has to be one, it resumes the TLS session of an earlier connection, as far as that was read;
+    /// With a socket for each, from the first call of this on a spare one is kept ready, so that the next caller waits for no
+    /// handshake. Where there has to be one, it resumes the TLS session of an earlier connection, as far as that was read;
     /// for that, handshakes with one plugin go one after the other.
     ///
     /// Dropping the future costs nothing: neither a spare nor a session is lost by it.
@@ -109,7 +147,41 @@ impl Plugin {
     ///
     /// Says which step failed, or that all together took longer than `limit`.
     pub async fn dial(&self, limit: Duration) -> Result<PluginStream, ConnectError> {
-        self.dialer.dial(limit).await
+        self.link.dial(limit).await
+    }
+
+    /// A connection to another socket of the plugin: to where it [announced](crate::BrokerMessage::Announce) a brokered server.
+    /// [`SocketAddress::translate`] finds it in the shared directory, and refuses any other place.
+    ///
+    /// With TLS this is a full handshake, since each of a Go plugin's servers knows its own sessions only.
+    ///
+    /// # Errors
+    ///
+    /// Says which step failed, that all together took longer than `limit`, or that this plugin's connections are those of a session.
+    pub async fn dial_at(
+        &self,
+        address: &SocketAddress,
+        limit: Duration,
+    ) -> Result<PluginStream, ConnectError> {
+        self.link.dial_at(address, limit).await
+    }
+
+    /// The session that carries all connections with the plugin; `None` where each has a socket of its own.
+    pub fn session(&self) -> Option<&Session> {
+        match &*self.link {
+            Link::Session(session) => Some(session),
+            Link::Sockets(_) => None,
+        }
+    }
+
+    /// Opens the stream by which the plugin's broker and ours speak to each other. Must be called within a tokio runtime.
+    ///
+    /// Call it once, and before anything that makes the plugin use its broker: a Go plugin with two such streams answers on
+    /// either. It is opened at once, and what is sent does not wait for an answer. A plugin without a broker says so to the receiver.
+    ///
+    /// The stream ends with the receiver, with the last sender, or with the connection.
+    pub fn broker(&self) -> (BrokerSender, BrokerReceiver) {
+        broker::open(self.channel())
     }
 
     /// Asks for the health of the service `plugin`: go-plugin's ping.
@@ -191,7 +263,7 @@ impl Plugin {
     /// When the plugin refuses, or neither answers nor ends the connection within `limit`.
     pub async fn shutdown(&self, limit: Duration) -> Result<(), CallError> {
         // grpc-go's server does not stop before each of its connections has sent something, for up to two minutes.
-        self.dialer.keep_none();
+        self.link.keep_none();
         let mut client = GrpcControllerClient::new(self.channel());
         match limited("GRPCController.Shutdown", limit, client.shutdown(Empty {})).await {
             Ok(Empty {}) | Err(CallError::Lost { .. }) => Ok(()),
@@ -240,6 +312,9 @@ impl ConnectError {
             Self::Socket(error) => error.as_str(),
             Self::Tls(_) => "tls",
             Self::Http2(_) => "http2",
+            Self::SessionEnded => "session_ended",
+            Self::TooManyStreams => "too_many_streams",
+            Self::Multiplexed => "multiplexed",
             Self::TimedOut { .. } => "connect_timed_out",
         }
     }

@@ -17,7 +17,7 @@
 //!
 //! It checks the cookie, settles the version, listens on a Unix socket where the host wants it and gives it to
 //! the group that the host names, prints the handshake line, and serves: the program's own services, health,
-//! `GRPCController` (whose `Shutdown` ends the program with exit code 0) and `GRPCStdio`. With
+//! `GRPCController` (whose `Shutdown` ends the program with exit code 0), `GRPCStdio` and `GRPCBroker`. With
 //! AutoMTLS it serves nobody but its host. SIGINT is ignored, since a terminal sends it to the host, too.
 //!
 //! # What it does otherwise
@@ -28,9 +28,9 @@
 //!   ignore the signal otherwise.
 //! - `println!` still writes to the process's own standard output. What is meant for `GRPCStdio` goes through
 //!   [`Output`].
-//! - It has no broker. A host that asks for broker multiplexing is told that there is none.
+//! - Its [`Broker`] has a socket for each server. A host that asks for broker multiplexing is told that there is none.
 
-mod listener;
+mod broker;
 mod services;
 
 use std::{
@@ -53,21 +53,20 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio::{
-    net::UnixStream,
     signal::unix::{SignalKind, signal},
     sync::Notify,
     task::JoinSet,
     time,
 };
-use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 use tracing::debug;
 
-use self::listener::Listener;
+use self::broker::Settings;
+pub use self::broker::{Broker, Brokered, BrokeringError};
 pub use self::services::{HealthReporter, Output};
 use crate::{
-    Address, BrokerMultiplexing, Cookie, Handshake, Identity, IdentityError, PluginStream, Protocol,
-    launch::variable,
+    Address, BrokerMultiplexing, Cookie, Handshake, Identity, IdentityError, Inbound, ListenError, Listener,
+    PluginStream, Protocol, launch::variable,
 };
 
 /// How long a client may take over its TLS handshake.
@@ -86,6 +85,7 @@ pub struct Server {
     versions: BTreeMap<u32, Routes>,
     output: Output,
     health: HealthReporter,
+    broker: Broker,
 }
 
 /// A plugin that listens, and that nobody knows of before it is [announced](Self::announce).
@@ -103,9 +103,15 @@ pub struct Listening {
 /// A connection that a host made.
 #[derive(Debug)]
 pub struct Accepted {
-    stream: UnixStream,
-    tls: Option<Arc<ServerConfig>>,
+    arrived: Arrived,
     services: Routes,
+}
+
+/// A connection that somebody made, a host or not.
+#[derive(Debug)]
+pub struct Arrived {
+    connection: Inbound,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// Why a plugin cannot be served.
@@ -135,25 +141,8 @@ pub enum ServeError {
     #[error("this plugin's certificate cannot be made")]
     Identity(#[from] IdentityError),
     /// The socket cannot be made.
-    #[error("the socket {path} cannot be made")]
-    Listen {
-        /// Where it should be.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The socket cannot be given to its group.
-    #[error("the socket {path} cannot be given to group {group}")]
-    Chown {
-        /// Where it is.
-        path: PathBuf,
-        /// The group.
-        group: u32,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The line cannot be printed, or signals not be received.
     #[error("the process's own {what} cannot be used")]
     Process {
@@ -175,6 +164,7 @@ impl Server {
             versions: BTreeMap::new(),
             output: Output::default(),
             health: HealthReporter::default(),
+            broker: Broker::default(),
         }
     }
 
@@ -193,6 +183,11 @@ impl Server {
     /// A handle to say with whether the plugin is healthy. It is, until told otherwise.
     pub fn health(&self) -> HealthReporter {
         self.health.clone()
+    }
+
+    /// A handle to the broker, for services that offer further servers to the host, or use the host's.
+    pub fn broker(&self) -> Broker {
+        self.broker.clone()
     }
 
     /// Lives a plugin's whole life, and says how the process should exit: 0 after `Shutdown`, 1 with a message on
@@ -245,7 +240,8 @@ impl Server {
                 let client =
                     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(ServeError::ClientCertificate)?;
                 let identity = Identity::generate()?;
-                (Some(Arc::new(identity.server_config(&client)?)), Some(identity.certificate().clone()))
+                let (server, client) = (identity.server_config(&client)?, identity.client_config(&client)?);
+                (Some((Arc::new(server), Arc::new(client))), Some(identity.certificate().clone()))
             }
         };
         let group = match variable(variable::UNIX_SOCKET_GROUP) {
@@ -253,7 +249,7 @@ impl Server {
             Some(group) => Some(group.parse().map_err(|_| ServeError::Group { group })?),
         };
         let directory = variable(variable::UNIX_SOCKET_DIR).map_or_else(env::temp_dir, PathBuf::from);
-        let listener = Listener::bind(&directory, group)?;
+        let listener = Listener::bind_as_plugin(&directory, group)?;
 
         // The answer is only expected by a host that asks.
         let asked = variable(variable::MULTIPLEX_GRPC).is_some();
@@ -271,8 +267,11 @@ impl Server {
             .add_service(self.health.service())
             .add_service(self.output.service())
             .add_service(services::controller(Arc::clone(&shutdown)))
+            .add_service(self.broker.service())
             .prepare();
-        Ok(Listening { handshake, listener, tls, services, shutdown })
+        let server_tls = tls.as_ref().map(|(server, _)| Arc::clone(server));
+        self.broker.configure(Settings { directory, group, tls });
+        Ok(Listening { handshake, listener, tls: server_tls, services, shutdown })
     }
 
     /// The highest version that is on offer, else the lowest there is, so that the host can say what is wrong.
@@ -332,8 +331,9 @@ impl Listening {
     pub async fn accept(&self) -> Accepted {
         loop {
             match self.listener.accept().await {
-                Ok(stream) => {
-                    return Accepted { stream, tls: self.tls.clone(), services: self.services.clone() };
+                Ok(connection) => {
+                    let arrived = Arrived { connection, tls: self.tls.clone() };
+                    return Accepted { arrived, services: self.services.clone() };
                 }
                 Err(error) => {
                     debug!(%error, "no connection accepted");
@@ -344,31 +344,39 @@ impl Listening {
     }
 }
 
+/// Serves them on it until it ends, if it is the host's.
+async fn serve_connection(arrived: Arrived, services: Routes) {
+    let Some(stream) = arrived.secured().await else { return };
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(services))
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "a connection ended");
+    }
+}
+
 // === impl Accepted ===
 
 impl Accepted {
     /// Serves the plugin on it until it ends.
     pub async fn serve(self) {
-        let services = self.services.clone();
-        let Some(stream) = self.secured().await else { return };
-        let served = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(services))
-            .await;
-        if let Err(error) = served {
-            debug!(%error, "a connection ended");
-        }
+        serve_connection(self.arrived, self.services).await;
     }
 
     /// What the host says on it, once it proved with AutoMTLS who it is. `None` if it did not.
     pub async fn secured(self) -> Option<PluginStream> {
-        let Some(tls) = self.tls else { return Some(PluginStream::plain(self.stream)) };
-        match time::timeout(TLS_LIMIT, TlsAcceptor::from(tls).accept(self.stream)).await {
-            Ok(Ok(stream)) => return Some(PluginStream::tls(stream)),
-            Ok(Err(error)) => debug!(%error, "a client was refused"),
-            Err(_) => debug!("a client did not finish its TLS handshake"),
-        }
-        None
+        self.arrived.secured().await
+    }
+}
+
+// === impl Arrived ===
+
+impl Arrived {
+    /// The connection, once the host proved with AutoMTLS who it is. `None` if it did not.
+    pub async fn secured(self) -> Option<PluginStream> {
+        let secured = self.connection.secured(self.tls, TLS_LIMIT).await;
+        secured.inspect_err(|error| debug!(error = error as &dyn error::Error, "a client was refused")).ok()
     }
 }
 

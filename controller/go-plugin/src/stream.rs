@@ -1,18 +1,18 @@
 //! A connected byte stream between a host and a plugin.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::HandshakeKind;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
-use tokio_rustls::TlsStream;
+use rustls::{HandshakeKind, pki_types::ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::{ConnectError, identity::NAME, raw::Raw};
 
 /// How much a plugin may send before a word of ours, in bytes. The settings with which HTTP/2 begins are 9 bytes and 6 for each.
 const EARLY_LIMIT: usize = 4096;
@@ -25,19 +25,50 @@ pub struct PluginStream {
 }
 
 enum Transport {
-    Plain(UnixStream),
-    Tls(Box<TlsStream<UnixStream>>),
+    Plain(Raw),
+    Tls(Box<TlsStream<Raw>>),
 }
 
 // === impl PluginStream ===
 
 impl PluginStream {
-    pub(crate) fn plain(stream: UnixStream) -> Self {
-        Self { transport: Transport::Plain(stream), early: Vec::new() }
+    /// The side that made the connection, and that is the TLS client on it, whichever of the two it is.
+    pub(crate) async fn dialled(
+        raw: impl Into<Raw>,
+        tls: Option<&TlsConnector>,
+    ) -> Result<Self, ConnectError> {
+        let Some(tls) = tls else { return Ok(Self::plain(raw)) };
+        let name = ServerName::try_from(NAME).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
+        let stream = tls.connect(name, raw.into()).await.map_err(ConnectError::Tls)?;
+        Ok(Self::tls(stream))
     }
 
-    pub(crate) fn tls(stream: impl Into<TlsStream<UnixStream>>) -> Self {
+    /// The side that the connection was made to.
+    pub(crate) async fn accepted(raw: Raw, tls: Option<&TlsAcceptor>) -> Result<Self, ConnectError> {
+        let Some(tls) = tls else { return Ok(Self::plain(raw)) };
+        let stream = tls.accept(raw).await.map_err(ConnectError::Tls)?;
+        Ok(Self::tls(stream))
+    }
+
+    pub(crate) fn plain(stream: impl Into<Raw>) -> Self {
+        Self { transport: Transport::Plain(stream.into()), early: Vec::new() }
+    }
+
+    fn tls(stream: impl Into<TlsStream<Raw>>) -> Self {
         Self { transport: Transport::Tls(Box::new(stream.into())), early: Vec::new() }
+    }
+
+    /// Waits for the other side's first word, and keeps it for whoever reads. Without TLS nothing else says that it has
+    /// the connection.
+    pub(crate) async fn greeted(&mut self) -> io::Result<()> {
+        poll_fn(|context| {
+            let mut piece = [0; 512];
+            let mut piece = ReadBuf::new(&mut piece);
+            ready!(self.transport.poll_read(context, &mut piece))?;
+            self.early.extend_from_slice(piece.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// How the TLS handshake went, in particular whether it resumed an earlier session. `None` without TLS.
@@ -51,13 +82,10 @@ impl PluginStream {
     /// Whether the plugin has its end still open, by what the system knows at this moment. What the plugin wrote and was
     /// not read yet is no excuse.
     pub(crate) fn is_open(&self) -> bool {
-        let socket = match &self.transport {
-            Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
-        };
-        let mut ended = [PollFd::new(socket, PollFlags::RDHUP)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut ended, Some(&at_once)), Ok(0))
+        match &self.transport {
+            Transport::Plain(raw) => raw.is_open(),
+            Transport::Tls(stream) => stream.get_ref().0.is_open(),
+        }
     }
 
     /// Resolves when this is no connection that HTTP/2 could begin on any more: the plugin has ended it, or talks

@@ -3,6 +3,7 @@ use std::future::poll_fn;
 use futures::FutureExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
     task::yield_now,
 };
 

@@ -27,6 +27,11 @@ pub struct Process {
 impl Process {
     /// Starts a plugin, with mutual TLS if `automtls`. Its standard error is piped.
     pub fn start(command: &mut Command, cookie: Cookie, automtls: bool) -> Self {
+        Self::start_with(command, cookie, automtls, false)
+    }
+
+    /// Starts a plugin that has all connections on its one socket, if `multiplex_broker`.
+    pub fn start_with(command: &mut Command, cookie: Cookie, automtls: bool, multiplex_broker: bool) -> Self {
         let directory = TempDir::new().unwrap();
         let identity = automtls.then(|| Identity::generate().unwrap());
         let launch = Launch {
@@ -35,7 +40,7 @@ impl Process {
             socket_directory: directory.path().to_str().unwrap().to_owned(),
             socket_group: None,
             client_certificate: identity.as_ref().map(Identity::certificate_pem),
-            multiplex_broker: false,
+            multiplex_broker,
         };
         let child = command
             .envs(launch.environment())
@@ -45,7 +50,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let expected = Expected { versions: vec![1], automtls, multiplex_broker: false };
+        let expected = Expected { versions: vec![1], automtls, multiplex_broker };
         Self { child, directory, identity, expected }
     }
 
@@ -78,7 +83,12 @@ impl Process {
             let certificate = handshake.server_certificate.as_ref().unwrap();
             Arc::new(identity.client_config(certificate).unwrap())
         });
-        Plugin::connect(&self.address(handshake), tls, LIMIT).await.unwrap()
+        let address = self.address(handshake);
+        if self.expected.multiplex_broker {
+            Plugin::connect_multiplexed(&address, tls, LIMIT).await.unwrap()
+        } else {
+            Plugin::connect(&address, tls, LIMIT).await.unwrap()
+        }
     }
 
     /// Waits for the handshake and connects.
