@@ -1,7 +1,8 @@
 //! What is remembered and seen of an instance: the situation that a plan rests on.
 //!
 //! An observation asks the engines afresh, with one list call on each for the instance's own containers. No
-//! cache stands between the world and a decision. What can be asked at once is: a plugin that died waits for it.
+//! cache stands between the world and a decision, but for what an engine said of an image a moment ago. What can be
+//! asked at once is: a plugin that died waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -285,7 +286,7 @@ async fn image_sight(
     let Some(live) = live.iter().find(|live| live.reference.id == engine.id) else {
         return Ok(ImageSight::Unknown);
     };
-    let Some(image) = live.engine.inspect_image(&recipe.container.image).await? else {
+    let Some(image) = live.image(&recipe.container.image).await? else {
         return Ok(ImageSight::Missing);
     };
     let Some(wanted) = &recipe.container.image_id else {

@@ -6,6 +6,7 @@
 //! it is found and cleaned even when no record names it any more.
 
 mod changes;
+mod images;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use plugward_api::Name;
 use plugward_engine::watch::{Signal, WatchOptions, watch};
-use plugward_engine::{Engine, EngineError, EngineInfo, EventKind};
+use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Image};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -25,6 +26,7 @@ use crate::plan::{Absence, EngineSight};
 use crate::slot::EngineRef;
 use crate::state::{State, StateError};
 use changes::Changes;
+use images::Images;
 
 /// A declared address of an engine; `None` is the machine's default one.
 pub type Host = Option<String>;
@@ -80,6 +82,7 @@ struct Shared {
 
 struct Link {
     engine: Option<Arc<dyn Engine>>,
+    images: Arc<Images>,
     status: LinkStatus,
     absence: Option<Absence>,
     task: Option<AbortHandle>,
@@ -112,6 +115,7 @@ pub struct LiveEngine {
     pub reference: EngineRef,
     /// The connection.
     pub engine: Arc<dyn Engine>,
+    images: Arc<Images>,
 }
 
 // === impl Engines ===
@@ -199,10 +203,18 @@ impl Engines {
             (LinkStatus::Up(info), Some(engine)) => Some(LiveEngine {
                 reference: EngineRef { id: info.id.clone(), host: host.clone() },
                 engine: engine.clone(),
+                images: link.images.clone(),
             }),
             _ => None,
         });
         live.collect()
+    }
+
+    /// What an engine said of its images is not true any more.
+    pub fn doubt_images(&self, id: &str) {
+        for live in self.live().into_iter().filter(|live| live.reference.id == id) {
+            live.images.changed();
+        }
     }
 
     /// The connection to an engine that answers.
@@ -241,9 +253,16 @@ impl Engines {
         match self.shared.connector.connect(host.as_deref()) {
             Ok(engine) => {
                 let span = tracing::info_span!("engine", host = host.as_deref().unwrap_or("default"));
-                let follow = Follow::new(self.shared.clone(), host, engine.clone());
-                let task = tokio::spawn(follow.run().instrument(span)).abort_handle();
-                Link { engine: Some(engine), status: LinkStatus::Connecting, absence: None, task: Some(task) }
+                let images = Arc::new(Images::default());
+                let follow = Follow {
+                    shared: self.shared.clone(),
+                    host,
+                    engine: engine.clone(),
+                    images: images.clone(),
+                    changes: Changes::default(),
+                };
+                let task = Some(tokio::spawn(follow.run().instrument(span)).abort_handle());
+                Link { engine: Some(engine), images, status: LinkStatus::Connecting, absence: None, task }
             }
             Err(error) => {
                 tracing::warn!(host, error = crate::errors::chain(&error), "engine address cannot be used");
@@ -252,9 +271,21 @@ impl Engines {
                     message: crate::errors::chain(&error),
                     was: None,
                 };
-                Link { engine: None, status, absence: None, task: None }
+                Link { engine: None, images: Arc::default(), status, absence: None, task: None }
             }
         }
+    }
+}
+
+// === impl LiveEngine ===
+
+impl LiveEngine {
+    /// The image that a reference names, as the engine said a moment ago or says now.
+    ///
+    /// # Errors
+    /// When the engine does not say it.
+    pub async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
+        self.images.inspect(&*self.engine, reference).await
     }
 }
 
@@ -272,14 +303,11 @@ struct Follow {
     shared: Arc<Shared>,
     host: Host,
     engine: Arc<dyn Engine>,
+    images: Arc<Images>,
     changes: Changes,
 }
 
 impl Follow {
-    fn new(shared: Arc<Shared>, host: Host, engine: Arc<dyn Engine>) -> Self {
-        Self { shared, host, engine, changes: Changes::default() }
-    }
-
     async fn run(mut self) {
         let mut options = WatchOptions::new(cluster_selector(&self.shared.cluster));
         options.resync = self.shared.resync;
@@ -287,6 +315,7 @@ impl Follow {
         while let Some(signal) = signals.next().await {
             match signal {
                 Signal::Up { info, containers } => {
+                    self.images.changed();
                     if !self.up(info) {
                         return;
                     }
@@ -353,7 +382,10 @@ impl Follow {
                     self.shared.listener.instance(&instance, WakeReason::Container);
                 }
             }
-            EventKind::Image { .. } => self.shared.listener.engine(&self.host, WakeReason::Image),
+            EventKind::Image { .. } => {
+                self.images.changed();
+                self.shared.listener.engine(&self.host, WakeReason::Image);
+            }
         }
     }
 }

@@ -95,7 +95,12 @@ impl Run<'_> {
                 };
                 id
             }
-            Err(error) => return refused(error),
+            Err(error) => {
+                if error.kind == ErrorKind::NoSuchImage {
+                    self.executor.engines.doubt_images(&start.engine.id);
+                }
+                return refused(error);
+            }
         };
         self.create_took = began.elapsed();
         let place = Place { engine: start.engine, id, name: start.container };

@@ -185,6 +185,8 @@ impl Inbox {
         for path in &event.paths {
             let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
             look |= match event.kind {
+                // Told of both names already, each for itself.
+                EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => false,
                 // What we do ourselves when we look.
                 EventKind::Access(AccessKind::Open(_) | AccessKind::Close(AccessMode::Read)) => false,
                 // The writer is not done: its closing of the file is worth looking, not this.

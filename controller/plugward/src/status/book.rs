@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plugward_api::status::{EventType, RecordedEvent};
-use plugward_api::{Condition, InstanceStatus, Kind, Name, RestartReason, RuntimeStatus, SlotStatus};
+use plugward_api::{Condition, InstanceStatus, Kind, Name, Phase, RestartReason, RuntimeStatus, SlotStatus};
 use tokio::sync::Notify;
 
 use super::verdict::Verdict;
@@ -149,6 +149,11 @@ impl Book {
     /// The status of an instance.
     pub fn instance(&self, name: &Name) -> Option<InstanceStatus> {
         self.lock().statuses.instances.get(name).cloned()
+    }
+
+    /// The phase of an instance.
+    pub fn phase(&self, name: &Name) -> Option<Phase> {
+        self.lock().statuses.instances.get(name).map(|status| status.phase)
     }
 
     /// The status of a runtime.

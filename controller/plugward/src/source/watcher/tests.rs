@@ -71,6 +71,17 @@ fn a_file_that_is_replaced_is_no_longer_being_written() {
 }
 
 #[test]
+fn a_file_that_is_renamed_to_its_place_is_done() {
+    let inbox = inbox();
+    // One renaming gives all three.
+    inbox.note(&event(EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/m/.a.yaml"));
+    inbox.note(&event(MOVED_IN, "/m/a.yaml"));
+    let both = event(EventKind::Modify(ModifyKind::Name(RenameMode::Both)), "/m/.a.yaml");
+    assert!(!inbox.note(&both.add_path(PathBuf::from("/m/a.yaml"))), "it was told already");
+    assert_eq!(inbox.writer("a.yaml"), Writer::Done);
+}
+
+#[test]
 fn a_file_that_was_closed_and_is_written_to_again_is_not_done() {
     let inbox = inbox();
     inbox.note(&event(CLOSED, "/m/a.yaml"));
