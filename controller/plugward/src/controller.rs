@@ -142,6 +142,7 @@ impl Controller {
     ///
     /// # Errors
     /// When something that an earlier controller left cannot be read.
+    #[expect(clippy::too_many_lines, reason = "all is wired here, and nothing decided")]
     pub fn new(parts: Parts) -> Result<Self, ControllerError> {
         let Parts {
             state,
@@ -176,7 +177,8 @@ impl Controller {
                 queue.add(instance.clone(), Reason::Session);
             })
         };
-        let gateway = Gateway::new(mounts, relays, clock, wake.clone(), Arc::new(state.clone()));
+        let gateway =
+            Gateway::new(mounts, relays, clock, wake.clone(), Arc::new(state.clone()), metrics.clone());
         let sessions = Sessions::new(plugins, gateway.clone(), state.clone(), records.clone(), clock, wake);
         let book = Book::new(clock, metrics.clone(), statuses);
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);

@@ -3,19 +3,22 @@
 //! It is small, and a trait, so that the simulation can stand in for plugins as it does for engines.
 
 use std::fmt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use go_plugin::external::http::uri::PathAndQuery;
 use go_plugin::external::http::{HeaderMap, HeaderName, HeaderValue};
+use go_plugin::external::rustls::ServerConfig;
 use go_plugin::external::{Bytes, tonic::Code};
 use go_plugin::{
-    Answer, CallError, ConnectError, Handshake, Health, Identity, Plugin, SocketAddress, SocketError,
-    StdioChannel,
+    Address, Answer, BrokerClosed, BrokerError, BrokerMessage, CallError, ConnectError, Handshake, Health,
+    Identity, IdentityError, Listener, Plugin, SocketAddress, SocketError, StdioChannel,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
@@ -59,7 +62,49 @@ pub trait Conversation: Send + Sync + 'static {
 
     /// A connection of its own for a host: the plugin's side of a relay.
     async fn dial(&self) -> Result<HostLine, PluginError>;
+
+    /// Opens the stream by which the plugin's broker and ours speak to each other. A plugin has one in its life: when it ends,
+    /// with this conversation at the latest, the plugin's broker has ended for good. Must be called within a tokio runtime.
+    fn broker(&self) -> Brokering;
+
+    /// Listens where the plugin can connect to, for a server that somebody offers it over the broker. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// When no socket can be made there.
+    fn offer(&self) -> Result<Box<dyn Offer>, PluginError>;
+
+    /// Connects to a server that the plugin offers over the broker at this address.
+    async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError>;
+
+    /// Whether the plugin still has a socket at an address at which it offered a server.
+    fn offers(&self, address: &Address) -> bool;
 }
+
+/// The two directions of a plugin's broker.
+pub struct Brokering {
+    /// Sends a message, when those before it are on their way. An error says that the stream has ended.
+    pub to_plugin: SendMessage,
+    /// Its messages, and last of all why there are no more.
+    pub from_plugin: BoxStream<'static, Result<BrokerMessage, BrokerError>>,
+}
+
+/// See [`Brokering::to_plugin`].
+pub type SendMessage =
+    Box<dyn Fn(BrokerMessage) -> BoxFuture<'static, Result<(), BrokerClosed>> + Send + Sync>;
+
+/// A socket of ours that the plugin connects to. It goes when this is dropped.
+#[async_trait]
+pub trait Offer: Send + Sync + 'static {
+    /// Where it is, as the plugin sees it.
+    fn address(&self) -> Address;
+
+    /// The next connection, which has yet to prove that it is the plugin's. Dropping the future loses none.
+    async fn accept(&self) -> Result<Proving, PluginError>;
+}
+
+/// A connection that the plugin made, once it proved that it is its.
+pub type Proving = BoxFuture<'static, Result<HostLine, PluginError>>;
 
 /// What a plugin says of one of its services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +158,8 @@ pub struct PluginAddress {
     pub handshake: Handshake,
     /// With what we prove who we are.
     pub identity: StoredIdentity,
+    /// The group of the shared directory, where it matters.
+    pub group: Option<u32>,
 }
 
 /// A plugin did not do what it was asked.
@@ -230,22 +277,37 @@ impl Plugins for SocketPlugins {
             &address.directory,
         )
         .map_err(|error| PluginError::permanent(chain(&error)))?;
-        let settings = match &address.handshake.server_certificate {
+        let (ours, theirs) = match &address.handshake.server_certificate {
             Some(certificate) => {
-                let identity = Identity::from_pem(address.identity.reveal())
-                    .map_err(|error| PluginError::permanent(chain(&error)))?;
-                let settings = identity
-                    .client_config(certificate)
-                    .map_err(|error| PluginError::permanent(chain(&error)))?;
-                Some(Arc::new(settings))
+                let unusable = |error: IdentityError| PluginError::permanent(chain(&error));
+                let identity = Identity::from_pem(address.identity.reveal()).map_err(unusable)?;
+                let ours = identity.client_config(certificate).map_err(unusable)?;
+                let theirs = identity.server_config(certificate).map_err(unusable)?;
+                (Some(Arc::new(ours)), Some(Arc::new(theirs)))
             }
-            None => None,
+            None => (None, None),
         };
-        Ok(Arc::new(SocketConversation(Plugin::connect(&socket, settings, CALL_LIMIT).await?)))
+        let plugin = Plugin::connect(&socket, ours, CALL_LIMIT).await?;
+        let (directory, group) = (address.directory.clone(), address.group);
+        Ok(Arc::new(SocketConversation { plugin, directory, group, server: theirs }))
     }
 }
 
-struct SocketConversation(Plugin);
+struct SocketConversation {
+    plugin: Plugin,
+    /// The shared directory on our side.
+    directory: PathBuf,
+    /// Its group, where it matters.
+    group: Option<u32>,
+    /// How connections of the plugin are met.
+    server: Option<Arc<ServerConfig>>,
+}
+
+/// A socket in the shared directory.
+struct SharedSocket {
+    listener: Listener,
+    server: Option<Arc<ServerConfig>>,
+}
 
 /// The message of a call, lent to the connection that sends it.
 struct Lent(Arc<Zeroizing<Vec<u8>>>);
@@ -259,7 +321,7 @@ impl AsRef<[u8]> for Lent {
 #[async_trait]
 impl Conversation for SocketConversation {
     async fn health(&self) -> Result<(), PluginError> {
-        match self.0.health(CALL_LIMIT).await {
+        match self.plugin.health(CALL_LIMIT).await {
             // Plugins without a health service answer, and work with every host.
             Ok(Health::Serving | Health::Unimplemented) => Ok(()),
             Ok(Health::NotServing) => Err(PluginError::transient("the plugin says that it does not serve")),
@@ -268,19 +330,19 @@ impl Conversation for SocketConversation {
     }
 
     async fn shutdown(&self) -> Result<(), PluginError> {
-        Ok(self.0.shutdown(CALL_LIMIT).await?)
+        Ok(self.plugin.shutdown(CALL_LIMIT).await?)
     }
 
     fn stdio(&self) -> BoxStream<'static, (StdioChannel, Bytes)> {
-        self.0.stdio().boxed()
+        self.plugin.stdio().boxed()
     }
 
     async fn closed(&self) {
-        self.0.closed().await;
+        self.plugin.closed().await;
     }
 
     async fn health_of(&self, service: &str) -> Result<ServiceHealth, PluginError> {
-        Ok(match self.0.health_of(service, CALL_LIMIT).await? {
+        Ok(match self.plugin.health_of(service, CALL_LIMIT).await? {
             Health::Serving => ServiceHealth::Serving,
             Health::NotServing => ServiceHealth::NotServing,
             Health::Unimplemented => ServiceHealth::UnknownService,
@@ -288,7 +350,7 @@ impl Conversation for SocketConversation {
     }
 
     async fn multiplexes(&self) -> Result<bool, PluginError> {
-        Ok(self.0.multiplexes(CALL_LIMIT).await?)
+        Ok(self.plugin.multiplexes(CALL_LIMIT).await?)
     }
 
     async fn call(&self, call: UnaryCall) -> Result<UnaryAnswer, PluginError> {
@@ -296,11 +358,69 @@ impl Conversation for SocketConversation {
             .map_err(|_| PluginError::permanent(format!("{:?} is no method", call.path)))?;
         let metadata = call.headers()?;
         let message = Bytes::from_owner(Lent(call.message));
-        Ok(self.0.call(path, metadata, message, call.limit).await?.into())
+        Ok(self.plugin.call(path, metadata, message, call.limit).await?.into())
     }
 
     async fn dial(&self) -> Result<HostLine, PluginError> {
-        Ok(Box::new(self.0.dial(CALL_LIMIT).await?))
+        Ok(Box::new(self.plugin.dial(CALL_LIMIT).await?))
+    }
+
+    fn broker(&self) -> Brokering {
+        let (sender, receiver) = self.plugin.broker();
+        let to_plugin = move |message| {
+            let sender = sender.clone();
+            async move { sender.send(message).await }.boxed()
+        };
+        let from_plugin = stream::unfold(Some(receiver), |receiver| async move {
+            let mut receiver = receiver?;
+            let message = receiver.recv().await;
+            // Of a message that means nothing others may follow.
+            let goes_on = matches!(&message, Ok(_) | Err(BrokerError::Message(_)));
+            Some((message, goes_on.then_some(receiver)))
+        });
+        Brokering { to_plugin: Box::new(to_plugin), from_plugin: from_plugin.boxed() }
+    }
+
+    fn offer(&self) -> Result<Box<dyn Offer>, PluginError> {
+        let listener = Listener::bind(&self.directory, self.group)
+            .map_err(|error| PluginError::transient(chain(&error)))?;
+        Ok(Box::new(SharedSocket { listener, server: self.server.clone() }))
+    }
+
+    async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError> {
+        let address = self.translate(address)?;
+        Ok(Box::new(self.plugin.dial_at(&address, CALL_LIMIT).await?))
+    }
+
+    fn offers(&self, address: &Address) -> bool {
+        self.translate(address).is_ok_and(|address| {
+            address.path().symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
+        })
+    }
+}
+
+impl SocketConversation {
+    /// Where an address of the plugin's is on our side.
+    fn translate(&self, address: &Address) -> Result<SocketAddress, PluginError> {
+        SocketAddress::translate(address, Path::new(PLUGIN_SIDE_DIRECTORY), &self.directory)
+            .map_err(|error| PluginError::permanent(chain(&error)))
+    }
+}
+
+#[async_trait]
+impl Offer for SharedSocket {
+    fn address(&self) -> Address {
+        self.listener.address_in(PLUGIN_SIDE_DIRECTORY)
+    }
+
+    async fn accept(&self) -> Result<Proving, PluginError> {
+        let inbound = self.listener.accept().await.map_err(|error| PluginError::transient(chain(&error)))?;
+        let server = self.server.clone();
+        let proving = async move {
+            let line: HostLine = Box::new(inbound.secured(server, CALL_LIMIT).await?);
+            Ok(line)
+        };
+        Ok(proving.boxed())
     }
 }
 

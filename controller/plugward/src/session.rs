@@ -20,7 +20,6 @@ use jiff::Timestamp;
 use plugward_api::instance::Probe;
 use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey, RestartReason};
 use plugward_engine::{ContainerId, Engine, LogQuery};
-use plugward_relay::Violation;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -29,14 +28,14 @@ use tracing::Instrument;
 use crate::clock::Clock;
 use crate::death::cause_of_death;
 use crate::desired::Records;
-use crate::gateway::{Backend, Gateway};
+use crate::gateway::{Backend, Broken, Gateway};
 use crate::names::SlotName;
 use crate::output::OutputLines;
 use crate::plan::{Place, SessionSight};
 use crate::plugin::{Conversation, PluginAddress, PluginError, Plugins};
 use crate::probe::{Unresponsive, probe};
 use crate::slot::Start;
-use crate::state::State;
+use crate::state::{BrokerUse, State};
 
 /// How long a plugin whose connection ended may take to accept another.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -176,8 +175,8 @@ struct Talk {
     shared: Arc<Shared>,
     key: Key,
     opening: Opening,
-    /// The rule of HTTP/2 that the plugin broke towards a host.
-    broken: watch::Sender<Option<Violation>>,
+    /// What is broken of the plugin.
+    broken: watch::Sender<Option<Broken>>,
 }
 
 impl Talk {
@@ -194,11 +193,18 @@ impl Talk {
         let deadline = Instant::now() + start.recipe.start_timeout;
         // Thousands of conversations that just go on should not hold room for all that began them: hence the boxes.
         let (line, handshake) = Box::pin(self.handshake(deadline)).await?;
-        let address =
-            PluginAddress { directory: start.directory.clone(), handshake, identity: start.identity.clone() };
+        let address = PluginAddress {
+            directory: start.directory.clone(),
+            handshake,
+            identity: start.identity.clone(),
+            group: start.group,
+        };
         let mut connected = Box::pin(self.connect(&address, deadline, self.start_reason())).await?;
         let since = start.ready_at.unwrap_or_else(|| self.shared.clock.now());
         loop {
+            if self.shared.state.broker(&self.opening.place.id) == Some(BrokerUse::Used) {
+                return Err(self.broker_failure());
+            }
             let Connected { conversation, multiplexes } = connected;
             // One that cannot tell mounts apart serves one at the most: each gets a container of its own now.
             if multiplexes || self.opening.slot != SlotName::Shared || self.mounts() < 2 {
@@ -309,9 +315,10 @@ impl Talk {
             conversation,
             multiplexes,
             died: Arc::new(move || cause_of_death(engine.clone(), dying.clone()).boxed()),
-            broke: Arc::new(move |violation| {
-                broken.send_replace(Some(violation));
+            broke: Arc::new(move |what| {
+                broken.send_replace(Some(what));
             }),
+            broker_spent: self.shared.state.broker(&place.id).is_some(),
         }
     }
 
@@ -340,6 +347,7 @@ impl Talk {
             let mut pieces = conversation.stdio();
             let mut lines = OutputLines::default();
             while let Some((channel, piece)) = pieces.next().await {
+                self.shared.gateway.wrote(&self.opening.place, channel, &piece);
                 lines.push(channel, &piece, |line| {
                     tracing::debug!(target: "plugward::plugin", ?channel, line, "plugin output");
                 });
@@ -354,19 +362,30 @@ impl Talk {
             Unresponsive { since, message } = probe => {
                 Err(Failure { reason: RestartReason::Unhealthy, message, since })
             }
-            violation = self.broken() => {
-                let message = format!("the plugin broke the rules of HTTP/2 towards a host: {violation}");
-                Err(self.failure(RestartReason::ProtocolError, message))
-            }
+            broken = self.broken() => Err(match broken {
+                Broken::Rules(violation) => {
+                    let message = format!("the plugin broke the rules of HTTP/2 towards a host: {violation}");
+                    self.failure(RestartReason::ProtocolError, message)
+                }
+                Broken::Broker => self.broker_failure(),
+            }),
         }
     }
 
-    /// Resolves when the plugin broke a rule of HTTP/2.
-    async fn broken(&self) -> Violation {
+    /// The plugin's broker has ended, which a plugin has once in its life, and is needed.
+    fn broker_failure(&self) -> Failure {
+        self.failure(
+            RestartReason::NotAdoptable,
+            "its broker ended with the connection that it was used over",
+        )
+    }
+
+    /// Resolves when something is broken of the plugin.
+    async fn broken(&self) -> Broken {
         let mut broken = self.broken.subscribe();
         loop {
-            if let Some(violation) = *broken.borrow_and_update() {
-                return violation;
+            if let Some(what) = *broken.borrow_and_update() {
+                return what;
             }
             // Its sender is ours.
             let _ = broken.changed().await;

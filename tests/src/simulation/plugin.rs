@@ -14,10 +14,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use go_plugin::external::Bytes;
-use go_plugin::{Identity, StdioChannel};
+use go_plugin::{Address, BrokerClosed, BrokerError, Identity, StdioChannel};
 use plugward::names::label;
 use plugward::plugin::{
-    Conversation, HostLine, PluginAddress, PluginError, Plugins, ServiceHealth, UnaryAnswer, UnaryCall,
+    Brokering, Conversation, HostLine, Offer, PluginAddress, PluginError, Plugins, ServiceHealth,
+    UnaryAnswer, UnaryCall,
 };
 use plugward_engine::simulated::{Script, StartedContainer};
 use rand::rngs::StdRng;
@@ -237,7 +238,7 @@ impl Drop for Registration {
 #[async_trait]
 impl Plugins for SimulatedPlugins {
     async fn connect(&self, address: &PluginAddress) -> Result<Arc<dyn Conversation>, PluginError> {
-        let go_plugin::Address::Unix(path) = &address.handshake.address else {
+        let Address::Unix(path) = &address.handshake.address else {
             return Err(PluginError::permanent("no Unix socket"));
         };
         if Path::new(path).parent() != Some(Path::new(plugward::names::PLUGIN_SIDE_DIRECTORY)) {
@@ -301,6 +302,25 @@ impl Conversation for Line {
 
     async fn dial(&self) -> Result<HostLine, PluginError> {
         Ok(Box::new(self.door.connect()?))
+    }
+
+    fn broker(&self) -> Brokering {
+        Brokering {
+            to_plugin: Box::new(|_| Box::pin(std::future::ready(Err(BrokerClosed)))),
+            from_plugin: stream::iter([Err(BrokerError::Unimplemented)]).boxed(),
+        }
+    }
+
+    fn offer(&self) -> Result<Box<dyn Offer>, PluginError> {
+        Err(PluginError::permanent("this plugin has no broker"))
+    }
+
+    async fn dial_at(&self, _: &Address) -> Result<HostLine, PluginError> {
+        Err(PluginError::permanent("this plugin has no broker"))
+    }
+
+    fn offers(&self, _: &Address) -> bool {
+        false
     }
 }
 

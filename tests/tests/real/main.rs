@@ -7,6 +7,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod backends;
+mod broker;
 mod cli;
 mod deaths;
 mod hangs;

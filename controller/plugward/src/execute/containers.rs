@@ -252,6 +252,7 @@ impl Run<'_> {
         match engine.remove(&place.id).await? {
             Removed::Removed | Removed::NotFound | Removed::InProgress => {}
         }
+        self.executor.state.forget_broker(&place.id);
         remove_directory(&self.executor.directory(&place.name))?;
         tracing::info!(container = place.name, "removed");
         Ok(())

@@ -3,11 +3,13 @@
 //! What is decided here is decided by [`Seats`]; what follows from it (drains, calls that are made again, connections that look again for
 //! where to go) is set going when the change is complete.
 
+mod brokers;
 mod controller;
 mod hosts;
 mod priming;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,16 +19,19 @@ use plugward_relay::HoldBudget;
 use plugward_relay::grpc::Status;
 use tokio::sync::watch;
 
+use self::brokers::Brokers;
 use self::hosts::Connection;
 pub(super) use self::hosts::{Id, Line};
-pub(super) use self::priming::PrimingCall;
+pub(super) use self::priming::{PrimingCall, Seated};
 use super::mount::Mount;
 use super::priming::{PrimingRules, Unkept};
 use super::relays::Relays;
 use super::replay;
 use super::seat::{Order, Seats, Serial};
+use super::stdio::Output;
 use super::terms::{Backend, Hold, Memory, Prospect, ServiceSight, Terms};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::names::SlotName;
 use crate::plan::Place;
 use crate::session::Wake;
@@ -37,6 +42,9 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) wake: Wake,
     pub(super) memory: Arc<dyn Memory>,
+    pub(super) metrics: Metrics,
+    /// Where sockets are made by which hosts reach servers that plugins offer them, and their group.
+    pub(super) offers: (PathBuf, Option<u32>),
 }
 
 /// One instance.
@@ -49,6 +57,9 @@ pub(super) struct Instance {
     /// Its record was deleted.
     refused: AtomicBool,
     state: Mutex<State>,
+    brokers: Mutex<Brokers>,
+    /// What its plugins write.
+    pub(super) output: Output,
     /// Where connections go, or how likely that is, changed.
     changed: watch::Sender<()>,
 }
@@ -116,6 +127,8 @@ impl Instance {
                 unkept: BTreeMap::new(),
                 numbers: 0,
             }),
+            brokers: Mutex::default(),
+            output: Output::default(),
             changed: watch::Sender::new(()),
         })
     }
@@ -143,6 +156,7 @@ impl Instance {
         let seen = before != state.sights();
         drop(state);
         self.changed.send_replace(());
+        self.settle_brokers();
         for order in orders {
             match order {
                 Order::Tell(serial, mount) => replay::spawn(self, serial, mount),

@@ -7,6 +7,8 @@ use super::priming::{PrimingRules, Role};
 pub(super) enum Method {
     /// Something of the plugin's.
     Plugin(Role),
+    /// Something of the plugin's that the gateway calls for its hosts.
+    Made(Role),
     /// Something that the gateway serves itself.
     Own(Own),
 }
@@ -37,7 +39,10 @@ impl Method {
             b"/plugin.GRPCBroker/StartStream" => Self::Own(Own::Broker),
             b"/grpc.health.v1.Health/Check" => Self::Own(Own::HealthCheck),
             b"/grpc.health.v1.Health/Watch" => Self::Own(Own::HealthWatch),
-            _ => Self::Plugin(rules.role(path)),
+            _ => match rules.role(path) {
+                role @ (Role::Primes | Role::Ends) if rules.are_made_here() => Self::Made(role),
+                role => Self::Plugin(role),
+            },
         }
     }
 }
@@ -85,6 +90,18 @@ mod tests {
         assert_eq!(rules.role(b"/dbplugin.v5.Database/Initialize"), Role::Work);
         let secret = PrimingRules::of(PluginType::Secret, &declared);
         assert_eq!(secret.role(b"/a.B/Login"), Role::Work);
+    }
+
+    #[test]
+    fn a_backend_is_set_up_until_its_cleanup_by_calls_that_are_made_here() {
+        let auth = PrimingRules::of(PluginType::Auth, &[]);
+        let method = |name: &str| Method::of(format!("/pb.Backend/{name}").as_bytes(), &auth);
+        assert_eq!(method("Setup"), Method::Made(Role::Primes));
+        assert_eq!(method("Initialize"), Method::Made(Role::Primes));
+        assert_eq!(method("Cleanup"), Method::Made(Role::Ends));
+        assert_eq!(method("HandleRequest"), Method::Plugin(Role::Work));
+        assert_eq!(auth.methods().collect::<Vec<_>>(), ["/pb.Backend/Setup", "/pb.Backend/Initialize"]);
+        assert_eq!(auth.ended_by("/pb.Backend/Cleanup").count(), 2);
     }
 
     #[test]

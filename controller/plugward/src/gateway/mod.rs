@@ -14,6 +14,8 @@
 //! - [`terms`] is what is said both ways.
 //! - `seat` decides, and is pure: who is on the seat of a slot, who follows, what a container has been told, and which call may go to which.
 //! - `priming` keeps the calls by which hosts made the plugin usable, and `replay` makes them again on the next container.
+//! - `broker` leads plugins to what hosts offer them, and hosts to what plugins do; `backend` knows the messages of Vault's backends, and `made`
+//!   makes the calls for hosts that set those up; `stdio` passes on what plugins write.
 //! - `mount` accepts hosts; `relays` has the threads that serve them; `program` is the [relay](plugward_relay)'s program for one host's connection; `method` says which calls are the
 //!   plugin's, `served` serves the others; `multiplex` has the ids, `outlook` what calls that wait may expect, `traffic` the counts.
 //! - `instance` holds all of an instance together.
@@ -32,7 +34,10 @@
 //! - A call that waits is answered: by the plugin, or with `UNAVAILABLE` and the reason, in its own time and in that of `hold`.
 //! - Nothing that hosts tell plugins is logged, stored, or in any `Debug`; what is kept of it is in memory, and cleared when it goes.
 
+mod backend;
+mod broker;
 mod instance;
+mod made;
 mod method;
 mod mount;
 mod multiplex;
@@ -44,6 +49,7 @@ mod replay;
 mod seat;
 mod served;
 pub mod sockets;
+mod stdio;
 pub mod systemd;
 pub mod terms;
 #[cfg(test)]
@@ -54,7 +60,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
+use go_plugin::StdioChannel;
 use plugward_api::Name;
 use plugward_engine::ContainerId;
 use plugward_relay::driver::Control;
@@ -66,8 +74,9 @@ use self::mount::Mount;
 pub use self::priming::PrimingRules;
 pub use self::relays::Relays;
 use self::sockets::{SocketError, Sockets};
-pub use self::terms::{Backend, Demand, Hold, Memory, Prospect, ServiceSight, Terms};
+pub use self::terms::{Backend, Broken, Demand, Hold, Memory, Prospect, ServiceSight, Terms};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::names::SlotName;
 use crate::plan::Place;
 use crate::session::Wake;
@@ -104,8 +113,16 @@ const CLOSING: Duration = Duration::from_secs(2);
 
 impl Gateway {
     /// One that serves nothing yet.
-    pub fn new(sockets: Sockets, relays: Relays, clock: Clock, wake: Wake, memory: Arc<dyn Memory>) -> Self {
-        let parts = Arc::new(Parts { relays, clock, wake, memory });
+    pub fn new(
+        sockets: Sockets,
+        relays: Relays,
+        clock: Clock,
+        wake: Wake,
+        memory: Arc<dyn Memory>,
+        metrics: Metrics,
+    ) -> Self {
+        let offers = sockets.offers();
+        let parts = Arc::new(Parts { relays, clock, wake, memory, metrics, offers });
         Self { shared: Arc::new(Shared { sockets, parts, table: Mutex::default() }) }
     }
 
@@ -190,6 +207,13 @@ impl Gateway {
     pub fn down(&self, place: &Place) {
         if let Some(instance) = self.of(place) {
             instance.down(place);
+        }
+    }
+
+    /// A container's plugin wrote something, which hosts may want to hear.
+    pub fn wrote(&self, place: &Place, channel: StdioChannel, data: &Bytes) {
+        if let Some(instance) = self.of(place) {
+            instance.output.wrote(channel, data, || instance.slot_of(place));
         }
     }
 

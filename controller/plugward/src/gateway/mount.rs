@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::broker::Client;
 use super::instance::Instance;
 use super::multiplex::HostId;
 use super::program::Host;
@@ -163,7 +164,8 @@ impl Mount {
         let peer = host.peer_cred().ok();
         // A process of another PID namespace has none that we can see.
         let pid = peer.and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
-        let span = tracing::debug_span!("host", pid, uid = peer.map(|peer| peer.uid()));
+        let client = Client { pid, uid: peer.map(|peer| peer.uid()) };
+        let span = tracing::debug_span!("host", pid = client.pid, uid = client.uid);
         let relays = instance.parts.relays.clone();
         let host = match host.into_std() {
             Ok(host) => host,
@@ -175,14 +177,14 @@ impl Mount {
                 Ok(host) => host,
                 Err(error) => return tracing::warn!(%error, "cannot serve a host"),
             };
-            if let Some(until) = self.penalty(pid.unwrap_or_default()) {
+            if let Some(until) = self.penalty(client.pid.unwrap_or_default()) {
                 sleep_until(until).await;
             }
             let id = instance.number();
             let name = self.name.clone();
-            let program = Host::new(instance.clone(), self, id, pid);
+            let program = Host::new(instance.clone(), self, id, client);
             let (relay, control) = Relay::new(host, program, instance.limits(), instance.budget.clone());
-            instance.connected(id, &name, pid, control);
+            instance.connected(id, &name, client.pid, control);
             relay.run().await;
             instance.disconnected(id);
             drop(place);

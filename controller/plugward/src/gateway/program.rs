@@ -13,13 +13,16 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use super::broker::Client;
 use super::instance::{Berthed, Id, Instance, Line, PrimingCall};
+use super::made::MadeCall;
 use super::method::{Method, Own};
 use super::mount::Mount;
 use super::multiplex::{self, HostId};
 use super::priming::{Kept, KeptCall, Role, is_application};
 use super::seat::Serial;
 use super::served;
+use super::terms::Broken;
 use super::traffic::InFlight;
 use crate::plugin::HostLine;
 
@@ -28,7 +31,7 @@ pub(super) struct Host {
     instance: Arc<Instance>,
     mount: Arc<Mount>,
     id: Id,
-    pid: Option<i32>,
+    client: Client,
     /// The container that it goes to, once it does.
     bound: Arc<OnceLock<Arc<Berthed>>>,
     /// A call waits that a plugin answers in any state.
@@ -41,6 +44,8 @@ pub(super) struct Host {
 pub(super) enum Call {
     Plugin(PluginCall),
     Own(Own),
+    /// One that is made for the host, until that was begun.
+    Made(Option<MadeCall>),
 }
 
 pub(super) struct PluginCall {
@@ -77,9 +82,9 @@ const DEATH_LIMIT: Duration = Duration::from_secs(1);
 // === impl Host ===
 
 impl Host {
-    pub(super) fn new(instance: Arc<Instance>, mount: Arc<Mount>, id: Id, pid: Option<i32>) -> Self {
+    pub(super) fn new(instance: Arc<Instance>, mount: Arc<Mount>, id: Id, client: Client) -> Self {
         let (bound, urgent) = (Arc::default(), watch::Sender::new(false));
-        Self { instance, mount, id, pid, bound, urgent, last_id: None }
+        Self { instance, mount, id, client, bound, urgent, last_id: None }
     }
 
     /// Whether a call may go to this container.
@@ -115,6 +120,10 @@ impl Policy for Host {
     fn request(&mut self, request: &Request<'_>) -> Decision<Call> {
         let role = match self.instance.method(request.path()) {
             Method::Own(own) => return Decision::Serve(Call::Own(own)),
+            Method::Made(role) => {
+                let call = MadeCall::of(request, role, self.mount.traffic.begin());
+                return Decision::Serve(Call::Made(Some(call)));
+            }
             Method::Plugin(role) => role,
         };
         if let Some(status) = self.instance.refusal(&self.mount) {
@@ -205,15 +214,15 @@ impl Policy for Host {
     fn violated(&mut self, by: Peer, violation: Violation) {
         match by {
             Peer::Host => {
-                tracing::warn!(%violation, pid = self.pid, "a host broke the rules: its connection is ended");
-                self.mount.penalise(self.pid.unwrap_or_default());
+                tracing::warn!(%violation, pid = self.client.pid, "a host broke the rules: its connection is ended");
+                self.mount.penalise(self.client.pid.unwrap_or_default());
             }
             Peer::Plugin => {
                 let backend = self.bound.get().map(|berthed| &berthed.backend);
                 let container = backend.map(|backend| backend.place.name.as_str());
                 tracing::warn!(%violation, container, "a plugin broke the rules: its connection is ended");
                 if let Some(backend) = backend.filter(|_| violation.is_broken_protocol()) {
-                    (backend.broke)(violation);
+                    (backend.broke)(Broken::Rules(violation));
                 }
             }
         }
@@ -280,8 +289,16 @@ impl Program for Host {
     }
 
     fn serve(&mut self, call: &mut Call, stream: ServedStream) {
-        if let Call::Own(own) = *call {
-            served::spawn(&self.instance, &self.mount, (self.id, self.pid), own, stream);
+        match call {
+            Call::Own(own) => {
+                served::spawn(&self.instance, &self.mount, (self.id, self.client), *own, stream);
+            }
+            Call::Made(call) => {
+                if let Some(call) = call.take() {
+                    call.spawn(&self.instance, &self.mount, self.client, stream);
+                }
+            }
+            Call::Plugin(_) => {}
         }
     }
 }

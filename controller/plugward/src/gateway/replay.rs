@@ -11,10 +11,10 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::instance::{Berthed, Instance};
-use super::multiplex::{self, HostId};
+use super::multiplex::HostId;
 use super::priming::{KeptCall, Telling};
 use super::seat::{Serial, Work};
-use crate::plugin::UnaryCall;
+use super::{backend, made};
 
 /// The time that one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -68,9 +68,11 @@ async fn run(instance: Arc<Instance>, serial: Serial, mount: Name) {
 async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &Name, telling: Telling) {
     let Some(berthed) = instance.berthed(serial) else { return };
     let container = &berthed.backend.place.name;
+    // What the calls may be about that hosts offer.
+    instance.show_brokers(&berthed, mount);
     let mut result = Ok(());
     for (method, call) in &telling.calls {
-        result = make(&berthed, mount, &telling.host, method, call).await;
+        result = make(instance, &berthed, mount, &telling.host, method, call).await;
         match &result {
             Ok(()) => tracing::info!(container, method, "a priming call was made again"),
             // Not the message: it may repeat what the call said.
@@ -103,23 +105,21 @@ enum Failure {
 }
 
 async fn make(
-    berthed: &Berthed,
+    instance: &Arc<Instance>,
+    berthed: &Arc<Berthed>,
     mount: &Name,
     host: &HostId,
     method: &str,
     call: &KeptCall,
 ) -> Result<(), Failure> {
-    let backend = &berthed.backend;
-    let mut metadata: Vec<(String, Vec<u8>)> =
-        call.fields().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
-    if backend.multiplexes {
-        let id = host.at_plugin(&backend.instance, mount);
-        metadata.push((multiplex::KEY.to_owned(), id.into_bytes()));
-    }
     let name = method.rsplit('/').next().unwrap_or(method);
-    let call = UnaryCall { path: method.to_owned(), metadata, message: call.message(), limit: CALL_LIMIT };
-    match backend.conversation.call(call).await {
-        Ok(answer) if answer.code == 0 => Ok(()),
+    let call =
+        made::call(instance, berthed, mount, host, method, call, CALL_LIMIT).map_err(Failure::Answer)?;
+    match berthed.backend.conversation.call(call).await {
+        Ok(answer) if answer.code == 0 => match backend::error_in(method, &answer.message) {
+            None => Ok(()),
+            Some(error) => Err(Failure::Answer(Status::new(Code::Unknown, format!("{name}: {error}")))),
+        },
         Ok(answer) => {
             let code = Code::from_header(answer.code.to_string().as_bytes());
             Err(Failure::Answer(Status::new(code, format!("{name}: {}", answer.status_message))))

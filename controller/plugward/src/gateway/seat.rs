@@ -18,6 +18,7 @@ mod slot;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use plugward_api::Name;
 use plugward_relay::grpc::Status;
 
 use self::slot::{Berth, Slot};
+use super::broker::HostBroker;
 use super::multiplex::HostId;
 use super::priming::{Failure, Kept, KeptCall, PrimingRules, Role, Standing, Telling, Unkept};
 use super::terms::ServiceSight;
@@ -306,6 +308,14 @@ impl Seats {
         result
     }
 
+    /// The broker of a host of this mount has ended.
+    pub(super) fn abandon(&mut self, mount: &Name, broker: &Arc<HostBroker>) {
+        if let Some(Mount { kept, .. }) = self.mounts.get_mut(mount) {
+            kept.abandon(broker);
+        }
+        self.settle();
+    }
+
     /// Whether nothing was told to the mount's plugin, and nothing is being told.
     pub(super) fn is_unprimed(&self, mount: &Name) -> bool {
         let Some(Mount { slot, kept }) = self.mounts.get(mount) else { return false };
@@ -451,7 +461,9 @@ impl Seats {
     pub(super) fn sight(&self, place: &Place) -> ServiceSight {
         let Some((start, berth)) = self.at(place) else { return ServiceSight::None };
         if berth.leaving {
-            return if berth.lines > 0 { ServiceSight::Draining } else { ServiceSight::Drained };
+            // A call that is made for a host has no line.
+            let in_use = berth.lines > 0 || !berth.priming.is_empty();
+            return if in_use { ServiceSight::Draining } else { ServiceSight::Drained };
         }
         if !berth.up {
             return ServiceSight::None;
@@ -534,7 +546,8 @@ impl Seats {
                 .collect();
             for (mount, kept) in &mounts {
                 for berth in slot.berths.values_mut() {
-                    berth.progress.entry((*mount).clone()).or_default().prune(kept);
+                    let busy = berth.priming.contains_key(*mount);
+                    berth.progress.entry((*mount).clone()).or_default().prune(kept, busy);
                 }
             }
             slot.settle(&mounts, orders);

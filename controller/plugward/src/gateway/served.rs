@@ -7,12 +7,15 @@ use bytes::Bytes;
 use go_plugin::proto::health::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
 };
+use go_plugin::{Address, BrokerMessage};
 use plugward_relay::driver::ServedStream;
 use plugward_relay::grpc::{Code, Status};
 use prost::Message;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
+use super::broker::Client;
 use super::instance::{Id, Instance};
 use super::method::Own;
 use super::mount::Mount;
@@ -31,16 +34,16 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(10);
 pub(super) fn spawn(
     instance: &Arc<Instance>,
     mount: &Arc<Mount>,
-    host: (Id, Option<i32>),
+    (id, client): (Id, Client),
     own: Own,
     stream: ServedStream,
 ) {
     let (instance, mount) = (instance.clone(), mount.clone());
     let serving = async move {
         match own {
-            Own::Shutdown => shut_down(&instance, &mount, host, stream).await,
-            Own::Stdio => stream.gone().await,
-            Own::Broker => broker(stream).await,
+            Own::Shutdown => shut_down(&instance, &mount, (id, client.pid), stream).await,
+            Own::Stdio => output(&instance, &mount, stream).await,
+            Own::Broker => broker(&instance, &mount, client, stream).await,
             Own::HealthCheck => check(&instance, &mount, stream).await,
             Own::HealthWatch => watch(&instance, &mount, stream).await,
         }
@@ -65,10 +68,69 @@ async fn shut_down(
     instance.leave(id, &mount.name, pid);
 }
 
-/// Until the host ends it.
-async fn broker(mut stream: ServedStream) {
-    while stream.message().await.is_some() {}
-    stream.finish(Status::ok()).await;
+/// Passes on what the plugin writes. A host that is slow loses the oldest of it.
+async fn output(instance: &Instance, mount: &Mount, stream: ServedStream) {
+    let mut pieces = instance.output.listen();
+    loop {
+        let piece = tokio::select! {
+            piece = pieces.recv() => piece,
+            () = stream.gone() => return,
+        };
+        match piece {
+            Ok(piece) if instance.is_served_by(&mount.name, &piece.slot) => {
+                if stream.send(piece.message).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(lost)) => instance.parts.metrics.output_lost(&instance.name, lost),
+            Err(RecvError::Closed) => return stream.gone().await,
+        }
+    }
+}
+
+/// Speaks with a host's broker until the host ends it, or may not use it.
+async fn broker(instance: &Arc<Instance>, mount: &Mount, client: Client, mut stream: ServedStream) {
+    let (host, mut messages) = instance.broker_begun(&mount.name, client);
+    let status = loop {
+        let arrived = tokio::select! {
+            arrived = stream.message() => arrived,
+            Some(message) = messages.recv() => {
+                if stream.send(message.to_bytes()).await.is_err() {
+                    break Status::ok();
+                }
+                continue;
+            }
+            () = host.over() => break host.refusal().unwrap_or_else(Status::ok),
+        };
+        let Some(arrived) = arrived else { break Status::ok() };
+        match BrokerMessage::from_bytes(arrived) {
+            Ok(BrokerMessage::Announce { id, address: Address::Unix(socket) }) => {
+                if let Err(status) = instance.broker_announced(&host, id, socket.into()) {
+                    break status;
+                }
+            }
+            Ok(BrokerMessage::Announce { address: Address::Tcp(address), .. }) => {
+                let message =
+                    format!("the server at {address} listens on TCP: plugins are led to Unix sockets only");
+                break Status::new(Code::Unimplemented, message);
+            }
+            Ok(BrokerMessage::Knock { id }) => {
+                let error = Some("a host of a mount has no session to open streams in".to_owned());
+                if stream.send(BrokerMessage::Ack { id, error }.to_bytes()).await.is_err() {
+                    break Status::ok();
+                }
+            }
+            // Nobody knocked.
+            Ok(BrokerMessage::Ack { .. }) => {}
+            Err(error) => break Status::new(Code::InvalidArgument, error.to_string()),
+        }
+    };
+    if status.code != Code::Ok {
+        tracing::warn!(mount = %mount.name, reason = status.message, "a host's broker is ended");
+    }
+    instance.broker_over(&host);
+    stream.finish(status).await;
 }
 
 /// Says once how a service is.

@@ -56,6 +56,9 @@ mod left;
 mod place;
 mod stored;
 
+/// The directory of the sockets for what plugins offer their hosts.
+const OFFERS: &str = ".broker";
+
 /// What ends the name of a mount's socket.
 const SOCKET: &str = "sock";
 
@@ -97,6 +100,21 @@ impl Sockets {
             sockets.keep(&name, listener);
         }
         sockets
+    }
+
+    /// Where sockets may be made by which hosts reach servers that plugins offer them over the broker, and their group. What an
+    /// earlier controller left there is removed. What cannot be done is logged.
+    pub fn offers(&self) -> (PathBuf, Option<u32>) {
+        // No instance has a dot in its name.
+        let path = self.root.join(OFFERS);
+        let made = fs::remove_dir_all(&path)
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            .and_then(|()| make_socket_directory(&self.root, self.group))
+            .and_then(|()| make_socket_directory(&path, self.group));
+        if let Err(error) = made {
+            tracing::warn!(path = %path.display(), %error, "there is no place for what plugins offer their hosts");
+        }
+        (path, self.group)
     }
 
     /// Gives a mount its socket: the one that was kept for it, or a new one. One that is open already is replaced by

@@ -78,8 +78,19 @@ pub struct Backend {
     pub multiplexes: bool,
     /// How the container ended, in words, asked when a host's connection to it did. It may take a moment; after a second it is not waited for.
     pub died: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
-    /// To be told that the plugin broke the rules of HTTP/2 on a host's connection, and which: such a container is of no use to anyone.
-    pub broke: Arc<dyn Fn(Violation) + Send + Sync>,
+    /// To be told what is broken of the plugin: such a container is of no use to anyone.
+    pub broke: Arc<dyn Fn(Broken) + Send + Sync>,
+    /// Whether its broker has ended: it lives for one stream, and that was opened over an earlier conversation.
+    pub broker_spent: bool,
+}
+
+/// What is broken of a plugin that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// It broke this rule of HTTP/2 on a host's connection.
+    Rules(Violation),
+    /// Its broker has ended, and is needed.
+    Broker,
 }
 
 /// What hosts want of a slot.
@@ -93,8 +104,8 @@ pub struct Demand {
     pub idle_since: Timestamp,
 }
 
-/// What must be remembered over a restart of the controller: on which start's container a mount was last primed, never with what. Calls
-/// return at once.
+/// What must be remembered over a restart of the controller: on which start's container a mount was last primed, never with what, and
+/// which plugins' brokers have lived. Calls return at once.
 ///
 /// # When it is told
 ///
@@ -108,6 +119,10 @@ pub trait Memory: Send + Sync {
     fn unprimed(&self, instance: &Name, mount: &Name);
     /// The start that [`primed`](Self::primed) was last told of, unless [`unprimed`](Self::unprimed) came after it.
     fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64>;
+    /// The broker of a container's plugin was opened.
+    fn broker_opened(&self, place: &Place);
+    /// Something is about to be said over it, or was.
+    fn broker_used(&self, place: &Place);
 }
 
 // === impl Terms ===

@@ -1,5 +1,6 @@
 //! The gateway on real sockets, with the real relay, plugins in this process, and hosts that speak gRPC.
 
+mod brokers;
 mod deaths;
 mod limits;
 mod lives;

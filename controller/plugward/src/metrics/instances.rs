@@ -20,6 +20,8 @@ pub(super) struct InstanceSeries {
 struct Series {
     /// In the order of [`RestartReason::ALL`].
     restarts: [u64; RestartReason::ALL.len()],
+    /// Pieces of its plugins' output that slow hosts lost.
+    output_lost: u64,
     /// The mounts that each slot serves.
     mounts: Vec<(String, usize)>,
 }
@@ -46,6 +48,11 @@ impl InstanceSeries {
         self.lock().entry(instance.clone()).or_default().mounts = mounts;
     }
 
+    /// Counts lost output.
+    pub(super) fn output_lost(&self, instance: &Name, pieces: u64) {
+        self.lock().entry(instance.clone()).or_default().output_lost += pieces;
+    }
+
     /// Removes the series of an instance.
     pub(super) fn forget(&self, instance: &Name) {
         self.lock().remove(instance);
@@ -61,6 +68,12 @@ impl InstanceSeries {
             for (count, reason) in series.restarts.iter().zip(RestartReason::ALL) {
                 writeln!(to, "{family}{{plugin_instance=\"{instance}\",reason=\"{reason}\"}} {count}")?;
             }
+        }
+        let family = "plugward_plugin_output_lost_total";
+        writeln!(to, "# HELP {family} Pieces of plugins' output that hosts lost which read it too slowly.")?;
+        writeln!(to, "# TYPE {family} counter")?;
+        for (instance, series) in &*table {
+            writeln!(to, "{family}{{plugin_instance=\"{instance}\"}} {}", series.output_lost)?;
         }
         let family = "plugward_plugin_multiplexed_mounts";
         writeln!(to, "# HELP {family} Declared mounts that the slot's ready container serves.")?;

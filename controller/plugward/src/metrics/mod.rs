@@ -162,6 +162,11 @@ impl Metrics {
         self.instances.mounts_served(instance, slots);
     }
 
+    /// Pieces of a plugin's output are lost to a host of an instance that is too slow.
+    pub fn output_lost(&self, instance: &Name, pieces: u64) {
+        self.instances.output_lost(instance, pieces);
+    }
+
     /// Removes the series of an instance that is gone.
     pub fn forget_instance(&self, instance: &Name) {
         self.instances.forget(instance);

@@ -11,6 +11,7 @@ fn address(directory: &TempDir) -> PluginAddress {
         directory: directory.path().to_owned(),
         handshake: Handshake::parse(line.as_bytes()).unwrap(),
         identity: StoredIdentity::new(""),
+        group: None,
     }
 }
 

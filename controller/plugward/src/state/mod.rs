@@ -7,6 +7,7 @@
 //!   engines.json    engines that may hold containers of ours
 //!   images.json     what plugins said of themselves, by image
 //!   priming.json    on which start's container hosts last primed a mount (never with what)
+//!   brokers.json    containers whose plugins' brokers were opened, and whether they were used
 //!   manifests/      the last good bytes of each manifest (crate::source)
 //!   slots/INSTANCE/SLOT.json   what is remembered of a slot, with private keys
 //!   status/KIND/NAME.json      the last status of a record
@@ -25,12 +26,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plugward_api::{InstanceStatus, Kind, Name, RuntimeStatus};
-use serde::Serialize;
+use plugward_engine::ContainerId;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use self::notes::Notes;
 use crate::gateway::Memory;
 use crate::names::SlotName;
+use crate::plan::Place;
 use crate::slot::{EngineRef, Slot};
 
 pub use files::StateError;
@@ -47,8 +50,20 @@ pub struct State {
     images: Notes<BTreeMap<String, bool>>,
     /// The number of the start on which a mount was last primed.
     priming: Notes<BTreeMap<Name, BTreeMap<Name, u64>>>,
+    /// Containers whose plugin's broker was opened, by their IDs, and how far that went.
+    brokers: Notes<BTreeMap<String, BrokerUse>>,
     /// The highest number of a start of each instance that was stored.
     counts: Arc<Mutex<BTreeMap<Name, u64>>>,
+}
+
+/// What was done with the broker of a container's plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BrokerUse {
+    /// It was opened, and nothing was said over it.
+    Opened,
+    /// Something was.
+    Used,
 }
 
 /// How many images are remembered; of more, some are asked again.
@@ -99,6 +114,7 @@ impl State {
             slots: Arc::new(Mutex::new(slots)),
             images: Notes::open(root.join("images.json"))?,
             priming: Notes::open(root.join("priming.json"))?,
+            brokers: Notes::open(root.join("brokers.json"))?,
             counts: Arc::new(Mutex::new(counts)),
         })
     }
@@ -208,6 +224,25 @@ impl State {
         });
     }
 
+    /// What was done with the broker of a container's plugin. `None` if nothing was.
+    pub fn broker(&self, container: &ContainerId) -> Option<BrokerUse> {
+        self.brokers.with(|brokers| brokers.get(container.as_str()).copied())
+    }
+
+    fn note_broker(&self, container: &ContainerId, what: BrokerUse) {
+        self.brokers.change(|brokers| {
+            let before = brokers.get(container.as_str()).copied();
+            let after = before.max(Some(what));
+            brokers.extend(after.map(|after| (container.as_str().to_owned(), after)));
+            before != after
+        });
+    }
+
+    /// Forgets a container that is gone.
+    pub fn forget_broker(&self, container: &ContainerId) {
+        self.brokers.change(|brokers| brokers.remove(container.as_str()).is_some());
+    }
+
     /// The highest number that a start of an instance has had, as far as this controller knows: slots that are forgotten count.
     pub fn latest_start(&self, instance: &Name) -> u64 {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,6 +332,14 @@ impl State {
 }
 
 impl Memory for State {
+    fn broker_opened(&self, place: &Place) {
+        self.note_broker(&place.id, BrokerUse::Opened);
+    }
+
+    fn broker_used(&self, place: &Place) {
+        self.note_broker(&place.id, BrokerUse::Used);
+    }
+
     fn primed(&self, instance: &Name, mount: &Name, start: u64) {
         self.note_primed(instance, mount, Some(start));
     }

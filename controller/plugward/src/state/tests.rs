@@ -105,3 +105,20 @@ fn a_state_directory_that_cannot_be_made_is_named() {
     let error = State::open(&file.join("state")).unwrap_err();
     assert!(error.to_string().contains("file/state"), "{error}");
 }
+
+#[test]
+fn what_was_done_with_a_broker_is_known_again_and_never_less() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    let container = ContainerId::new("0123456789abcdef0123456789abcdef");
+    let engine = EngineRef { id: "ENGINE-A".into(), host: None };
+    let place = Place { engine, id: container.clone(), name: "plugward-orders-shared-abcde".into() };
+    assert_eq!(state.broker(&container), None);
+    state.broker_opened(&place);
+    assert_eq!(State::open(directory.path()).unwrap().broker(&container), Some(BrokerUse::Opened));
+    state.broker_used(&place);
+    state.broker_opened(&place);
+    assert_eq!(State::open(directory.path()).unwrap().broker(&container), Some(BrokerUse::Used));
+    state.forget_broker(&container);
+    assert_eq!(State::open(directory.path()).unwrap().broker(&container), None);
+}

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::World;
 use crate::real::bare;
-use crate::real::hosts::{DatabaseHost, GenericHost, HostOptions};
+use crate::real::hosts::{BackendHost, CallbackHost, DatabaseHost, GenericHost, HostOptions};
 
 /// What the README tells hosts: to watch themselves.
 const OPTIONS: HostOptions = HostOptions { own_pid: true, user: None };
@@ -47,6 +47,16 @@ impl World {
     /// The same, of mounts that may never have run, of a database plugin that multiplexes.
     pub fn early_database_host(&self, instance: &str, mounts: &[&str]) -> Option<DatabaseHost> {
         DatabaseHost::start(&self.early(instance, mounts, 6), &OPTIONS)
+    }
+
+    /// A host of plugins that call it back, of an instance's mounts. `None`, which is said, where there is no Go.
+    pub async fn callback_host(&self, instance: &str) -> Option<CallbackHost> {
+        CallbackHost::start(&self.reattach(instance).await, &OPTIONS)
+    }
+
+    /// A host of secrets engines and auth methods, of an instance's mounts. `None`, which is said, where there is no Go.
+    pub async fn backend_host(&self, instance: &str) -> Option<BackendHost> {
+        BackendHost::start(&self.reattach(instance).await, &OPTIONS)
     }
 
     fn early(&self, instance: &str, mounts: &[&str], version: u32) -> Value {

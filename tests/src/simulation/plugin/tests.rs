@@ -68,6 +68,7 @@ impl Running {
             directory: directory.path().to_owned(),
             handshake: Handshake::parse(line.as_bytes()).unwrap(),
             identity: StoredIdentity::new(identity.to_pem().as_str()),
+            group: None,
         };
         let conversation = plugins.connect(&address).await.unwrap();
         Self { engine, plugins, container: id, conversation, _directory: directory }

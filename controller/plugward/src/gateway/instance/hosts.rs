@@ -1,7 +1,7 @@
 //! What hosts' connections ask of an instance, and say.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use plugward_api::Name;
 use plugward_relay::Limits;
@@ -13,8 +13,10 @@ use super::{Berthed, Instance};
 use crate::gateway::method::Method;
 use crate::gateway::mount::Mount;
 use crate::gateway::outlook::Outlook;
+use crate::gateway::priming::PrimingRules;
 use crate::gateway::seat::{Route, Serial};
 use crate::gateway::terms::Prospect;
+use crate::names::SlotName;
 
 /// The number of a host's connection.
 pub(in crate::gateway) type Id = u64;
@@ -41,7 +43,12 @@ pub(in crate::gateway) struct Line {
 impl Instance {
     /// What a path is.
     pub(in crate::gateway) fn method(&self, path: &[u8]) -> Method {
-        Method::of(path, &self.rules.read().unwrap_or_else(PoisonError::into_inner))
+        Method::of(path, &self.rules())
+    }
+
+    /// By which calls hosts make the plugin usable.
+    pub(super) fn rules(&self) -> RwLockReadGuard<'_, PrimingRules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for changes of where connections go.
@@ -109,6 +116,11 @@ impl Instance {
     pub(in crate::gateway) fn seated(&self, mount: &Name) -> Option<Arc<Berthed>> {
         let state = self.lock();
         state.berths.get(&state.seats.seated(mount)?).cloned()
+    }
+
+    /// Whether a slot serves a mount.
+    pub(in crate::gateway) fn is_served_by(&self, mount: &Name, slot: &SlotName) -> bool {
+        self.lock().slot(mount) == Some(slot)
     }
 
     /// Whether a container's conversation stands.

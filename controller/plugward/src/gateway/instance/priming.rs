@@ -5,12 +5,14 @@ use std::sync::Arc;
 use plugward_api::Name;
 use plugward_relay::grpc::Status;
 
-use super::Instance;
+use super::{Berthed, Instance};
+use crate::gateway::backend;
 use crate::gateway::multiplex::HostId;
 use crate::gateway::outlook;
 use crate::gateway::priming::{KeptCall, Role, Telling, Unkept};
 use crate::gateway::replay;
 use crate::gateway::seat::{Primed, Serial, Work};
+use crate::gateway::terms::Broken;
 
 /// A host's own call that concerns the priming, on its way at a container.
 pub(in crate::gateway) struct PrimingCall {
@@ -25,9 +27,35 @@ pub(in crate::gateway) struct PrimingCall {
     primed: Option<Primed>,
 }
 
+/// A container that a host's call is made to, which keeps its seat until the call is over.
+pub(in crate::gateway) struct Seated {
+    pub(in crate::gateway) berthed: Arc<Berthed>,
+    pub(in crate::gateway) priming: PrimingCall,
+}
+
 // === impl Instance ===
 
 impl Instance {
+    /// The container that a call is to be made to that concerns the priming, if there is one.
+    pub(in crate::gateway) fn take_seat(
+        self: &Arc<Self>,
+        mount: &Name,
+        host: &HostId,
+        method: &str,
+        role: Role,
+    ) -> Option<Seated> {
+        let berthed = self.route(mount, true)?;
+        if berthed.backend.broker_spent && method == backend::SETUP {
+            (berthed.backend.broke)(Broken::Broker);
+            return None;
+        }
+        let host = if berthed.backend.multiplexes { host.clone() } else { HostId::NONE };
+        let priming = self.priming(berthed.serial, mount, host, method.to_owned(), role)?;
+        // From now on it keeps its seat, if it had not lost it.
+        let is_seated = self.seated(mount).is_some_and(|seated| seated.serial == berthed.serial);
+        is_seated.then_some(Seated { berthed, priming })
+    }
+
     /// Whether a call may go to a container.
     ///
     /// # Errors

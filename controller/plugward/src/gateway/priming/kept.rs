@@ -8,6 +8,7 @@ use plugward_relay::{Request, grpc};
 use zeroize::Zeroizing;
 
 use super::rules::PrimingRules;
+use crate::gateway::broker::HostBroker;
 use crate::gateway::multiplex::{self, HostId};
 
 /// What hosts told the plugin of one mount.
@@ -47,6 +48,8 @@ enum Told {
 pub(in crate::gateway) struct KeptCall {
     metadata: Vec<(String, Zeroizing<Vec<u8>>)>,
     message: Arc<Zeroizing<Vec<u8>>>,
+    /// The broker of the host that made it, where that may matter.
+    broker: Option<Arc<HostBroker>>,
 }
 
 /// Why a priming call is not kept.
@@ -134,6 +137,22 @@ impl Kept {
             // Of this one it is known that nothing is to be told.
             self.hosts.entry(host.clone()).or_default();
         }
+    }
+
+    /// A host's broker has ended: what was set up with that is of no use any more.
+    pub(in crate::gateway) fn abandon(&mut self, broker: &Arc<HostBroker>) {
+        let is_its = |told: &Told| matches!(told, Told::Call(call) if call.broker.as_ref().is_some_and(|its| Arc::ptr_eq(its, broker)));
+        let gone: Vec<(HostId, String)> = self
+            .hosts
+            .iter()
+            .flat_map(|(host, calls)| calls.calls.iter().map(move |(method, told)| (host, method, told)))
+            .filter(|(_, _, told)| is_its(told))
+            .map(|(host, method, _)| (host.clone(), method.clone()))
+            .collect();
+        for (host, method) in gone {
+            self.forget(&host, &method);
+        }
+        self.hosts.retain(|_, calls| !calls.calls.is_empty());
     }
 
     /// Other rules hold: what primes no more is dropped.
@@ -255,7 +274,21 @@ impl KeptCall {
         if u32::from_be_bytes([a, b, c, d]) as usize != message.len() {
             return Err(Unkept::NotOneMessage);
         }
-        Ok(Self { metadata, message: Arc::new(Zeroizing::new(message.to_vec())) })
+        Ok(Self { metadata, message: Arc::new(Zeroizing::new(message.to_vec())), broker: None })
+    }
+
+    /// A call that the gateway made for a host with this broker.
+    pub(in crate::gateway) fn made(
+        metadata: Vec<(String, Zeroizing<Vec<u8>>)>,
+        message: Arc<Zeroizing<Vec<u8>>>,
+        broker: Option<Arc<HostBroker>>,
+    ) -> Self {
+        Self { metadata, message, broker }
+    }
+
+    /// The broker of the host that made it.
+    pub(in crate::gateway) fn broker(&self) -> Option<&Arc<HostBroker>> {
+        self.broker.as_ref()
     }
 
     /// The metadata.

@@ -179,9 +179,12 @@ impl Progress {
         self.hosts.insert(host.clone(), told);
     }
 
-    /// Forgets users that nothing is kept of any more.
-    pub(in crate::gateway) fn prune(&mut self, kept: &Kept) {
+    /// Forgets users that nothing is kept of any more. What was told beside hosts' own calls counts as long as such a call is `busy`,
+    /// whatever becomes of what is kept.
+    pub(in crate::gateway) fn prune(&mut self, kept: &Kept, busy: bool) {
         self.hosts.retain(|host, _| kept.version(host).is_some());
-        self.beside.retain(|host| kept.version(host).is_some());
+        if !busy {
+            self.beside.clear();
+        }
     }
 }

@@ -3,12 +3,16 @@
 use plugward_api::PluginType;
 use plugward_api::instance::Priming;
 
+use crate::gateway::backend;
+
 /// The calls by which hosts make a plugin usable, in the order in which they are made again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrimingRules {
     rules: Vec<Rule>,
     /// Methods that hosts call before they prime a plugin: it answers them in any state.
     preludes: Vec<String>,
+    /// Whether these calls are made by the gateway itself, which knows their messages, and not relayed.
+    made_here: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +47,6 @@ const ABOUT_THE_PROCESS: [&str; 4] = [
 
 impl PrimingRules {
     /// The rules of a plugin of this type, with those that its record declares.
-    ///
-    /// Secrets engines and auth methods have none yet: their `Setup` is of no use without the broker.
     pub fn of(plugin_type: PluginType, declared: &[Priming]) -> Self {
         match plugin_type {
             PluginType::Database => Self {
@@ -54,6 +56,7 @@ impl PrimingRules {
                 }],
                 // Vault asks for the type before it initialises.
                 preludes: vec!["/dbplugin.v5.Database/Type".to_owned()],
+                made_here: false,
             },
             PluginType::Custom => Self {
                 rules: declared
@@ -64,8 +67,18 @@ impl PrimingRules {
                     })
                     .collect(),
                 preludes: Vec::new(),
+                made_here: false,
             },
-            PluginType::Auth | PluginType::Secret => Self::default(),
+            PluginType::Auth | PluginType::Secret => Self {
+                rules: [backend::SETUP, backend::INITIALIZE]
+                    .map(|method| Rule {
+                        method: method.to_owned(),
+                        until: Some(backend::CLEANUP.to_owned()),
+                    })
+                    .into(),
+                preludes: Vec::new(),
+                made_here: true,
+            },
         }
     }
 
@@ -81,6 +94,11 @@ impl PrimingRules {
         } else {
             Role::Work
         }
+    }
+
+    /// Whether these calls are made by the gateway itself.
+    pub(in crate::gateway) const fn are_made_here(&self) -> bool {
+        self.made_here
     }
 
     /// The priming methods, in their order.

@@ -250,6 +250,27 @@ fn what_is_not_known_lets_only_those_calls_pass_that_a_plugin_answers_in_any_sta
 }
 
 #[test]
+fn what_was_told_beside_a_hosts_call_counts_even_if_it_was_undone_meanwhile() {
+    let mut seats = seats(&["a"]);
+    let (a, none) = (name("a"), HostId::NONE);
+    let first = up(&mut seats, 1);
+    prime(&mut seats, first, "a", 0);
+    let second = up(&mut seats, 2);
+    let Work::Tell(tellings) = seats.work(second, &a, NOW) else { panic!("nothing to tell") };
+    seats.priming_begun(second, &a);
+    seats.told(second, &a, &tellings[0], Ok(()), NOW, |_| Duration::from_secs(1));
+    // A host that still has a connection to the first undoes there what the second was just told.
+    seats.priming_begun(first, &a);
+    seats.priming_ended(first, &a, &none, CLOSE, Primed::Undone).unwrap();
+    seats.priming_ended(second, &a, &none, INITIALIZE, Primed::Done(Ok(call(1)))).unwrap();
+    assert_eq!(
+        seats.admits(second, &a, &none, Role::Work),
+        Err(Denial::Telling),
+        "which came last, nobody knows"
+    );
+}
+
+#[test]
 fn the_failure_of_one_user_is_not_the_others() {
     let mut seats = seats(&["a"]);
     let (one, two) = (HostId::named("one"), HostId::named("two"));

@@ -59,7 +59,7 @@ async fn mounts_of_one_plugin_are_told_apart_and_so_are_the_users_of_a_mount() {
     assert_eq!(container.plugin.ids(), different);
     // The question is not the application's.
     let question = "/pluginutil.multiplexing.PluginMultiplexing/MultiplexingSupport";
-    assert_eq!(hosts[0].raw(question, bytes::Bytes::new()).await.unwrap(), "");
+    assert_eq!(hosts[0].raw(question, Bytes::new()).await.unwrap(), "");
     // The same with the next container, and with the next controller.
     let world = world.restart().await;
     world.up(2);

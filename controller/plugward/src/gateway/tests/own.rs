@@ -43,7 +43,6 @@ async fn streams_of_ours_go_on_when_their_plugin_dies_and_end_when_their_host_en
     world.kill(&first);
     world.up(2);
     assert_eq!(limited(host.another().call("Plain", "y")).await.unwrap(), "p2 y");
-    broker.requests.send(Bytes::from_static(b"knock")).await.unwrap();
     drop(broker.requests);
     assert!(limited(broker.answers.message()).await.unwrap().is_none());
     drop(stdio.requests);

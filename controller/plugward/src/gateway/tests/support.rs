@@ -1,5 +1,6 @@
 //! A world around the gateway: sockets in a directory, a memory, plugins, hosts.
 
+mod broker;
 mod host;
 mod plugin;
 
@@ -30,7 +31,11 @@ pub(super) struct World {
 
 /// What the state directory would remember.
 #[derive(Default)]
-pub(super) struct TestMemory(Mutex<BTreeMap<(Name, Name), u64>>);
+pub(super) struct TestMemory {
+    primed: Mutex<BTreeMap<(Name, Name), u64>>,
+    /// Containers whose broker was opened, and whether it was used.
+    brokers: Mutex<BTreeMap<String, bool>>,
+}
 
 /// A container with a plugin in it.
 #[derive(Clone)]
@@ -75,7 +80,14 @@ impl World {
         let (woken, wakes) = watch::channel(0);
         let wake: Wake = Arc::new(move |_: &Name| woken.send_modify(|count| *count += 1));
         let sockets = Sockets::new(directory.path().to_owned(), None, DescriptorStore::default());
-        let gateway = Gateway::new(sockets, Relays::here(), Clock::System, wake, memory.clone());
+        let gateway = Gateway::new(
+            sockets,
+            Relays::here(),
+            Clock::System,
+            wake,
+            memory.clone(),
+            Metrics::new().unwrap(),
+        );
         let world = Self { gateway, memory, terms, wakes, directory };
         world.serve();
         world
@@ -125,7 +137,11 @@ impl World {
             conversation: Arc::new(plugin.clone()),
             multiplexes: plugin.multiplexes,
             died: Arc::new(|| Box::pin(async { "exited 137".to_owned() })),
-            broke: Arc::new(|_| {}),
+            broke: Arc::new({
+                let broken = plugin.broken.clone();
+                move |what| drop(broken.send_replace(Some(what)))
+            }),
+            broker_spent: plugin.broker.is_spent(),
         };
         self.gateway.up(backend.clone());
         Container { place, plugin, backend }
@@ -173,17 +189,32 @@ impl World {
     }
 }
 
+impl TestMemory {
+    /// Whether the broker of a container was used. `None` if it was not even opened.
+    pub(super) fn broker(&self, container: &Container) -> Option<bool> {
+        self.brokers.lock().unwrap().get(container.place.id.as_str()).copied()
+    }
+}
+
 impl Memory for TestMemory {
+    fn broker_opened(&self, place: &Place) {
+        self.brokers.lock().unwrap().entry(place.id.as_str().to_owned()).or_default();
+    }
+
+    fn broker_used(&self, place: &Place) {
+        self.brokers.lock().unwrap().insert(place.id.as_str().to_owned(), true);
+    }
+
     fn primed(&self, instance: &Name, mount: &Name, start: u64) {
-        self.0.lock().unwrap().insert((instance.clone(), mount.clone()), start);
+        self.primed.lock().unwrap().insert((instance.clone(), mount.clone()), start);
     }
 
     fn unprimed(&self, instance: &Name, mount: &Name) {
-        self.0.lock().unwrap().remove(&(instance.clone(), mount.clone()));
+        self.primed.lock().unwrap().remove(&(instance.clone(), mount.clone()));
     }
 
     fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
-        self.0.lock().unwrap().get(&(instance.clone(), mount.clone())).copied()
+        self.primed.lock().unwrap().get(&(instance.clone(), mount.clone())).copied()
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use go_plugin::StdioChannel;
+use go_plugin::{Address, StdioChannel};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
@@ -17,8 +17,12 @@ use tonic::server::Grpc;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use super::broker::TestBroker;
 use super::host::Octets;
-use crate::plugin::{Conversation, HostLine, PluginError, ServiceHealth, UnaryAnswer, UnaryCall};
+use crate::gateway::Broken;
+use crate::plugin::{
+    Brokering, Conversation, HostLine, Offer, PluginError, ServiceHealth, UnaryAnswer, UnaryCall,
+};
 
 pub(in super::super) const INITIALIZE: &str = "/test.Plugin/Initialize";
 pub(in super::super) const CLOSE: &str = "/test.Plugin/Close";
@@ -34,6 +38,10 @@ pub(in super::super) struct TestPlugin {
     pub(in super::super) connections: Arc<watch::Sender<usize>>,
     /// Calls of `Hang` that it has.
     pub(in super::super) hanging: Arc<watch::Sender<usize>>,
+    /// What the gateway said is broken of it.
+    pub(in super::super) broken: Arc<watch::Sender<Option<Broken>>>,
+    /// Its broker.
+    pub(in super::super) broker: Arc<TestBroker>,
     /// Counts up to end connections: all of them, for good, at the greatest.
     cut: Arc<watch::Sender<usize>>,
 }
@@ -60,6 +68,8 @@ impl TestPlugin {
             state: Arc::default(),
             connections: Arc::default(),
             hanging: Arc::default(),
+            broken: Arc::default(),
+            broker: Arc::default(),
             cut: Arc::default(),
         }
     }
@@ -202,6 +212,22 @@ impl Conversation for TestPlugin {
             }
         });
         Ok(Box::new(ours))
+    }
+
+    fn broker(&self) -> Brokering {
+        self.broker.begin()
+    }
+
+    fn offer(&self) -> Result<Box<dyn Offer>, PluginError> {
+        self.broker.offer()
+    }
+
+    async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError> {
+        self.broker.dial_at(address).await
+    }
+
+    fn offers(&self, address: &Address) -> bool {
+        self.broker.offers(address)
     }
 }
 

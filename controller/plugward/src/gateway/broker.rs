@@ -1,0 +1,29 @@
+//! go-plugin's broker, between hosts and containers: servers that one side offers the other.
+//!
+//! ```text
+//! host ── StartStream ──▶ HostBroker ┄┄ ContainerBroker ──▶ StartStream ── plugin
+//!   ▲                                                                        │
+//!   └── the host's socket ◀──── bridge ◀── mTLS ◀── a socket of ours ◀───────┘
+//! ```
+//!
+//! Each side has its own stream, and the two are never one: a host opens its stream once, and keeps it over any number of
+//! containers ([`HostBroker`]); a plugin's broker lives for one stream of ours, from the first use to its process's end
+//! ([`ContainerBroker`]). A new container is offered what the host had offered the one before.
+//!
+//! Addresses are not passed on: each side is told of a socket of ours, and what connects there is bridged to the other's.
+//! A host's server is only ever reached where the host itself could have listened (`reach`).
+//!
+//! # Numbers
+//!
+//! Every host counts the servers that it offers from 1, and a plugin has one broker for all of its hosts. Where it is known which
+//! message carries the number (a backend's `Setup`), each gets one of its own in the container. Where it is not
+//! ([`Numbers::Opaque`]), numbers pass as they are, and one host at a time may use the broker of a container: another is refused,
+//! since nobody could tell their servers apart.
+
+mod bridge;
+mod container;
+mod host;
+mod reach;
+
+pub(super) use self::container::{ContainerBroker, Numbers};
+pub(super) use self::host::{Client, HostBroker};

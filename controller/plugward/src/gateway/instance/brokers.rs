@@ -1,0 +1,188 @@
+//! The brokers of an instance: which host's goes with which container's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use go_plugin::BrokerMessage;
+use plugward_api::Name;
+use plugward_relay::grpc::{Code, Status};
+use tokio::sync::mpsc;
+
+use super::{Berthed, Instance};
+use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers};
+use crate::gateway::seat::Serial;
+use crate::gateway::terms::Broken;
+
+/// The brokers of an instance.
+#[derive(Default)]
+pub(super) struct Brokers {
+    hosts: Vec<Arc<HostBroker>>,
+    containers: BTreeMap<Serial, Arc<ContainerBroker>>,
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// A host opened its broker's stream on a mount.
+    pub(in crate::gateway) fn broker_begun(
+        self: &Arc<Self>,
+        mount: &Name,
+        client: Client,
+    ) -> (Arc<HostBroker>, mpsc::Receiver<BrokerMessage>) {
+        let (host, messages) = HostBroker::new(self.number(), mount, client);
+        self.brokers().hosts.push(host.clone());
+        self.seat_broker(&host);
+        (host, messages)
+    }
+
+    /// A host's stream is over: what it offered is gone, and what it had set up with that.
+    pub(in crate::gateway) fn broker_over(self: &Arc<Self>, host: &Arc<HostBroker>) {
+        host.end();
+        self.brokers().hosts.retain(|other| !Arc::ptr_eq(other, host));
+        self.change(|state| {
+            state.seats.abandon(&host.mount, host);
+            if state.seats.is_unprimed(&host.mount) {
+                self.parts.memory.unprimed(&self.name, &host.mount);
+            }
+        });
+    }
+
+    /// A host offers a server.
+    ///
+    /// # Errors
+    /// What it is told if it may not.
+    pub(in crate::gateway) fn broker_announced(
+        self: &Arc<Self>,
+        host: &Arc<HostBroker>,
+        id: u32,
+        socket: std::path::PathBuf,
+    ) -> Result<(), Status> {
+        let rival = self.brokers().hosts.iter().any(|other| {
+            !Arc::ptr_eq(other, host) && host.is_of(&other.mount, other.client()) && other.is_used()
+        });
+        if rival {
+            return Err(Status::new(
+                Code::FailedPrecondition,
+                "another client of the same process uses its broker on this mount, and their calls cannot be told apart: \
+                 give each client a mount of its own",
+            ));
+        }
+        host.announce(id, socket).map_err(|error| Status::new(Code::ResourceExhausted, error.to_string()))?;
+        self.seat_broker(host);
+        host.refusal().map_or(Ok(()), Err)
+    }
+
+    /// The broker of a host, by which its calls are to be served: the one that it uses, if it has several.
+    pub(in crate::gateway) fn host_broker(&self, mount: &Name, client: Client) -> Option<Arc<HostBroker>> {
+        let brokers = self.brokers();
+        let mut its = brokers.hosts.iter().filter(|host| host.is_of(mount, client));
+        its.clone().find(|host| host.is_used()).or_else(|| its.next()).cloned()
+    }
+
+    /// Offers a host's server to the plugin of a container. Gives its number there.
+    ///
+    /// # Errors
+    /// What the host is told if that cannot be.
+    pub(in crate::gateway) fn offer(
+        self: &Arc<Self>,
+        berthed: &Arc<Berthed>,
+        host: &Arc<HostBroker>,
+        id: u32,
+    ) -> Result<u32, Status> {
+        if host.is_over() {
+            return Err(Status::unavailable("the host that offered the plugin a server has gone"));
+        }
+        match self.broker_of(berthed) {
+            Some(broker) => broker.offer(host, id),
+            None => {
+                Err(Status::unavailable("the plugin's broker has ended: its container is being replaced"))
+            }
+        }
+    }
+
+    /// Lets a container that is about to be told what a mount's hosts had told know of what they offer.
+    pub(in crate::gateway) fn show_brokers(self: &Arc<Self>, berthed: &Arc<Berthed>, mount: &Name) {
+        let hosts = self.brokers().hosts.clone();
+        for host in hosts.iter().filter(|host| host.mount == *mount && host.is_used()) {
+            if let Some(broker) = self.broker_of(berthed)
+                && let Err(status) = broker.welcome(host)
+            {
+                host.refuse(status);
+            }
+        }
+    }
+
+    /// After any change: hosts are known where their mounts are served, and no broker outlives its container.
+    pub(super) fn settle_brokers(self: &Arc<Self>) {
+        let hosts = {
+            let mut brokers = self.brokers();
+            if brokers.hosts.is_empty() && brokers.containers.is_empty() {
+                return;
+            }
+            let state = self.lock();
+            brokers.containers.retain(|serial, broker| {
+                let berthed = state.berths.get(serial);
+                berthed.is_some_and(|berthed| broker.goes_over(&berthed.backend.conversation))
+                    && state.seats.is_up(*serial)
+            });
+            brokers.hosts.clone()
+        };
+        for host in &hosts {
+            self.seat_broker(host);
+        }
+    }
+
+    /// Lets the container that serves a host's mount know of what the host offers.
+    fn seat_broker(self: &Arc<Self>, host: &Arc<HostBroker>) {
+        let Some(berthed) = self.seated(&host.mount).filter(|berthed| self.is_up(berthed.serial)) else {
+            return;
+        };
+        if berthed.backend.broker_spent && !host.is_used() {
+            // It may never need it.
+            return;
+        }
+        if let Some(broker) = self.broker_of(&berthed)
+            && let Err(status) = broker.welcome(host)
+        {
+            host.refuse(status);
+        }
+    }
+
+    /// The broker of a container, opened if it is not. `None` if it has ended already: then the container is told to be broken.
+    fn broker_of(self: &Arc<Self>, berthed: &Arc<Berthed>) -> Option<Arc<ContainerBroker>> {
+        let backend = &berthed.backend;
+        if backend.broker_spent {
+            (backend.broke)(Broken::Broker);
+            return None;
+        }
+        let mut brokers = self.brokers();
+        if let Some(broker) = brokers.containers.get(&berthed.serial)
+            && broker.goes_over(&backend.conversation)
+        {
+            return Some(broker.clone());
+        }
+        let numbers = if self.rules().are_made_here() { Numbers::Known } else { Numbers::Opaque };
+        let (instance, serial) = (Arc::downgrade(self), berthed.serial);
+        let hosts = move || instance.upgrade().map(|instance| instance.hosts_of(serial)).unwrap_or_default();
+        let broker =
+            ContainerBroker::open(backend, numbers, &self.parts.memory, hosts, self.parts.offers.clone());
+        brokers.containers.insert(berthed.serial, broker.clone());
+        Some(broker)
+    }
+
+    /// The hosts that a container serves, and that may dial what its plugin offers: those that use their brokers, if any does.
+    fn hosts_of(&self, serial: Serial) -> Vec<Arc<HostBroker>> {
+        let mut hosts = self.brokers().hosts.clone();
+        let state = self.lock();
+        hosts.retain(|host| state.seats.seated(&host.mount) == Some(serial));
+        if hosts.iter().any(|host| host.is_used()) {
+            hosts.retain(|host| host.is_used());
+        }
+        hosts
+    }
+
+    fn brokers(&self) -> MutexGuard<'_, Brokers> {
+        // Each change is complete when it could be interrupted.
+        self.brokers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

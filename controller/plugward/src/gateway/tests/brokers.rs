@@ -1,0 +1,164 @@
+//! Servers that hosts and plugins offer each other.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use go_plugin::{Address, BrokerMessage};
+use plugward_api::PluginType;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tonic::Code;
+
+use super::super::*;
+use super::support::*;
+
+const BROKER: &str = "/plugin.GRPCBroker/StartStream";
+
+/// A host's server, which says its name to whoever connects.
+fn server(directory: &TempDir, name: &'static str) -> BrokerMessage {
+    let path = directory.path().join(name);
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(name.as_bytes()).await.unwrap();
+        }
+    });
+    BrokerMessage::Announce { id: 1, address: Address::Unix(path.display().to_string()) }
+}
+
+/// What a server says.
+async fn said(path: &str) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    let mut text = String::new();
+    limited(stream.read_to_string(&mut text)).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_plugin_reaches_what_its_host_offers_and_so_does_the_next() {
+    let (world, directory) = (World::new(&["orders"]), tempfile::tempdir().unwrap());
+    let mut host = world.host("orders");
+    let broker = host.open(BROKER, Some(server(&directory, "storage").to_bytes())).await;
+    let first = world.up(1);
+    let offered = first.plugin.broker.offered(1).await;
+    assert_eq!(offered[0].0, 1, "of a plugin whose messages nobody knows the number stays");
+    assert_eq!(said(&offered[0].1).await, "storage");
+    assert_eq!(world.memory.broker(&first), Some(true));
+
+    world.kill(&first);
+    let second = world.up(2);
+    let again = second.plugin.broker.offered(1).await;
+    assert_eq!(again[0].0, 1);
+    assert_eq!(said(&again[0].1).await, "storage");
+    eventually(|| !Path::new(&offered[0].1).exists()).await;
+    drop(broker);
+    eventually(|| !Path::new(&again[0].1).exists()).await;
+}
+
+#[tokio::test]
+async fn hosts_reach_what_their_plugin_offers() {
+    let world = World::new(&["orders"]);
+    let container = world.up(1);
+    let mut broker = world.host("orders").open(BROKER, None).await;
+    limited(container.plugin.broker.opened.subscribe().wait_for(|opened| *opened == 1)).await.unwrap();
+    let listener = container.plugin.broker.listen();
+    let address = Address::Unix(listener.path().display().to_string());
+    container.plugin.broker.say(BrokerMessage::Announce { id: 7, address: address.clone() });
+    let message = limited(broker.answers.message()).await.unwrap().unwrap();
+    let Ok(BrokerMessage::Announce { id: 7, address: Address::Unix(path) }) =
+        BrokerMessage::from_bytes(message)
+    else {
+        panic!("another message")
+    };
+    assert_ne!(Address::Unix(path.clone()), address, "it is led there, not told where it is");
+    let mut host = UnixStream::connect(&path).await.unwrap();
+    let plugin = limited(listener.accept()).await.unwrap();
+    let mut plugin = plugin.secured(None, Duration::from_secs(60)).await.unwrap();
+    host.write_all(b"hello").await.unwrap();
+    let mut bytes = [0; 5];
+    limited(plugin.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"hello");
+    world.kill(&container);
+    eventually(|| !Path::new(&path).exists()).await;
+}
+
+#[tokio::test]
+async fn of_two_hosts_whose_servers_nobody_could_tell_apart_the_second_is_refused() {
+    let (world, directory) = (World::new(&["orders", "billing"]), tempfile::tempdir().unwrap());
+    let container = world.up(1);
+    let first = world.host("orders").open(BROKER, Some(server(&directory, "first").to_bytes())).await;
+    container.plugin.broker.offered(1).await;
+    let mut second = world.host("billing").open(BROKER, None).await;
+    second.requests.send(server(&directory, "second").to_bytes()).await.unwrap();
+    let refused = limited(second.answers.message()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("multiplexing: Disabled"), "{refused}");
+    drop(first);
+    // The place of one that has gone is free.
+    eventually(|| container.plugin.broker.is_spent()).await;
+    let mut third = world.host("billing").open(BROKER, Some(server(&directory, "third").to_bytes())).await;
+    let offered = limited(async {
+        loop {
+            let told = container.plugin.broker.offered(1).await;
+            if told.len() > 1 {
+                return told;
+            }
+            if timeout(Duration::from_millis(10), third.answers.message()).await.is_ok() {
+                third = world.host("billing").open(BROKER, Some(server_again(&directory))).await;
+            }
+        }
+    })
+    .await;
+    assert_eq!(said(&offered[1].1).await, "third");
+}
+
+fn server_again(directory: &TempDir) -> Bytes {
+    let path = directory.path().join("third").display().to_string();
+    BrokerMessage::Announce { id: 1, address: Address::Unix(path) }.to_bytes()
+}
+
+#[tokio::test]
+async fn a_broker_that_has_lived_is_not_opened_again_and_its_plugin_is_replaced_once_it_is_needed() {
+    let (world, directory) = (World::new(&["orders"]), tempfile::tempdir().unwrap());
+    let plugin = TestPlugin::multiplexing("p1");
+    plugin.broker.opened.send_replace(1);
+    let container = world.up_with(1, plugin);
+    let broker = world.host("orders").open(BROKER, None).await;
+    assert_eq!(world.host("orders").call("Plain", "x").await.unwrap(), "p1 x");
+    assert_eq!(*container.plugin.broken.borrow(), None, "nobody needs it");
+    broker.requests.send(server(&directory, "storage").to_bytes()).await.unwrap();
+    let mut broken = container.plugin.broken.subscribe();
+    limited(broken.wait_for(|what| *what == Some(Broken::Broker))).await.unwrap();
+    assert_eq!(*container.plugin.broker.opened.borrow(), 1);
+    world.kill(&container);
+    assert_eq!(said(&world.up(2).plugin.broker.offered(1).await[0].1).await, "storage");
+}
+
+#[tokio::test]
+async fn what_a_host_may_not_say_ends_its_broker_with_the_reason() {
+    let world = World::new(&["orders"]);
+    for (message, code) in [
+        (Bytes::from_static(b"\xff"), Code::InvalidArgument),
+        (
+            BrokerMessage::Announce { id: 1, address: Address::Tcp("127.0.0.1:1".into()) }.to_bytes(),
+            Code::Unimplemented,
+        ),
+    ] {
+        let mut broker = world.host("orders").open(BROKER, Some(message)).await;
+        assert_eq!(limited(broker.answers.message()).await.unwrap_err().code(), code);
+    }
+    let mut broker = world.host("orders").open(BROKER, Some(BrokerMessage::Knock { id: 3 }.to_bytes())).await;
+    let answer = BrokerMessage::from_bytes(limited(broker.answers.message()).await.unwrap().unwrap());
+    assert!(matches!(answer, Ok(BrokerMessage::Ack { id: 3, error: Some(_) })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_offers_nothing_cannot_set_a_backend_up() {
+    let world = World::with(&["orders"], |terms| terms.priming = PrimingRules::of(PluginType::Secret, &[]));
+    world.up(1);
+    let setup = Bytes::from_static(&[8, 1]);
+    let refused = limited(world.host("orders").raw("/pb.Backend/Setup", setup)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("no broker stream open"), "{refused}");
+}
