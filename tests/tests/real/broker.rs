@@ -166,13 +166,13 @@ async fn what_a_plugin_writes_reaches_each_host_and_goes_on_after_a_restart() {
         let seen = world.until_ready("numbers").await;
         let output =
             |stdout: &str, stderr: &str| Output { stdout: stdout.to_owned(), stderr: stderr.to_owned() };
-        host.print(only("numbers"), "out\n", "err\n").await.unwrap();
+        host.print(only("numbers"), "out", "err").await.unwrap();
         for host in [&host, &other] {
             host.until_output("numbers", &output("out\n", "err\n")).await;
         }
         world.engine.kill(seen.container_id.as_deref().unwrap()).await;
         world.until_ready_again("numbers", &seen).await;
-        host.print(only("numbers"), "more\n", "").await.unwrap();
+        host.print(only("numbers"), "more", "").await.unwrap();
         for host in [&host, &other] {
             host.until_output("numbers", &output("out\nmore\n", "err\n")).await;
         }
@@ -223,22 +223,25 @@ async fn no_socket_is_left_of_what_was_offered() {
         let Some(host) = numbers(&world).await else { return };
         let numbers = only("numbers");
         host.add(numbers, "a", 1, LONG).await.unwrap();
-        let open = || {
+        let sockets = || {
+            let shared = fs::read_dir(world.sockets().join("plugins")).unwrap().flatten();
+            let shared: usize = shared.map(|directory| fs::read_dir(directory.path()).unwrap().count()).sum();
+            shared + fs::read_dir(world.sockets().join("mounts/.broker")).unwrap().count()
+        };
+        let files = || {
             world.with_program(|program| fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().count())
         };
+        world.settle().await;
+        let before = files();
         for _ in 0..OFFERS {
             host.add(numbers, "a", 1, LONG).await.unwrap();
             let opened = host.open(numbers).await.unwrap();
             host.echo(&opened, "hello").await.unwrap();
             host.end(&opened).await.unwrap();
         }
-        let sockets = || {
-            let shared = fs::read_dir(world.sockets().join("plugins")).unwrap().flatten();
-            let shared: usize = shared.map(|directory| fs::read_dir(directory.path()).unwrap().count()).sum();
-            shared + fs::read_dir(world.sockets().join("mounts/.broker")).unwrap().count()
-        };
+        let most = before + 8;
         world
-            .wait("what was offered is gone", async || (sockets() <= 2 && open() < OFFERS).then_some(()))
+            .wait("what was offered is gone", async || (sockets() <= 1 && files() <= most).then_some(()))
             .await;
     })
     .await;

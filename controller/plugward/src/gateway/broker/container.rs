@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use go_plugin::{Address, BrokerError, BrokerMessage, Listener};
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -20,6 +22,9 @@ use crate::plugin::{Conversation, SendMessage};
 
 /// The sockets that one container may have for its broker at a time, in either direction.
 const MOST_SOCKETS: usize = 256;
+
+/// How long it may take until a plugin is known to have ended whose broker has.
+const DEATH_LIMIT: Duration = Duration::from_secs(2);
 
 /// How the numbers of hosts' servers reach the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +231,15 @@ impl Receiving {
                     return;
                 }
                 Err(error @ (BrokerError::Failed(_) | BrokerError::Ended)) => {
-                    tracing::debug!(error = chain(&error), "the plugin's broker has ended");
-                    return (self.broke)(Broken::Broker);
+                    // Mostly because the plugin has: then there is nothing to say of its broker.
+                    if timeout(DEATH_LIMIT, self.conversation.closed()).await.is_err() {
+                        tracing::warn!(
+                            error = chain(&error),
+                            "the plugin's broker has ended, and the plugin has not"
+                        );
+                        (self.broke)(Broken::Broker);
+                    }
+                    return;
                 }
             }
         }

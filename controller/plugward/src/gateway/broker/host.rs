@@ -98,14 +98,13 @@ impl HostBroker {
 
     /// The numbers of the servers that the host offers and still has.
     pub(super) fn numbers(&self) -> Vec<u32> {
-        let mut servers = self.servers();
-        servers.retain(|_, socket| reach::is_there(socket));
-        servers.keys().copied().collect()
+        let servers = self.servers();
+        servers.iter().filter(|(_, socket)| reach::is_there(socket)).map(|(id, _)| *id).collect()
     }
 
-    /// Whether the host had this server, and has it no more.
-    pub(super) fn has_ended(&self, id: u32) -> bool {
-        self.socket(id).is_some_and(|socket| !reach::is_there(&socket))
+    /// Whether the host has told of this server, and still has it.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.socket(id).is_some_and(|socket| reach::is_there(&socket))
     }
 
     /// Connects to one of the host's servers, which it may be about to tell of.
