@@ -29,7 +29,7 @@ pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
         (
             spec.broker_multiplexing != BrokerMultiplexing::Auto,
             "spec.brokerMultiplexing",
-            "go-plugin's broker is not served",
+            "plugins' brokers use sockets",
         ),
         (spec.attach != attach, "spec.attach", "hosts cannot attach"),
     ];

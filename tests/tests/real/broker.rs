@@ -6,7 +6,7 @@ use std::time::Duration;
 use go_plugin::external::tonic::Code;
 use plugward_tests::real::{
     CallbackHost, Instance, LIMIT, Load, Output, Watch, World, callback, go_counter, on_each_engine,
-    on_one_engine, restarts,
+    on_one_engine, restarts, runtime, skipped,
 };
 use serde_json::json;
 
@@ -50,6 +50,27 @@ async fn a_plugin_calls_its_host_back_and_goes_on_after_ten_kills() {
         assert!(failed <= KILLS * 8, "only what was under way: {tally:?}");
         assert_eq!(restarts(&seen).get("killed"), Some(&KILLS));
         assert_eq!(host.add(numbers, "a", 1, LONG).await, Ok(4), "the host's numbers are the host's");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_in_gvisor_calls_its_host_back_over_sockets_of_ours() {
+    on_each_engine(|world| async move {
+        if !world.engine.oci_runtimes().await.iter().any(|runtime| runtime == "runsc") {
+            return skipped("the engine has no runsc");
+        }
+        world.declare("runtime.yaml", &[runtime(&world.engine.host).on("runsc")]);
+        world.declare("numbers.yaml", &[callback("numbers").on("runsc")]);
+        world.start().await;
+        let seen = world.until_ready("numbers").await;
+        let Some(host) = world.callback_host("numbers").await else { return };
+        assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(1));
+        let opened = host.open(only("numbers")).await.unwrap();
+        assert_eq!(host.echo(&opened, "hello").await.unwrap().0, "hello");
+        world.engine.kill(seen.container_id.as_deref().unwrap()).await;
+        world.until_ready_again("numbers", &seen).await;
+        assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(2));
     })
     .await;
 }
