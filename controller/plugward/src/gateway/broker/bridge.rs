@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use go_plugin::{Address, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use go_plugin::{Address, Inbound, Listener};
+use tokio::io::copy_bidirectional;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::host::HostBroker;
 use crate::errors::chain;
-use crate::plugin::{Conversation, Offer, PluginError};
+use crate::plugin::{Conversation, HostLine, Offer, Proving};
 
 /// How often to look whether a server is still there: nobody tells of its end.
 const LOOK: Duration = Duration::from_secs(5);
@@ -25,54 +28,43 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a host's connection may take to be accepted. It has nothing to prove.
 const SECURED: Duration = Duration::from_secs(5);
 
+/// One end of a bridge: who connects there is led to the other side.
+trait Bridgehead: Sync {
+    type Arrival: Send;
+
+    /// The next connection. Dropping the future loses none.
+    fn accept(&self) -> impl Future<Output = Result<Self::Arrival, String>> + Send;
+
+    /// Connects it to the other side.
+    fn bridge(&self, arrival: Self::Arrival) -> BoxFuture<'static, Result<(HostLine, HostLine), String>>;
+
+    /// Whether the other side has nothing there any more.
+    fn is_over(&mut self) -> bool;
+}
+
+/// A socket of ours for a plugin, and the host's server that it leads to.
+struct ToHost {
+    offer: Box<dyn Offer>,
+    host: Arc<HostBroker>,
+    id: u32,
+    began: Instant,
+    /// Whether the host has told of its server.
+    seen: bool,
+}
+
+/// A socket of ours for hosts, and the plugin's server that it leads to.
+struct ToPlugin {
+    listener: Listener,
+    plugin: Arc<dyn Conversation>,
+    address: Address,
+}
+
 /// Leads a plugin's connections to a server of a host, until either is gone.
 pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u32, stop: CancellationToken) {
-    let connections = TaskTracker::new();
-    let accepting = async {
-        let (began, mut seen) = (Instant::now(), false);
-        loop {
-            tokio::select! {
-                accepted = offer.accept() => match accepted {
-                    Ok(proving) => {
-                        let (host, stop) = (host.clone(), stop.clone());
-                        connections.spawn(async move {
-                            let bridge = async {
-                                let plugin = proving.await.map_err(|error| error.message)?;
-                                let server = host.connect(id).await.map_err(|error| chain(&error))?;
-                                Ok::<_, String>((plugin, server))
-                            };
-                            let going = async {
-                                match bridge.await {
-                                    Ok((plugin, server)) => copy(plugin, server).await,
-                                    Err(error) => tracing::warn!(id, error, "a plugin cannot be led to its host's server"),
-                                }
-                            };
-                            tokio::select! {
-                                () = going => {}
-                                () = host.over() => {}
-                                () = stop.cancelled() => {}
-                            }
-                        });
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "no connection of a plugin is accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                () = sleep(LOOK) => {
-                    let there = host.has(id);
-                    seen |= there;
-                    if !there && (seen || began.elapsed() > TOLD_WITHIN) {
-                        return;
-                    }
-                }
-            }
-        }
-    };
+    let leading = lead(ToHost { offer, host: host.clone(), id, began: Instant::now(), seen: false }, &stop);
     tokio::select! {
-        () = accepting => {}
+        () = leading => {}
         () = host.over() => {}
-        () = stop.cancelled() => {}
     }
 }
 
@@ -83,44 +75,86 @@ pub(super) async fn to_plugin(
     address: Address,
     stop: CancellationToken,
 ) {
-    let connections = TaskTracker::new();
-    let accepting = async {
+    lead(ToPlugin { listener, plugin, address }, &stop).await;
+}
+
+/// Leads who connects, until the other side has nothing there any more, or it is stopped. With this, what is under way ends.
+async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
+    let mut connections = JoinSet::new();
+    let leading = async {
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(inbound) => {
-                        let (plugin, address, stop) = (plugin.clone(), address.clone(), stop.clone());
-                        connections.spawn(async move {
-                            let bridge = async {
-                                let host = inbound.secured(None, SECURED).await?;
-                                Ok::<_, PluginError>((host, plugin.dial_at(&address).await?))
-                            };
-                            let going = async {
-                                match bridge.await {
-                                    Ok((host, server)) => copy(host, server).await,
-                                    Err(error) => tracing::warn!(%error, "a host cannot be led to its plugin's server"),
-                                }
-                            };
-                            stop.run_until_cancelled(going).await;
-                        });
+                arrived = head.accept() => match arrived {
+                    Ok(arrival) => {
+                        connections.spawn(carry(head.bridge(arrival)).in_current_span());
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "no connection of a host is accepted");
+                        tracing::debug!(error, "no connection of the broker is accepted");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
+                Some(_) = connections.join_next() => {}
                 () = sleep(LOOK) => {
-                    if !plugin.offers(&address) {
+                    if head.is_over() {
                         return;
                     }
                 }
             }
         }
     };
-    stop.run_until_cancelled(accepting).await;
+    stop.run_until_cancelled(leading).await;
 }
 
-async fn copy(mut from: impl AsyncRead + AsyncWrite + Unpin, mut to: impl AsyncRead + AsyncWrite + Unpin) {
-    // That one side has gone away is how all of them end.
-    let _ = copy_bidirectional(&mut from, &mut to).await;
+async fn carry(bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>) {
+    match bridge.await {
+        // That one side has gone away is how all of them end.
+        Ok((mut from, mut to)) => drop(copy_bidirectional(&mut from, &mut to).await),
+        Err(error) => tracing::warn!(error, "a connection of the broker leads nowhere"),
+    }
+}
+
+impl Bridgehead for ToHost {
+    type Arrival = Proving;
+
+    async fn accept(&self) -> Result<Proving, String> {
+        self.offer.accept().await.map_err(|error| error.message)
+    }
+
+    fn bridge(&self, proving: Proving) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
+        let (host, id) = (self.host.clone(), self.id);
+        let bridge = async move {
+            let plugin = proving.await.map_err(|error| error.message)?;
+            let server: HostLine = Box::new(host.connect(id).await.map_err(|error| chain(&error))?);
+            Ok((plugin, server))
+        };
+        bridge.boxed()
+    }
+
+    fn is_over(&mut self) -> bool {
+        let there = self.host.has(self.id);
+        self.seen |= there;
+        !there && (self.seen || self.began.elapsed() > TOLD_WITHIN)
+    }
+}
+
+impl Bridgehead for ToPlugin {
+    type Arrival = Inbound;
+
+    async fn accept(&self) -> Result<Inbound, String> {
+        self.listener.accept().await.map_err(|error| error.to_string())
+    }
+
+    fn bridge(&self, host: Inbound) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
+        let (plugin, address) = (self.plugin.clone(), self.address.clone());
+        let bridge = async move {
+            let host: HostLine = Box::new(host.secured(None, SECURED).await.map_err(|error| chain(&error))?);
+            let server = plugin.dial_at(&address).await.map_err(|error| error.message)?;
+            Ok((host, server))
+        };
+        bridge.boxed()
+    }
+
+    fn is_over(&mut self) -> bool {
+        !self.plugin.offers(&self.address)
+    }
 }
