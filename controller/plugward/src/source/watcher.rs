@@ -185,10 +185,9 @@ impl Inbox {
         for path in &event.paths {
             let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
             look |= match event.kind {
-                // Told of both names already, each for itself.
-                EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => false,
-                // What we do ourselves when we look.
-                EventKind::Access(AccessKind::Open(_) | AccessKind::Close(AccessMode::Read)) => false,
+                // Of both names we are told already, each for itself; and what opens and reads may be ourselves, when we look.
+                EventKind::Modify(ModifyKind::Name(RenameMode::Both))
+                | EventKind::Access(AccessKind::Open(_) | AccessKind::Close(AccessMode::Read)) => false,
                 // The writer is not done: its closing of the file is worth looking, not this.
                 EventKind::Modify(ModifyKind::Data(_)) if is_manifest(name.as_bytes()) => {
                     self.writers().insert(name.to_owned(), Writing::Wrote(Instant::now()));
