@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 use self::notes::Notes;
 use crate::gateway::Memory;
 use crate::names::SlotName;
+use crate::parallel;
 use crate::slot::{EngineRef, Slot};
 
 pub use files::StateError;
@@ -83,10 +84,14 @@ impl State {
             files::make_private(&status_directory(root, kind))?;
         }
         files::sweep(root)?;
-        let mut slots = SlotTable::new();
-        for (instance, directory) in files::named_entries::<Name>(&slots_root, "")? {
+        let directories = files::named_entries::<Name>(&slots_root, "")?;
+        let found = parallel::map(directories, |(instance, directory)| {
             files::sweep(&directory)?;
-            let found: BTreeMap<SlotName, Arc<Slot>> = files::read_all(&directory)?;
+            Ok::<_, StateError>((instance, files::read_all(&directory)?))
+        });
+        let mut slots = SlotTable::new();
+        for found in found {
+            let (instance, found): (Name, BTreeMap<SlotName, Arc<Slot>>) = found?;
             if !found.is_empty() {
                 slots.insert(instance, found);
             }
@@ -280,7 +285,7 @@ impl State {
         files::remove(&status_directory(&self.root, kind).join(format!("{name}.json")))
     }
 
-    fn read_statuses<T: DeserializeOwned>(&self, kind: Kind) -> Result<BTreeMap<Name, T>, StateError> {
+    fn read_statuses<T: DeserializeOwned + Send>(&self, kind: Kind) -> Result<BTreeMap<Name, T>, StateError> {
         let directory = status_directory(&self.root, kind);
         files::sweep(&directory)?;
         files::read_all(&directory)
