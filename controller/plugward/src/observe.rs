@@ -111,7 +111,7 @@ impl Observer {
         let selector = instance_selector(&self.cluster, instance);
         let inspect = |name| live.engine.inspect(name);
         let (listed, known) =
-            try_join!(live.engine.list(&selector), try_join_all(known.into_iter().map(inspect)))?;
+            try_join!(live.containers_of(instance, &selector), try_join_all(known.into_iter().map(inspect)))?;
         let mut known: Vec<Container> = known.into_iter().flatten().collect();
         let containers = listed.iter().map(|listed| {
             let at = known.iter().position(|known| known.id == listed.id);

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use plugward_api::Name;
 use plugward_engine::watch::{Signal, WatchOptions, watch};
-use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Image};
+use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Image, Listed};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -59,7 +59,7 @@ pub enum WakeReason {
     EngineUp,
     /// The engine went.
     EngineDown,
-    /// The periodic list differs from the last one.
+    /// The periodic list differs from what was seen last.
     Resync,
 }
 
@@ -83,6 +83,7 @@ struct Shared {
 struct Link {
     engine: Option<Arc<dyn Engine>>,
     images: Arc<Images>,
+    changes: Arc<Changes>,
     status: LinkStatus,
     absence: Option<Absence>,
     task: Option<AbortHandle>,
@@ -116,6 +117,7 @@ pub struct LiveEngine {
     /// The connection.
     pub engine: Arc<dyn Engine>,
     images: Arc<Images>,
+    changes: Arc<Changes>,
 }
 
 // === impl Engines ===
@@ -204,6 +206,7 @@ impl Engines {
                 reference: EngineRef { id: info.id.clone(), host: host.clone() },
                 engine: engine.clone(),
                 images: link.images.clone(),
+                changes: link.changes.clone(),
             }),
             _ => None,
         });
@@ -253,16 +256,23 @@ impl Engines {
         match self.shared.connector.connect(host.as_deref()) {
             Ok(engine) => {
                 let span = tracing::info_span!("engine", host = host.as_deref().unwrap_or("default"));
-                let images = Arc::new(Images::default());
+                let (images, changes) = (Arc::new(Images::default()), Arc::new(Changes::default()));
                 let follow = Follow {
                     shared: self.shared.clone(),
                     host,
                     engine: engine.clone(),
                     images: images.clone(),
-                    changes: Changes::default(),
+                    changes: changes.clone(),
                 };
                 let task = Some(tokio::spawn(follow.run().instrument(span)).abort_handle());
-                Link { engine: Some(engine), images, status: LinkStatus::Connecting, absence: None, task }
+                Link {
+                    engine: Some(engine),
+                    images,
+                    changes,
+                    status: LinkStatus::Connecting,
+                    absence: None,
+                    task,
+                }
             }
             Err(error) => {
                 tracing::warn!(host, error = crate::errors::chain(&error), "engine address cannot be used");
@@ -271,7 +281,14 @@ impl Engines {
                     message: crate::errors::chain(&error),
                     was: None,
                 };
-                Link { engine: None, images: Arc::default(), status, absence: None, task: None }
+                Link {
+                    engine: None,
+                    images: Arc::default(),
+                    changes: Arc::default(),
+                    status,
+                    absence: None,
+                    task: None,
+                }
             }
         }
     }
@@ -286,6 +303,21 @@ impl LiveEngine {
     /// When the engine does not say it.
     pub async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
         self.images.inspect(&*self.engine, reference).await
+    }
+
+    /// The containers of an instance: those with these labels. They are known from now on, so that the next list of all is a reason to look
+    /// again only where they have changed since.
+    ///
+    /// # Errors
+    /// When the engine does not say it.
+    pub async fn containers_of(
+        &self,
+        instance: &Name,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Listed>, EngineError> {
+        let containers = self.engine.list(labels).await?;
+        self.changes.looked_at(instance, &containers);
+        Ok(containers)
     }
 }
 
@@ -304,11 +336,11 @@ struct Follow {
     host: Host,
     engine: Arc<dyn Engine>,
     images: Arc<Images>,
-    changes: Changes,
+    changes: Arc<Changes>,
 }
 
 impl Follow {
-    async fn run(mut self) {
+    async fn run(self) {
         let mut options = WatchOptions::new(cluster_selector(&self.shared.cluster));
         options.resync = self.shared.resync;
         let mut signals = Box::pin(watch(self.engine.clone(), options));
