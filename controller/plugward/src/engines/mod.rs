@@ -103,7 +103,7 @@ pub enum LinkStatus {
         /// Why, in words.
         message: String,
         /// Which engine it was, if it was ever reached.
-        was: Option<String>,
+        was: Option<Arc<str>>,
     },
     /// Its engine is the one at another address too.
     Alias(Host),
@@ -215,14 +215,14 @@ impl Engines {
 
     /// What an engine said of its images is not true any more.
     pub fn doubt_images(&self, id: &str) {
-        for live in self.live().into_iter().filter(|live| live.reference.id == id) {
+        for live in self.live().into_iter().filter(|live| *live.reference.id == *id) {
             live.images.changed();
         }
     }
 
     /// The connection to an engine that answers.
     pub fn engine(&self, id: &str) -> Option<Arc<dyn Engine>> {
-        self.live().into_iter().find(|live| live.reference.id == id).map(|live| live.engine)
+        self.live().into_iter().find(|live| *live.reference.id == *id).map(|live| live.engine)
     }
 
     /// Remembers that an engine may hold containers of ours, before it does.
@@ -376,13 +376,13 @@ impl Follow {
         });
         let Some(link) = links.get_mut(&self.host) else { return false };
         if let Some(same) = same {
-            tracing::info!(engine = info.id, other = same, "the same engine at two addresses");
+            tracing::info!(engine = &*info.id, other = same, "the same engine at two addresses");
             link.status = LinkStatus::Alias(same);
             drop(links);
             self.shared.listener.engine(&self.host, WakeReason::EngineUp);
             return false;
         }
-        tracing::info!(engine = info.id, version = info.version, api = info.api_version, "engine is up");
+        tracing::info!(engine = &*info.id, version = info.version, api = info.api_version, "engine is up");
         if let LinkStatus::Down { since, was: Some(_), .. } = &link.status {
             link.absence = Some(Absence { from: *since, to: self.shared.clock.now() });
         }

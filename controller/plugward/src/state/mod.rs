@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use litemap::LiteMap;
 use plugward_api::{InstanceStatus, Kind, Name, RuntimeStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,7 +59,8 @@ const IMAGES: usize = 1024;
 /// The number of no start.
 const NO_START: u64 = u64::MAX;
 
-type SlotTable = BTreeMap<Name, BTreeMap<SlotName, Arc<Slot>>>;
+/// Most instances have one slot: hence the flat maps.
+type SlotTable = BTreeMap<Name, LiteMap<SlotName, Arc<Slot>>>;
 
 /// The statuses that an earlier controller left, by record.
 #[derive(Debug, Default)]
@@ -93,10 +95,10 @@ impl State {
         for found in found {
             let (instance, found): (Name, BTreeMap<SlotName, Arc<Slot>>) = found?;
             if !found.is_empty() {
-                slots.insert(instance, found);
+                slots.insert(instance, found.into_iter().collect());
             }
         }
-        let latest = |slots: &BTreeMap<_, Arc<Slot>>| slots.values().map(|slot| slot.starts).max();
+        let latest = |slots: &LiteMap<_, Arc<Slot>>| slots.values().map(|slot| slot.starts).max();
         let counts =
             slots.iter().filter_map(|(instance, slots)| Some((instance.clone(), latest(slots)?))).collect();
         Ok(Self {
@@ -128,7 +130,9 @@ impl State {
 
     /// What is remembered of an instance.
     pub fn slots(&self, instance: &Name) -> BTreeMap<SlotName, Arc<Slot>> {
-        self.lock().get(instance).cloned().unwrap_or_default()
+        let table = self.lock();
+        let slots = table.get(instance).into_iter().flat_map(LiteMap::iter);
+        slots.map(|(name, slot)| (name.clone(), slot.clone())).collect()
     }
 
     /// What is remembered of a slot; of an unknown one, nothing.
@@ -313,7 +317,7 @@ impl Memory for State {
     fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
         let noted = self.priming.with(|priming| priming.get(instance)?.get(mount).copied())?;
         let slots = self.slots(instance);
-        let mut starts = slots.values().flat_map(|slot| slot.current.iter().chain(&slot.outgoing));
+        let mut starts = slots.values().flat_map(|slot| slot.current.iter().chain(slot.outgoing.as_deref()));
         // One that is not remembered is gone, and its number may be given again.
         Some(if starts.any(|start| start.number == noted) { noted } else { NO_START })
     }

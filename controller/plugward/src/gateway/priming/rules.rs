@@ -1,21 +1,24 @@
 //! Which methods prime a plugin.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use plugward_api::PluginType;
 use plugward_api::instance::Priming;
 
-/// The calls by which hosts make a plugin usable, in the order in which they are made again.
+/// The calls by which hosts make a plugin usable, in the order in which they are made again. Clones share them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrimingRules {
-    rules: Vec<Rule>,
+    rules: Arc<[Rule]>,
     /// Methods that hosts call before they prime a plugin: it answers them in any state.
-    preludes: Vec<String>,
+    preludes: &'static [&'static str],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
-    method: String,
+    method: Cow<'static, str>,
     /// What undoes it.
-    until: Option<String>,
+    until: Option<Cow<'static, str>>,
 }
 
 /// What a method is to the priming.
@@ -48,22 +51,22 @@ impl PrimingRules {
     pub fn of(plugin_type: PluginType, declared: &[Priming]) -> Self {
         match plugin_type {
             PluginType::Database => Self {
-                rules: vec![Rule {
-                    method: "/dbplugin.v5.Database/Initialize".to_owned(),
-                    until: Some("/dbplugin.v5.Database/Close".to_owned()),
-                }],
+                rules: Arc::new([Rule {
+                    method: "/dbplugin.v5.Database/Initialize".into(),
+                    until: Some("/dbplugin.v5.Database/Close".into()),
+                }]),
                 // Vault asks for the type before it initialises.
-                preludes: vec!["/dbplugin.v5.Database/Type".to_owned()],
+                preludes: &["/dbplugin.v5.Database/Type"],
             },
             PluginType::Custom => Self {
                 rules: declared
                     .iter()
                     .map(|priming| Rule {
-                        method: priming.method.to_string(),
-                        until: priming.until.as_ref().map(ToString::to_string),
+                        method: priming.method.to_string().into(),
+                        until: priming.until.as_ref().map(|until| until.to_string().into()),
                     })
                     .collect(),
-                preludes: Vec::new(),
+                preludes: &[],
             },
             PluginType::Auth | PluginType::Secret => Self::default(),
         }
@@ -85,15 +88,12 @@ impl PrimingRules {
 
     /// The priming methods, in their order.
     pub(in crate::gateway) fn methods(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.method.as_str())
+        self.rules.iter().map(|rule| &*rule.method)
     }
 
     /// The priming methods that `path` undoes.
     pub(in crate::gateway) fn ended_by(&self, path: &str) -> impl Iterator<Item = &str> {
-        self.rules
-            .iter()
-            .filter(move |rule| rule.until.as_deref() == Some(path))
-            .map(|rule| rule.method.as_str())
+        self.rules.iter().filter(move |rule| rule.until.as_deref() == Some(path)).map(|rule| &*rule.method)
     }
 }
 
