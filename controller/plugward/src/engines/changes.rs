@@ -19,35 +19,46 @@ pub(super) struct Changes {
 type Seen = BTreeMap<Name, Box<[(ContainerId, Phase)]>>;
 
 impl Changes {
-    /// Takes a list after which nothing is taken as known: all its instances.
+    /// Takes a list after which nothing is taken as known: all its instances, and those that were known before.
     pub(super) fn all(&self, containers: &[Listed]) -> Vec<Name> {
-        let (before, now) = self.next(by_instance(containers));
-        let names: BTreeSet<&Name> = before.keys().chain(now.keys()).collect();
-        names.into_iter().cloned().collect()
+        let mut names: BTreeSet<Name> = self.lock().keys().cloned().collect();
+        self.since_last(containers);
+        names.extend(self.lock().keys().cloned());
+        names.into_iter().collect()
     }
 
     /// Takes the next list: the instances whose containers are not what they were.
     pub(super) fn since_last(&self, containers: &[Listed]) -> Vec<Name> {
-        let (before, now) = self.next(by_instance(containers));
-        let names: BTreeSet<&Name> = before.keys().chain(now.keys()).collect();
-        names.into_iter().filter(|name| before.get(*name) != now.get(*name)).cloned().collect()
+        let listed = by_instance(containers);
+        let mut changed = BTreeSet::new();
+        let mut last = self.lock();
+        last.retain(|name, _| {
+            let there = listed.binary_search_by_key(&name, |(listed, _)| listed).is_ok();
+            there || !changed.insert(name.clone())
+        });
+        // Of ten thousand nearly all are as they were: for these nothing is made.
+        for of_one in listed.chunk_by(|(one, _), (next, _)| one == next) {
+            let name = &of_one[0].0;
+            let containers = of_one.iter().map(|(_, container)| container);
+            if last.get(name).is_none_or(|last| last.iter().ne(containers.clone())) {
+                last.insert(name.clone(), containers.cloned().collect());
+                changed.insert(name.clone());
+            }
+        }
+        changed.into_iter().collect()
     }
 
     /// An instance was looked at: these are its containers. Should that have been before the last list, the next one is news.
     pub(super) fn looked_at(&self, instance: &Name, containers: &[Listed]) {
-        let seen = in_order(containers.iter().map(|container| (container.id.clone(), container.phase)));
+        let mut seen: Vec<_> =
+            containers.iter().map(|container| (container.id.clone(), container.phase)).collect();
+        seen.sort_unstable();
         let mut last = self.lock();
         if seen.is_empty() {
             last.remove(instance);
-        } else if last.get(instance) != Some(&seen) {
-            last.insert(instance.clone(), seen);
+        } else {
+            last.insert(instance.clone(), seen.into());
         }
-    }
-
-    /// Takes the next state. Gives the one before, and this.
-    fn next(&self, now: Seen) -> (Seen, Seen) {
-        let before = std::mem::replace(&mut *self.lock(), now.clone());
-        (before, now)
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -56,20 +67,15 @@ impl Changes {
     }
 }
 
-fn by_instance(containers: &[Listed]) -> Seen {
-    let mut instances: BTreeMap<Name, Vec<(ContainerId, Phase)>> = BTreeMap::new();
-    for container in containers {
-        if let Some(name) = container.labels.get(label::INSTANCE).and_then(|name| name.parse().ok()) {
-            instances.entry(name).or_default().push((container.id.clone(), container.phase));
-        }
-    }
-    instances.into_iter().map(|(name, containers)| (name, in_order(containers))).collect()
-}
-
-fn in_order(containers: impl IntoIterator<Item = (ContainerId, Phase)>) -> Box<[(ContainerId, Phase)]> {
-    let mut containers: Vec<_> = containers.into_iter().collect();
-    containers.sort_unstable();
-    containers.into()
+/// The containers of instances, in order.
+fn by_instance(containers: &[Listed]) -> Vec<(Name, (ContainerId, Phase))> {
+    let of_instances = containers.iter().filter_map(|container| {
+        let name = container.labels.get(label::INSTANCE)?.parse().ok()?;
+        Some((name, (container.id.clone(), container.phase)))
+    });
+    let mut listed: Vec<_> = of_instances.collect();
+    listed.sort_unstable();
+    listed
 }
 
 /// Whether an engine's word for a container's change is a reason to look. Those that only our own steps
