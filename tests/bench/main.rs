@@ -7,7 +7,7 @@
 //! | work | measured |
 //! | --- | --- |
 //! | `start` | a manifest is dropped → ready, and a container is killed → ready again, against the same container made by hand through the same API |
-//! | `gateway` | calls and streams through a mount socket, against the plugin's own socket, a byte pump and nginx; a plugin is killed → the next call is answered; memory of idle mounts |
+//! | `gateway` | calls and streams through a mount socket, against the plugin's own socket, a byte pump and nginx; a plugin is killed → the next call is answered, with a spare and without; memory of idle mounts |
 //! | `fleet` | 10,000 instances on a simulated engine: until all are ready, over a restart of the controller, memory |
 //! | `idle` | memory and wake-ups of a controller whose plugins run |
 //!

@@ -104,6 +104,13 @@ fn median(durations: &[Duration]) -> Duration {
     sorted[sorted.len() / 2]
 }
 
+/// The time that so many of a hundred took at most.
+pub(crate) fn percentile(durations: &[Duration], percent: usize) -> Duration {
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    sorted[(sorted.len() * percent).div_ceil(100) - 1]
+}
+
 fn millis(duration: Duration) -> String {
     format!("{:.0}", duration.as_secs_f64() * 1e3)
 }

@@ -1,5 +1,7 @@
 //! Conditions, as Kubernetes has them.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -17,10 +19,10 @@ pub struct Condition<T> {
     pub status: ConditionStatus,
 
     /// Why, in one word for programs: `HandshakeFailed`.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 
     /// Why, in a sentence for people.
-    pub message: String,
+    pub message: Cow<'static, str>,
 
     /// When the status changed last.
     #[schemars(schema_with = "timestamp")]

@@ -216,7 +216,7 @@ impl Text for EngineHost {
 
 impl Default for OciRuntime {
     fn default() -> Self {
-        Self("runsc".to_owned())
+        Self("runsc".into())
     }
 }
 
@@ -239,7 +239,7 @@ impl Text for OciRuntime {
 
 impl Default for Network {
     fn default() -> Self {
-        Self("bridge".to_owned())
+        Self("bridge".into())
     }
 }
 
@@ -272,7 +272,7 @@ fn is_engine_name(text: &str) -> bool {
 
 impl Default for SeccompProfile {
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 
@@ -293,10 +293,9 @@ impl Text for SeccompProfile {
 
 // === impl CgroupParent ===
 
-#[expect(clippy::derivable_impls, reason = "the macro that defines the type derives no default")]
 impl Default for CgroupParent {
     fn default() -> Self {
-        Self(String::new())
+        Self("".into())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Status never goes into a manifest: it is served by the control socket, and kept in the state directory.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -182,7 +183,7 @@ pub struct RecordedEvent {
     pub event_type: EventType,
 
     /// What happened, in one word for programs.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 
     /// What happened, in a sentence for people.
     pub message: String,

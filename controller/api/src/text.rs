@@ -33,13 +33,13 @@ pub(crate) trait Text: Sized {
     }
 }
 
-/// Defines a newtype over `String` for a [`Text`].
+/// Defines a newtype over shared text for a [`Text`]: names are copied to wherever something is known of a record.
 macro_rules! text_type {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(std::sync::Arc<str>);
 
         impl $name {
             /// The text.
@@ -53,7 +53,7 @@ macro_rules! text_type {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 $crate::text::verify::<Self>(text)?;
-                Ok(Self(<Self as $crate::text::Text>::normalise(text).into_owned()))
+                Ok(Self(<Self as $crate::text::Text>::normalise(text).into()))
             }
         }
 
@@ -67,7 +67,7 @@ macro_rules! text_type {
 
         impl From<$name> for String {
             fn from(text: $name) -> Self {
-                text.0
+                text.as_str().to_owned()
             }
         }
 
@@ -99,13 +99,13 @@ macro_rules! text_type {
 
         impl PartialEq<str> for $name {
             fn eq(&self, other: &str) -> bool {
-                self.0 == other
+                *self.0 == *other
             }
         }
 
         impl PartialEq<&str> for $name {
             fn eq(&self, other: &&str) -> bool {
-                self.0 == *other
+                *self.0 == **other
             }
         }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// The engine's ID of a container: 64 hexadecimal digits.
+/// The engine's ID of a container: 64 hexadecimal digits. Clones share them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ContainerId(String);
+pub struct ContainerId(Arc<str>);
 
 /// How a container is made. Everything not named here is the engine's default.
 ///
@@ -155,7 +156,7 @@ pub struct Exit {
 
 impl ContainerId {
     /// Takes the engine's word for it.
-    pub fn new(id: impl Into<String>) -> Self {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
 

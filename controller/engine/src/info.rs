@@ -1,12 +1,14 @@
 //! Who an engine is.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 /// An engine's account of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     /// Its identity: two addresses with one ID are one engine.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its version, such as `20.10.24`.
     pub version: String,
     /// The API version that we talk with it.

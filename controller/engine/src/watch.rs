@@ -108,7 +108,7 @@ enum State {
 }
 
 struct Connection {
-    engine_id: String,
+    engine_id: Arc<str>,
     events: BoxStream<'static, Result<Event, EngineError>>,
     since: Instant,
     next_list: Instant,

@@ -71,6 +71,7 @@
 //! | [`state`], [`atomic`] | the state directory | files |
 //! | [`directories`] | where state and sockets lie | the environment |
 //! | [`open_files`] | how many files may be open | the process's limit |
+//! | [`parallel`] | the same work on many things, on all processors | threads |
 //! | [`lock`] | one controller at a time | a file lock, an abstract socket |
 //! | [`status`], [`runtimes`] | phases, conditions, events | state |
 //! | [`metrics`] | what is counted | nothing |
@@ -105,6 +106,7 @@ pub mod names;
 pub mod observe;
 pub mod open_files;
 pub mod output;
+pub mod parallel;
 pub mod plan;
 pub mod plugin;
 pub mod probe;

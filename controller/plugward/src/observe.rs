@@ -65,12 +65,12 @@ impl Observer {
             slots.entry(slot).or_default().containers.push(sighting);
         }
         let targets = self.targets(desired, images, &slots);
-        let answering: BTreeSet<&str> = live.iter().map(|live| live.reference.id.as_str()).collect();
+        let answering: BTreeSet<&str> = live.iter().map(|live| &*live.reference.id).collect();
         let unseen = slots
             .values()
-            .flat_map(|sight| sight.stored.current.iter().chain(&sight.stored.outgoing))
+            .flat_map(|sight| sight.stored.current.iter().chain(sight.stored.outgoing.as_deref()))
             .map(|start| &start.engine.id)
-            .filter(|id| !answering.contains(id.as_str()))
+            .filter(|id| !answering.contains(&***id))
             .cloned()
             .collect();
         Ok(Situation {
@@ -92,8 +92,9 @@ impl Observer {
         stored: &BTreeMap<SlotName, SlotSight>,
         live: &[LiveEngine],
     ) -> Result<Vec<(SlotName, Sighting)>, EngineError> {
-        let starts =
-            || stored.values().flat_map(|slot| slot.stored.current.iter().chain(&slot.stored.outgoing));
+        let starts = || {
+            stored.values().flat_map(|slot| slot.stored.current.iter().chain(slot.stored.outgoing.as_deref()))
+        };
         let found = live.iter().map(|live| {
             let known = starts().filter(|start| start.engine.id == live.reference.id);
             self.containers_on(instance, live, known.map(|start| start.container.as_str()).collect())
@@ -111,7 +112,7 @@ impl Observer {
         let selector = instance_selector(&self.cluster, instance);
         let inspect = |name| live.engine.inspect(name);
         let (listed, known) =
-            try_join!(live.engine.list(&selector), try_join_all(known.into_iter().map(inspect)))?;
+            try_join!(live.containers_of(instance, &selector), try_join_all(known.into_iter().map(inspect)))?;
         let mut known: Vec<Container> = known.into_iter().flatten().collect();
         let containers = listed.iter().map(|listed| {
             let at = known.iter().position(|known| known.id == listed.id);
@@ -262,7 +263,7 @@ impl Observer {
 /// The slot that remembers a container as one of its starts'.
 fn owner(slots: &BTreeMap<SlotName, SlotSight>, container: &str) -> Option<SlotName> {
     let remembers = |sight: &SlotSight| {
-        let mut starts = sight.stored.current.iter().chain(&sight.stored.outgoing);
+        let mut starts = sight.stored.current.iter().chain(sight.stored.outgoing.as_deref());
         starts.any(|start| start.container == container)
     };
     slots.iter().find(|(_, sight)| remembers(sight)).map(|(name, _)| name.clone())

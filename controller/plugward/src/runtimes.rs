@@ -72,7 +72,7 @@ fn conclude(view: &View, name: &Name, runtime: &PluginRuntime, generation: u64) 
                 (ConditionStatus::False, "OciRuntimeUnknown", message)
             };
             let engine = EngineStatus {
-                id: info.id.clone(),
+                id: info.id.to_string(),
                 version: info.version.clone(),
                 api_version: info.api_version.clone(),
                 oci_runtimes: info.oci_runtimes.clone(),
@@ -107,8 +107,8 @@ fn conclude(view: &View, name: &Name, runtime: &PluginRuntime, generation: u64) 
             status.conditions.set(Condition {
                 condition_type,
                 status: condition,
-                reason: reason.to_owned(),
-                message,
+                reason: reason.into(),
+                message: message.into(),
                 last_transition_time: now,
                 observed_generation: generation,
             });

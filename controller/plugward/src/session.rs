@@ -11,7 +11,9 @@
 //! still answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
@@ -20,7 +22,7 @@ use jiff::Timestamp;
 use plugward_api::instance::Probe;
 use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey, RestartReason};
 use plugward_engine::{ContainerId, Engine, LogQuery};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
@@ -34,7 +36,8 @@ use crate::output::OutputLines;
 use crate::plan::{Place, SessionSight};
 use crate::plugin::{Conversation, PluginAddress, PluginError, Plugins};
 use crate::probe::{Unresponsive, probe};
-use crate::slot::Start;
+use crate::recipe::Recipe;
+use crate::slot::StoredIdentity;
 use crate::state::{BrokerUse, State};
 
 /// How long a plugin whose connection ended may take to accept another.
@@ -63,7 +66,7 @@ struct Shared {
 }
 
 /// A container on an engine, by the IDs of both.
-type Key = (String, ContainerId);
+type Key = (Arc<str>, ContainerId);
 
 struct Entry {
     sight: SessionSight,
@@ -83,8 +86,20 @@ pub struct Opening {
     pub engine: Arc<dyn Engine>,
     /// The ID of its image.
     pub image: String,
-    /// What is stored of its start.
-    pub start: Start,
+    /// The number of its start.
+    pub start: u64,
+    /// What it is made from.
+    pub recipe: Arc<Recipe>,
+    /// The directory that it shares with us, on our side.
+    pub directory: PathBuf,
+    /// The group of that directory, where it matters.
+    pub group: Option<u32>,
+    /// With what we prove to the plugin who we are.
+    pub identity: StoredIdentity,
+    /// The plugin's handshake line, if it was read.
+    pub handshake: Option<Arc<str>>,
+    /// When it was first able to serve, if it was.
+    pub ready_at: Option<Timestamp>,
 }
 
 /// A plugin that said that it serves.
@@ -118,7 +133,7 @@ impl Sessions {
 
     /// Begins a conversation, unless there is one with that container.
     pub fn begin(&self, opening: Opening) {
-        let key = (opening.place.engine.id.clone(), opening.place.id.clone());
+        let key = key(&opening.place);
         let mut table = self.shared.lock();
         if table.contains_key(&key) {
             return;
@@ -127,28 +142,26 @@ impl Sessions {
         let span = tracing::info_span!(
             parent: None, "session", instance = %opening.instance, container = %opening.place.name
         );
-        let (shared, broken) = (self.shared.clone(), watch::Sender::new(None));
-        let talk = Talk { shared, key: key.clone(), opening, broken };
+        let partner = Arc::new(Partner { opening, broke: OnceLock::new(), news: Notify::new() });
+        let talk = Talk { shared: self.shared.clone(), partner };
         let task = tokio::spawn(talk.run().instrument(span)).abort_handle();
         table.insert(key, Entry { sight: SessionSight::Connecting, conversation: None, task });
     }
 
     /// How the conversation with a container stands.
-    pub fn sight(&self, engine: &str, container: &ContainerId) -> SessionSight {
-        let key = (engine.to_owned(), container.clone());
+    pub fn sight(&self, engine: &Arc<str>, container: &ContainerId) -> SessionSight {
+        let key = (engine.clone(), container.clone());
         self.shared.lock().get(&key).map_or(SessionSight::None, |entry| entry.sight.clone())
     }
 
     /// The standing conversation with a container.
     pub fn conversation(&self, place: &Place) -> Option<Arc<dyn Conversation>> {
-        let key = (place.engine.id.clone(), place.id.clone());
-        self.shared.lock().get(&key).and_then(|entry| entry.conversation.clone())
+        self.shared.lock().get(&key(place)).and_then(|entry| entry.conversation.clone())
     }
 
     /// Ends the conversation with a container that is gone.
     pub fn end(&self, place: &Place) {
-        let key = (place.engine.id.clone(), place.id.clone());
-        if let Some(entry) = self.shared.lock().remove(&key) {
+        if let Some(entry) = self.shared.lock().remove(&key(place)) {
             entry.task.abort();
         }
         self.shared.gateway.down(place);
@@ -171,12 +184,23 @@ impl Shared {
     }
 }
 
+fn key(place: &Place) -> Key {
+    (place.engine.id.clone(), place.id.clone())
+}
+
+/// The other side of a conversation.
+struct Partner {
+    opening: Opening,
+    /// What is broken of it.
+    broke: OnceLock<Broken>,
+    /// That something is.
+    news: Notify,
+}
+
 struct Talk {
     shared: Arc<Shared>,
-    key: Key,
-    opening: Opening,
-    /// What is broken of the plugin.
-    broken: watch::Sender<Option<Broken>>,
+    /// Shared with the gateway.
+    partner: Arc<Partner>,
 }
 
 impl Talk {
@@ -184,65 +208,78 @@ impl Talk {
         let Err(failure) = self.talk().await;
         tracing::debug!(reason = failure.reason.as_str(), message = failure.message, "conversation failed");
         let Failure { reason, message, since } = failure;
-        self.shared.gateway.down(&self.opening.place);
+        self.shared.gateway.down(&self.opening().place);
         self.show(SessionSight::Failed { reason, message, since }, None);
     }
 
-    async fn talk(&self) -> Result<std::convert::Infallible, Failure> {
-        let start = &self.opening.start;
-        let deadline = Instant::now() + start.recipe.start_timeout;
+    async fn talk(&self) -> Result<Infallible, Failure> {
         // Thousands of conversations that just go on should not hold room for all that began them: hence the boxes.
-        let (line, handshake) = Box::pin(self.handshake(deadline)).await?;
-        let address = PluginAddress {
-            directory: start.directory.clone(),
-            handshake,
-            identity: start.identity.clone(),
-            group: start.group,
-        };
-        let mut connected = Box::pin(self.connect(&address, deadline, self.start_reason())).await?;
-        let since = start.ready_at.unwrap_or_else(|| self.shared.clock.now());
+        let (line, mut connected) = Box::pin(self.greet()).await?;
+        let since = self.opening().ready_at.unwrap_or_else(|| self.shared.clock.now());
         loop {
-            if self.shared.state.broker(&self.opening.place.id) == Some(BrokerUse::Used) {
+            if self.shared.state.broker(&self.opening().place.id) == Some(BrokerUse::Used) {
                 return Err(self.broker_failure());
             }
             let Connected { conversation, multiplexes } = connected;
             // One that cannot tell mounts apart serves one at the most: each gets a container of its own now.
-            if multiplexes || self.opening.slot != SlotName::Shared || self.mounts() < 2 {
+            if multiplexes || self.opening().slot != SlotName::Shared || self.mounts() < 2 {
                 self.shared.gateway.up(self.backend(conversation.clone(), multiplexes));
             }
             let ready = SessionSight::Ready { handshake: line.clone(), since };
             self.show(ready, Some(conversation.clone()));
             self.attend(conversation.as_ref()).await?;
-            self.shared.gateway.down(&self.opening.place);
+            self.shared.gateway.down(&self.opening().place);
             self.show(SessionSight::Connecting, None);
-            let lost_at = self.shared.clock.now();
-            let limit = Instant::now() + RECONNECT_LIMIT;
-            let again = Box::pin(self.connect(&address, limit, RestartReason::Unhealthy));
-            connected = again.await.map_err(|failure| Failure {
-                // It is of no use since its connection ended, not since we gave it up.
-                since: lost_at,
-                ..failure
-            })?;
+            connected = Box::pin(self.connect_again(&line)).await?;
         }
     }
 
+    fn opening(&self) -> &Opening {
+        &self.partner.opening
+    }
+
+    /// Connects to a plugin that starts, or to one that another controller has left.
+    async fn greet(&self) -> Result<(Arc<str>, Connected), Failure> {
+        let deadline = Instant::now() + self.opening().recipe.start_timeout;
+        let line = self.line(deadline).await?;
+        let connected = self.connect(&line, deadline, self.start_reason()).await?;
+        Ok((line, connected))
+    }
+
+    /// Connects to a plugin whose connection ended.
+    async fn connect_again(&self, line: &str) -> Result<Connected, Failure> {
+        let lost_at = self.shared.clock.now();
+        let limit = Instant::now() + RECONNECT_LIMIT;
+        let again = self.connect(line, limit, RestartReason::Unhealthy).await;
+        // It is of no use since its connection ended, not since we gave it up.
+        again.map_err(|failure| Failure { since: lost_at, ..failure })
+    }
+
     /// The plugin's handshake line: the stored one, else the first line of the container's log.
-    async fn handshake(&self, deadline: Instant) -> Result<(Arc<str>, Handshake), Failure> {
-        let line: Arc<str> = match &self.opening.start.handshake {
-            Some(line) => line.clone(),
+    async fn line(&self, deadline: Instant) -> Result<Arc<str>, Failure> {
+        match &self.opening().handshake {
+            Some(line) => Ok(line.clone()),
             None => match timeout_at(deadline, self.read_line()).await {
-                Ok(line) => String::from_utf8_lossy(&line?).into(),
-                Err(_) => {
-                    return Err(self.failed("no handshake line on standard output within the start timeout"));
-                }
+                Ok(line) => Ok(String::from_utf8_lossy(&line?).into()),
+                Err(_) => Err(self.failed("no handshake line on standard output within the start timeout")),
             },
-        };
+        }
+    }
+
+    /// What a handshake line says of the way to the plugin.
+    fn address(&self, line: &str) -> Result<PluginAddress, Failure> {
         let handshake =
             Handshake::parse(line.as_bytes()).map_err(|error| self.failed(crate::errors::chain(&error)))?;
-        let versions = self.opening.start.recipe.container.protocol.versions().to_vec();
+        let opening = self.opening();
+        let versions = opening.recipe.container.protocol.versions().to_vec();
         let expected = Expected { versions, automtls: true, multiplex_broker: false };
         handshake.check(&expected).map_err(|error| self.failed(crate::errors::chain(&error)))?;
-        Ok((line, handshake))
+        Ok(PluginAddress {
+            directory: opening.directory.clone(),
+            handshake,
+            identity: opening.identity.clone(),
+            group: opening.group,
+        })
     }
 
     /// Reads the log until its first line is complete. A log that ends before (the engine went away, the
@@ -250,7 +287,7 @@ impl Talk {
     async fn read_line(&self) -> Result<Vec<u8>, Failure> {
         let query = LogQuery { follow: true, tail: None, stdout: true, stderr: false };
         loop {
-            if let Ok(mut log) = self.opening.engine.logs(&self.opening.place.id, query).await {
+            if let Ok(mut log) = self.opening().engine.logs(&self.opening().place.id, query).await {
                 let mut reader = LineReader::default();
                 while let Some(Ok(chunk)) = log.next().await {
                     match reader.feed(&chunk.bytes) {
@@ -267,14 +304,15 @@ impl Talk {
     /// Connects and asks for health until the plugin is healthy, it can never be, or time is up.
     async fn connect(
         &self,
-        address: &PluginAddress,
+        line: &str,
         deadline: Instant,
         reason: RestartReason,
     ) -> Result<Connected, Failure> {
+        let address = self.address(line)?;
         let mut last = PluginError::transient("no answer");
         loop {
             let attempt = async {
-                let conversation = self.shared.plugins.connect(address).await?;
+                let conversation = self.shared.plugins.connect(&address).await?;
                 conversation.health().await?;
                 let multiplexes = self.multiplexes(conversation.as_ref()).await?;
                 Ok::<_, PluginError>(Connected { conversation, multiplexes })
@@ -294,7 +332,7 @@ impl Talk {
 
     /// Whether the plugin multiplexes: it is asked once for each image.
     async fn multiplexes(&self, conversation: &dyn Conversation) -> Result<bool, PluginError> {
-        let image = &self.opening.image;
+        let image = &self.opening().image;
         if let Some(known) = self.shared.state.multiplexes(image) {
             return Ok(known);
         }
@@ -305,26 +343,42 @@ impl Talk {
 
     /// The container as the gateway is told of it.
     fn backend(&self, conversation: Arc<dyn Conversation>, multiplexes: bool) -> Backend {
-        let Opening { instance, slot, place, engine, start, .. } = &self.opening;
-        let (engine, dying, broken) = (engine.clone(), place.clone(), self.broken.clone());
+        let Opening { instance, slot, place, start, .. } = self.opening();
+        let (dying, breaking) = (self.partner.clone(), self.partner.clone());
         Backend {
             instance: instance.clone(),
             slot: slot.clone(),
-            start: start.number,
+            start: *start,
             place: place.clone(),
             conversation,
             multiplexes,
-            died: Arc::new(move || cause_of_death(engine.clone(), dying.clone()).boxed()),
+            died: Arc::new(move || {
+                let Opening { engine, place, .. } = &dying.opening;
+                cause_of_death(engine.clone(), place.clone()).boxed()
+            }),
             broke: Arc::new(move |what| {
-                broken.send_replace(Some(what));
+                // The first is reason enough.
+                let _ = breaking.broke.set(what);
+                breaking.news.notify_one();
             }),
             broker_spent: self.shared.state.broker(&place.id).is_some(),
         }
     }
 
-    /// How the plugin is probed now.
-    fn probing(&self) -> Probe {
-        self.declared(|spec| spec.probe.clone()).unwrap_or_default()
+    /// How the plugin is probed now, whenever that is asked. Among ten thousand records it is looked for only after one has changed.
+    fn probing(&self) -> impl FnMut() -> Probe {
+        let mut known: Option<(u64, Probe)> = None;
+        move || {
+            // Before the record: what changes meanwhile is looked for the next time.
+            let version = self.shared.records.version();
+            match &known {
+                Some((at, probe)) if *at == version => probe.clone(),
+                _ => {
+                    let probe = self.declared(|spec| spec.probe.clone()).unwrap_or_default();
+                    known.insert((version, probe)).1.clone()
+                }
+            }
+        }
     }
 
     /// How many mounts the instance has now.
@@ -334,7 +388,7 @@ impl Talk {
 
     /// What the record says now.
     fn declared<T>(&self, read: impl FnOnce(&PluginInstanceSpec) -> T) -> Option<T> {
-        let key = RecordKey { kind: Kind::PluginInstance, name: self.opening.instance.clone() };
+        let key = RecordKey { kind: Kind::PluginInstance, name: self.opening().instance.clone() };
         match self.shared.records.get(&key)?.record.as_ref() {
             Record::Instance(instance) => Some(read(&instance.spec)),
             Record::Runtime(_) => None,
@@ -347,15 +401,15 @@ impl Talk {
             let mut pieces = conversation.stdio();
             let mut lines = OutputLines::default();
             while let Some((channel, piece)) = pieces.next().await {
-                self.shared.gateway.wrote(&self.opening.place, channel, &piece);
+                self.shared.gateway.wrote(&self.opening().place, channel, &piece);
                 lines.push(channel, &piece, |line| {
                     tracing::debug!(target: "plugward::plugin", ?channel, line, "plugin output");
                 });
             }
             std::future::pending::<()>().await;
         };
-        let container = self.opening.place.id.as_str();
-        let probe = probe(conversation, || self.probing(), container, self.shared.clock);
+        let container = self.opening().place.id.as_str();
+        let probe = probe(conversation, self.probing(), container, self.shared.clock);
         tokio::select! {
             () = conversation.closed() => Ok(()),
             () = output => Ok(()),
@@ -374,30 +428,26 @@ impl Talk {
 
     /// The plugin's broker has ended, which a plugin has once in its life, and is needed.
     fn broker_failure(&self) -> Failure {
-        self.failure(
-            RestartReason::NotAdoptable,
-            "its broker ended with the connection that it was used over",
-        )
+        let message = "its broker ended with the connection that it was used over";
+        self.failure(RestartReason::NotAdoptable, message)
     }
 
     /// Resolves when something is broken of the plugin.
     async fn broken(&self) -> Broken {
-        let mut broken = self.broken.subscribe();
         loop {
-            if let Some(what) = *broken.borrow_and_update() {
-                return what;
+            if let Some(what) = self.partner.broke.get() {
+                return *what;
             }
-            // Its sender is ours.
-            let _ = broken.changed().await;
+            self.partner.news.notified().await;
         }
     }
 
     fn show(&self, sight: SessionSight, conversation: Option<Arc<dyn Conversation>>) {
-        if let Some(entry) = self.shared.lock().get_mut(&self.key) {
+        if let Some(entry) = self.shared.lock().get_mut(&key(&self.opening().place)) {
             entry.sight = sight;
             entry.conversation = conversation;
         }
-        (self.shared.wake)(&self.opening.instance);
+        (self.shared.wake)(&self.opening().instance);
     }
 
     fn failed(&self, message: impl Into<String>) -> Failure {
@@ -411,7 +461,7 @@ impl Talk {
     /// As what a start counts that does not come to a conversation: one that had come to it before this
     /// controller began could not be adopted.
     fn start_reason(&self) -> RestartReason {
-        if self.opening.start.ready_at.is_some() {
+        if self.opening().ready_at.is_some() {
             RestartReason::NotAdoptable
         } else {
             RestartReason::HandshakeFailed

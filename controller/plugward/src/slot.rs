@@ -26,7 +26,7 @@ pub struct Slot {
     pub current: Option<Start>,
     /// The start before it while its container may still be there to be replaced by the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outgoing: Option<Start>,
+    pub outgoing: Option<Box<Start>>,
     /// Whether the current start is an update that has not become ready yet.
     #[serde(default, skip_serializing_if = "is_false")]
     pub updating: bool,
@@ -92,7 +92,7 @@ pub struct Start {
 #[serde(rename_all = "camelCase")]
 pub struct EngineRef {
     /// Its ID.
-    pub id: String,
+    pub id: Arc<str>,
     /// The declared address; `None` is the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ mod tests;
 
 /// Makes an empty store, not ready yet.
 pub fn store<K, V>() -> (Writer<K, V>, Store<K, V>) {
-    let objects = Arc::new(Objects(RwLock::new(BTreeMap::new())));
+    let objects = Arc::new(Objects { map: RwLock::new(BTreeMap::new()), version: AtomicU64::new(0) });
     let (latch, ready) = watch::channel(false);
     (Writer { objects: Arc::clone(&objects), listing: None, latch }, Store { objects, ready })
 }
@@ -41,7 +42,10 @@ pub struct Store<K, V> {
 pub struct WriterDropped;
 
 #[derive(Debug)]
-struct Objects<K, V>(RwLock<BTreeMap<K, Arc<V>>>);
+struct Objects<K, V> {
+    map: RwLock<BTreeMap<K, Arc<V>>>,
+    version: AtomicU64,
+}
 
 // === impl Writer ===
 
@@ -138,6 +142,11 @@ impl<K: Ord + Clone, V> Store<K, V> {
         *self.ready.borrow()
     }
 
+    /// Grows with every change: while it is the same, so is all that is here. For those who ask for one object again and again.
+    pub fn version(&self) -> u64 {
+        self.objects.version.load(Ordering::Acquire)
+    }
+
     /// The object of this key, as it was last known.
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
         self.objects.read().get(key).cloned()
@@ -175,10 +184,13 @@ impl<K, V> Clone for Store<K, V> {
 /// A lock is poisoned when a key's `Ord` or a value's `PartialEq` panics: the map is whole even then.
 impl<K, V> Objects<K, V> {
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<K, Arc<V>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// To change them, before anybody can read them again.
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<K, Arc<V>>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        let map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        self.version.fetch_add(1, Ordering::Release);
+        map
     }
 }

@@ -134,7 +134,8 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
         "promise 1: what is remembered is not what is declared: {remembered:?}"
     );
     let starts = view.state.instances().into_iter().flat_map(|instance| view.state.slots(&instance));
-    let starts = starts.map(|(_, slot)| slot.current.iter().chain(&slot.outgoing).count()).sum::<usize>();
+    let starts =
+        starts.map(|(_, slot)| slot.current.iter().chain(slot.outgoing.as_deref()).count()).sum::<usize>();
     let directories = entries(&world.sockets())?.len();
     promise!(directories <= starts, "promise 1: {directories} directories are left for {starts} containers");
     promise!(

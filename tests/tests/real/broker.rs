@@ -1,6 +1,7 @@
 //! Plugins that call their hosts back, and hosts that dial what their plugins offer, over deaths and restarts.
 
 use std::fs;
+use std::slice;
 use std::time::Duration;
 
 use go_plugin::external::tonic::Code;
@@ -153,7 +154,7 @@ async fn hosts_of_one_container_whose_servers_nobody_could_tell_apart_are_told_s
     on_one_engine(|world| async move {
         let shared = callback("numbers").serving(&["one", "two"]).with("/spec/args", json!(["-multiplex"]));
         world.declare_runtime();
-        world.declare("numbers.yaml", &[shared.clone()]);
+        world.declare("numbers.yaml", slice::from_ref(&shared));
         world.start().await;
         world.until_ready("numbers").await;
         let (Some(one), Some(two)) =

@@ -4,8 +4,8 @@ fn condition(status: ConditionStatus, reason: &str, second: i64) -> Condition<In
     Condition {
         condition_type: InstanceCondition::Ready,
         status,
-        reason: reason.to_owned(),
-        message: String::new(),
+        reason: reason.to_owned().into(),
+        message: "".into(),
         last_transition_time: Timestamp::from_second(second).unwrap(),
         observed_generation: 1,
     }

@@ -36,8 +36,8 @@ fn a_status_reads_back_as_it_was_written() {
     status.conditions.set(crate::Condition {
         condition_type: InstanceCondition::Ready,
         status: crate::ConditionStatus::False,
-        reason: "BackingOff".to_owned(),
-        message: "the plugin printed no handshake line".to_owned(),
+        reason: "BackingOff".into(),
+        message: "the plugin printed no handshake line".into(),
         last_transition_time: now,
         observed_generation: 3,
     });
@@ -61,7 +61,7 @@ fn a_status_reads_back_as_it_was_written() {
     });
     status.events.push(RecordedEvent {
         event_type: EventType::Warning,
-        reason: "BackOff".to_owned(),
+        reason: "BackOff".into(),
         message: "waiting 400ms".to_owned(),
         count: 2,
         first_seen: now,

@@ -159,7 +159,7 @@ pub(super) fn info(answer: SystemInfo, api_version: String) -> Result<EngineInfo
     let mut oci_runtimes: Vec<String> = answer.runtimes.unwrap_or_default().into_keys().collect();
     oci_runtimes.sort();
     Ok(EngineInfo {
-        id: answer.id.filter(|id| !id.is_empty()).ok_or(Missing("ID"))?,
+        id: answer.id.filter(|id| !id.is_empty()).ok_or(Missing("ID"))?.into(),
         version: answer.server_version.unwrap_or_default(),
         api_version,
         time: answer.system_time.as_deref().and_then(time).ok_or(Missing("SystemTime"))?,

@@ -38,7 +38,7 @@ impl Engine for SimulatedEngine {
             let mut oci_runtimes = world.settings.oci_runtimes.clone();
             oci_runtimes.sort();
             Ok(EngineInfo {
-                id: world.engine_id.clone(),
+                id: world.engine_id.as_str().into(),
                 version: "20.10.24-simulated".to_owned(),
                 api_version: "1.41".to_owned(),
                 time,

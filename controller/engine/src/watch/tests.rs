@@ -268,7 +268,7 @@ async fn another_engine_at_the_address_is_a_new_connection() {
     engine.set_engine_id("another");
     assert_eq!(next(&mut watched).await, "down unreachable");
     let Some(Signal::Up { info, .. }) = watched.next().await else { panic!("not up") };
-    assert_eq!(info.id, "another");
+    assert_eq!(info.id, "another".into());
 }
 
 #[tokio::test(start_paused = true)]

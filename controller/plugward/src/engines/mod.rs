@@ -16,7 +16,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use plugward_api::Name;
 use plugward_engine::watch::{Signal, WatchOptions, watch};
-use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Image};
+use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Image, Listed};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -59,7 +59,7 @@ pub enum WakeReason {
     EngineUp,
     /// The engine went.
     EngineDown,
-    /// The periodic list differs from the last one.
+    /// The periodic list differs from what was seen last.
     Resync,
 }
 
@@ -83,6 +83,7 @@ struct Shared {
 struct Link {
     engine: Option<Arc<dyn Engine>>,
     images: Arc<Images>,
+    changes: Arc<Changes>,
     status: LinkStatus,
     absence: Option<Absence>,
     task: Option<AbortHandle>,
@@ -102,7 +103,7 @@ pub enum LinkStatus {
         /// Why, in words.
         message: String,
         /// Which engine it was, if it was ever reached.
-        was: Option<String>,
+        was: Option<Arc<str>>,
     },
     /// Its engine is the one at another address too.
     Alias(Host),
@@ -116,6 +117,7 @@ pub struct LiveEngine {
     /// The connection.
     pub engine: Arc<dyn Engine>,
     images: Arc<Images>,
+    changes: Arc<Changes>,
 }
 
 // === impl Engines ===
@@ -204,6 +206,7 @@ impl Engines {
                 reference: EngineRef { id: info.id.clone(), host: host.clone() },
                 engine: engine.clone(),
                 images: link.images.clone(),
+                changes: link.changes.clone(),
             }),
             _ => None,
         });
@@ -212,14 +215,14 @@ impl Engines {
 
     /// What an engine said of its images is not true any more.
     pub fn doubt_images(&self, id: &str) {
-        for live in self.live().into_iter().filter(|live| live.reference.id == id) {
+        for live in self.live().into_iter().filter(|live| *live.reference.id == *id) {
             live.images.changed();
         }
     }
 
     /// The connection to an engine that answers.
     pub fn engine(&self, id: &str) -> Option<Arc<dyn Engine>> {
-        self.live().into_iter().find(|live| live.reference.id == id).map(|live| live.engine)
+        self.live().into_iter().find(|live| *live.reference.id == *id).map(|live| live.engine)
     }
 
     /// Remembers that an engine may hold containers of ours, before it does.
@@ -253,16 +256,23 @@ impl Engines {
         match self.shared.connector.connect(host.as_deref()) {
             Ok(engine) => {
                 let span = tracing::info_span!("engine", host = host.as_deref().unwrap_or("default"));
-                let images = Arc::new(Images::default());
+                let (images, changes) = (Arc::new(Images::default()), Arc::new(Changes::default()));
                 let follow = Follow {
                     shared: self.shared.clone(),
                     host,
                     engine: engine.clone(),
                     images: images.clone(),
-                    changes: Changes::default(),
+                    changes: changes.clone(),
                 };
                 let task = Some(tokio::spawn(follow.run().instrument(span)).abort_handle());
-                Link { engine: Some(engine), images, status: LinkStatus::Connecting, absence: None, task }
+                Link {
+                    engine: Some(engine),
+                    images,
+                    changes,
+                    status: LinkStatus::Connecting,
+                    absence: None,
+                    task,
+                }
             }
             Err(error) => {
                 tracing::warn!(host, error = crate::errors::chain(&error), "engine address cannot be used");
@@ -271,7 +281,14 @@ impl Engines {
                     message: crate::errors::chain(&error),
                     was: None,
                 };
-                Link { engine: None, images: Arc::default(), status, absence: None, task: None }
+                Link {
+                    engine: None,
+                    images: Arc::default(),
+                    changes: Arc::default(),
+                    status,
+                    absence: None,
+                    task: None,
+                }
             }
         }
     }
@@ -286,6 +303,21 @@ impl LiveEngine {
     /// When the engine does not say it.
     pub async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
         self.images.inspect(&*self.engine, reference).await
+    }
+
+    /// The containers of an instance: those with these labels. They are known from now on, so that the next list of all is a reason to look
+    /// again only where they have changed since.
+    ///
+    /// # Errors
+    /// When the engine does not say it.
+    pub async fn containers_of(
+        &self,
+        instance: &Name,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Listed>, EngineError> {
+        let containers = self.engine.list(labels).await?;
+        self.changes.looked_at(instance, &containers);
+        Ok(containers)
     }
 }
 
@@ -304,11 +336,11 @@ struct Follow {
     host: Host,
     engine: Arc<dyn Engine>,
     images: Arc<Images>,
-    changes: Changes,
+    changes: Arc<Changes>,
 }
 
 impl Follow {
-    async fn run(mut self) {
+    async fn run(self) {
         let mut options = WatchOptions::new(cluster_selector(&self.shared.cluster));
         options.resync = self.shared.resync;
         let mut signals = Box::pin(watch(self.engine.clone(), options));
@@ -344,13 +376,13 @@ impl Follow {
         });
         let Some(link) = links.get_mut(&self.host) else { return false };
         if let Some(same) = same {
-            tracing::info!(engine = info.id, other = same, "the same engine at two addresses");
+            tracing::info!(engine = &*info.id, other = same, "the same engine at two addresses");
             link.status = LinkStatus::Alias(same);
             drop(links);
             self.shared.listener.engine(&self.host, WakeReason::EngineUp);
             return false;
         }
-        tracing::info!(engine = info.id, version = info.version, api = info.api_version, "engine is up");
+        tracing::info!(engine = &*info.id, version = info.version, api = info.api_version, "engine is up");
         if let LinkStatus::Down { since, was: Some(_), .. } = &link.status {
             link.absence = Some(Absence { from: *since, to: self.shared.clock.now() });
         }

@@ -179,7 +179,7 @@ impl Run<'_> {
     /// The outgoing start of a slot, and its container.
     fn outgoing(&self, slot: &SlotName) -> Result<(Start, Place), ReconcileError> {
         let sight = self.situation.slots.get(slot).ok_or(ReconcileError::NoStart)?;
-        let start = sight.stored.outgoing.clone().ok_or(ReconcileError::NoStart)?;
+        let start = sight.stored.outgoing.as_deref().cloned().ok_or(ReconcileError::NoStart)?;
         let container = sight.containers.iter().find(|found| found.name == start.container);
         let place = container.ok_or(ReconcileError::NoStart)?.place();
         Ok((start, place))
@@ -204,7 +204,22 @@ impl Run<'_> {
             (None, _) => return Err(ReconcileError::NoStart),
         };
         let (instance, slot) = (self.instance.clone(), slot.clone());
-        self.executor.sessions.begin(Opening { instance, slot, place, engine, image, start });
+        let Start { number, recipe, directory, group, identity, handshake, ready_at, .. } = start;
+        let start = number;
+        self.executor.sessions.begin(Opening {
+            instance,
+            slot,
+            place,
+            engine,
+            image,
+            start,
+            recipe,
+            directory,
+            group,
+            identity,
+            handshake,
+            ready_at,
+        });
         Ok(())
     }
 

@@ -38,7 +38,7 @@ pub fn sweep_directories(sockets: &Path, state: &State) -> Result<(), ReconcileE
         .flat_map(|instance| state.slots(instance).into_values())
         .flat_map(|slot| {
             let directory = |start: &Start| start.directory.clone();
-            [slot.current.as_ref().map(directory), slot.outgoing.as_ref().map(directory)]
+            [slot.current.as_ref().map(directory), slot.outgoing.as_deref().map(directory)]
         })
         .flatten()
         .collect();

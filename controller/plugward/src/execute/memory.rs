@@ -82,13 +82,13 @@ impl Run<'_> {
             Before::FellBack(ended) => {
                 stored.last_exit = Some(ended.exit.clone());
                 stored.updating = false;
-                dropped.extend(stored.outgoing.take());
+                dropped.extend(stored.outgoing.take().map(|start| *start));
             }
             Before::Replaced => {
                 stored.updating = true;
                 // Of several updates in a row, the start that last served is the one to keep.
                 if stored.outgoing.is_none() {
-                    stored.outgoing = dropped.pop();
+                    stored.outgoing = dropped.pop().map(Box::new);
                 }
             }
             Before::Nothing | Before::EndedEarlier(_) => {}
@@ -143,7 +143,7 @@ impl Run<'_> {
         self.change(slot, |stored| {
             stored.updating = false;
             dropped.extend(stored.current.take());
-            dropped.extend(stored.outgoing.take());
+            dropped.extend(stored.outgoing.take().map(|start| *start));
         })
         .await?;
         self.forget_starts(&dropped)

@@ -100,7 +100,7 @@ impl Executor {
     }
 
     fn engine(&self, engine: &EngineRef) -> Result<Arc<dyn Engine>, ReconcileError> {
-        self.engines.engine(&engine.id).ok_or_else(|| ReconcileError::EngineLost(engine.id.clone()))
+        self.engines.engine(&engine.id).ok_or_else(|| ReconcileError::EngineLost(engine.id.to_string()))
     }
 
     fn directory(&self, container: &str) -> PathBuf {
@@ -155,12 +155,12 @@ impl Run<'_> {
             Step::DropOutgoing { slot } => {
                 let mut dropped = None;
                 self.change(slot, |stored| dropped = stored.outgoing.take()).await?;
-                self.forget_starts(&dropped)?;
+                self.forget_starts(dropped.as_deref())?;
             }
             Step::Forget { slot } => {
                 let stored = self.executor.state.slot(self.instance, slot);
                 self.executor.state.forget_slot(self.instance, slot).await?;
-                self.forget_starts(stored.current.iter().chain(&stored.outgoing))?;
+                self.forget_starts(stored.current.iter().chain(stored.outgoing.as_deref()))?;
             }
         }
         Ok(Made::Done)

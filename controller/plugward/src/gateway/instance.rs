@@ -8,12 +8,12 @@ mod controller;
 mod hosts;
 mod priming;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use litemap::LiteMap;
 use plugward_api::Name;
 use plugward_relay::HoldBudget;
 use plugward_relay::grpc::Status;
@@ -72,14 +72,14 @@ pub(super) struct State {
     refusal: Option<String>,
     /// With what new connections are closed.
     closed: Option<Status>,
-    prospects: BTreeMap<SlotName, Prospect>,
-    mounts: BTreeMap<Name, Arc<Mount>>,
-    berths: BTreeMap<Serial, Arc<Berthed>>,
+    prospects: LiteMap<SlotName, Prospect>,
+    mounts: LiteMap<Name, Arc<Mount>>,
+    berths: LiteMap<Serial, Arc<Berthed>>,
     /// Containers that are not known any more, and that nobody was told of.
     forgotten: Vec<Place>,
-    connections: BTreeMap<Id, Connection>,
+    connections: LiteMap<Id, Connection>,
     /// Mounts whose last priming was not kept, and why.
-    unkept: BTreeMap<Name, Unkept>,
+    unkept: LiteMap<Name, Unkept>,
     /// The last number that was given to a container or a connection.
     numbers: u64,
 }
@@ -119,12 +119,12 @@ impl Instance {
                 terms: None,
                 refusal: None,
                 closed: None,
-                prospects: BTreeMap::new(),
-                mounts: BTreeMap::new(),
-                berths: BTreeMap::new(),
+                prospects: LiteMap::new(),
+                mounts: LiteMap::new(),
+                berths: LiteMap::new(),
                 forgotten: Vec::new(),
-                connections: BTreeMap::new(),
-                unkept: BTreeMap::new(),
+                connections: LiteMap::new(),
+                unkept: LiteMap::new(),
                 numbers: 0,
             }),
             brokers: Mutex::default(),
@@ -145,8 +145,11 @@ impl Instance {
         let result = change(&mut state);
         let orders = state.seats.take_orders();
         let State { seats, berths, mounts, forgotten, .. } = &mut *state;
-        let gone = berths.extract_if(.., |serial, _| !seats.knows(*serial));
-        forgotten.extend(gone.map(|(_, berthed)| berthed.backend.place.clone()));
+        berths.retain(|serial, berthed| {
+            let known = seats.knows(*serial);
+            forgotten.extend((!known).then(|| berthed.backend.place.clone()));
+            known
+        });
         for mount in mounts.values() {
             mount.admit_all_to(seats.admits_all(&mount.name));
         }

@@ -104,7 +104,7 @@ struct Table {
 }
 
 /// A container on an engine, by the IDs of both.
-type ContainerKey = (String, ContainerId);
+type ContainerKey = (Arc<str>, ContainerId);
 
 /// How long hosts may take to hear that their connections are closed.
 const CLOSING: Duration = Duration::from_secs(2);

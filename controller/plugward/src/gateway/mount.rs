@@ -153,7 +153,8 @@ impl Mount {
                 Ok((host, _)) => self.clone().serve(instance.clone(), host, place),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a host");
-                    sleep(ACCEPT_PAUSE).await;
+                    // In a box: thousands of mounts should not hold room for what hardly ever is.
+                    Box::pin(sleep(ACCEPT_PAUSE)).await;
                 }
             }
         }

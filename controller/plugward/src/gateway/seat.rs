@@ -17,11 +17,11 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use litemap::LiteMap;
 use plugward_api::Name;
 use plugward_relay::grpc::Status;
 
@@ -36,12 +36,12 @@ use crate::plan::Place;
 /// Names one container among all that the gateway was ever told of. Greater than zero.
 pub(super) type Serial = u64;
 
-/// The slots and mounts of one instance.
+/// The slots and mounts of one instance. Most have one of each: hence the flat maps.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     rules: PrimingRules,
-    mounts: BTreeMap<Name, Mount>,
-    slots: BTreeMap<SlotName, Slot>,
+    mounts: LiteMap<Name, Mount>,
+    slots: LiteMap<SlotName, Slot>,
     orders: Vec<Order>,
 }
 
@@ -119,22 +119,22 @@ impl Seats {
     /// The mounts, their slots, and what primes them. `recall` says of which start an earlier controller knew that it had primed a mount.
     pub(super) fn assign(
         &mut self,
-        mounts: &BTreeMap<Name, SlotName>,
+        mounts: &LiteMap<Name, SlotName>,
         rules: &PrimingRules,
         recall: impl Fn(&Name) -> Option<u64>,
     ) {
         self.mounts.retain(|name, _| mounts.contains_key(name));
-        for (name, slot) in mounts {
+        for (name, slot) in mounts.iter() {
             let new = || Mount { slot: slot.clone(), kept: Box::new(Kept::recalling(recall(name))) };
             self.mounts.entry(name.clone()).or_insert_with(new).slot.clone_from(slot);
         }
         if self.rules != *rules {
             self.rules = rules.clone();
-            for mount in self.mounts.values_mut() {
+            for (_, mount) in self.mounts.iter_mut() {
                 mount.kept.apply(rules);
             }
         }
-        for berth in self.slots.values_mut().flat_map(|slot| slot.berths.values_mut()) {
+        for (_, berth) in self.slots.iter_mut().flat_map(|(_, slot)| slot.berths.iter_mut()) {
             berth.progress.retain(|name, _| mounts.contains_key(name));
         }
         self.settle();
@@ -285,7 +285,7 @@ impl Seats {
     ) -> Result<(), Unkept> {
         let mut result = Ok(());
         let Self { rules, mounts, slots, .. } = self;
-        let berths = slots.values_mut().flat_map(|slot| &mut slot.berths);
+        let berths = slots.iter_mut().flat_map(|(_, slot)| slot.berths.iter_mut());
         // It stays until its calls are over.
         let mut berth = berths.into_iter().find(|(_, berth)| berth.serial == serial);
         if let Some((start, berth)) = &mut berth
@@ -403,7 +403,7 @@ impl Seats {
         let Self { rules, mounts, slots, .. } = self;
         let berths = slots
             .iter_mut()
-            .flat_map(|(name, slot)| slot.berths.values_mut().map(move |berth| (name, berth)));
+            .flat_map(|(name, slot)| slot.berths.iter_mut().map(move |(_, berth)| (name, berth)));
         let Some((slot, berth)) = berths.into_iter().find(|(_, berth)| berth.serial == serial) else {
             return Work::Done;
         };
@@ -531,8 +531,8 @@ impl Seats {
 
     fn berths_mut(&mut self) -> impl Iterator<Item = (u64, &mut Berth)> {
         self.slots
-            .values_mut()
-            .flat_map(|slot| slot.berths.iter_mut().map(|(start, berth)| (*start, &mut **berth)))
+            .iter_mut()
+            .flat_map(|(_, slot)| slot.berths.iter_mut().map(|(start, berth)| (*start, &mut **berth)))
     }
 
     /// What follows from any change.
@@ -545,7 +545,7 @@ impl Seats {
                 .map(|(name, mount)| (name, &*mount.kept))
                 .collect();
             for (mount, kept) in &mounts {
-                for berth in slot.berths.values_mut() {
+                for (_, berth) in slot.berths.iter_mut() {
                     let busy = berth.priming.contains_key(*mount);
                     berth.progress.entry((*mount).clone()).or_default().prune(kept, busy);
                 }

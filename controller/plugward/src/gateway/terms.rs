@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use litemap::LiteMap;
 use plugward_api::{self as api, Name, PluginInstanceSpec};
 use plugward_relay::Violation;
 
@@ -20,7 +21,7 @@ use crate::plugin::Conversation;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Which slot serves which mount. A mount that moves to another slot takes its hosts along at once.
-    pub mounts: BTreeMap<Name, SlotName>,
+    pub mounts: LiteMap<Name, SlotName>,
     /// By which calls hosts make the plugin usable.
     pub priming: PrimingRules,
     /// What requests may cost that wait.
@@ -131,7 +132,7 @@ impl Terms {
     /// The terms of a record whose mounts are served by these slots.
     pub fn of(spec: &PluginInstanceSpec, mounts: BTreeMap<Name, SlotName>) -> Self {
         Self {
-            mounts,
+            mounts: mounts.into_iter().collect(),
             priming: PrimingRules::of(spec.plugin.plugin_type, &spec.priming),
             hold: Hold::of(&spec.hold),
             drain_timeout: spec.update.drain_timeout.get(),

@@ -26,7 +26,7 @@ pub(super) fn plan_unwanted(
     for container in &sight.containers {
         gone &= retire(slot, container, false, plan);
     }
-    let starts = sight.stored.current.iter().chain(&sight.stored.outgoing);
+    let starts = sight.stored.current.iter().chain(sight.stored.outgoing.as_deref());
     let hidden = starts.into_iter().any(|start| situation.unseen.contains(&start.engine.id));
     if hidden {
         // An engine that cannot be asked may still hold a container: the slot is forgotten when it is back.

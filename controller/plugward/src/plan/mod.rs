@@ -60,7 +60,7 @@ pub struct Situation {
     /// What is remembered and seen, by slot.
     pub slots: BTreeMap<SlotName, SlotSight>,
     /// Engines, by ID, that hold containers of ours and cannot be asked now.
-    pub unseen: BTreeSet<String>,
+    pub unseen: BTreeSet<Arc<str>>,
     /// The highest number that a start of it has had as far as is known, also in slots that are not remembered any more.
     pub latest_start: u64,
     /// Whether a container that serves may be replaced now (the roll token).

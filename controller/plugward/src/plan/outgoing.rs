@@ -25,7 +25,7 @@ impl SlotPlanner<'_> {
 
     pub(super) fn settle_outgoing(&mut self, outlook: &mut Outlook) {
         let stored = &self.sight.stored;
-        let (Some(outgoing), Some(current)) = (&stored.outgoing, &stored.current) else { return };
+        let (Some(outgoing), Some(current)) = (stored.outgoing.as_deref(), &stored.current) else { return };
         if self.situation.unseen.contains(&outgoing.engine.id) {
             return;
         }
@@ -67,7 +67,7 @@ impl SlotPlanner<'_> {
     /// update is tried again once it is back. `None` while it serves, or there is none.
     pub(super) fn fall_back(&mut self) -> Option<Outlook> {
         let stored = &self.sight.stored;
-        let (outgoing, current) = (stored.outgoing.as_ref()?, stored.current.as_ref()?);
+        let (outgoing, current) = (stored.outgoing.as_deref()?, stored.current.as_ref()?);
         // What was never ready served nobody.
         outgoing.ready_at?;
         let unseen = self.situation.unseen.contains(&outgoing.engine.id);

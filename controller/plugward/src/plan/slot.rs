@@ -358,7 +358,7 @@ impl SlotPlanner<'_> {
 
     /// Whether the container before this one is still going: there are never three.
     fn outgoing_leaves(&self, container: Option<&Sighting>) -> bool {
-        let outgoing = self.sight.stored.outgoing.as_ref();
+        let outgoing = self.sight.stored.outgoing.as_deref();
         outgoing.is_some_and(|outgoing| !self.situation.unseen.contains(&outgoing.engine.id))
             && container.is_some_and(|container| container.service == ServiceSight::Serving)
     }
@@ -478,7 +478,7 @@ impl SlotPlanner<'_> {
 
     /// Containers of this slot that are not the current start's: an earlier one's, or made by hand with our labels.
     fn remove_strays(&mut self, start: &Start, which: impl Fn(&Sighting) -> bool) {
-        let outgoing = self.sight.stored.outgoing.as_ref();
+        let outgoing = self.sight.stored.outgoing.as_deref();
         for container in self.sight.containers.iter().filter(|container| which(container)) {
             let known = container.name == start.container
                 || outgoing.is_some_and(|outgoing| container.name == outgoing.container);

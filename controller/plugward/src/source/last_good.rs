@@ -24,6 +24,7 @@ use super::ledger::Save;
 use super::path::ManifestPath;
 use super::scan::Identity;
 use crate::atomic::{self, AtomicError};
+use crate::parallel;
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,12 @@ pub(crate) struct StoredManifest {
     pub(crate) path: ManifestPath,
     pub(crate) text: String,
     pub(crate) held: BTreeMap<RecordKey, u64>,
+}
+
+/// What a file holds.
+enum Stored {
+    Manifest(StoredManifest),
+    Directories(BTreeMap<PathBuf, Identity>),
 }
 
 /// A manifest's file.
@@ -147,46 +154,29 @@ impl LastGood {
             let path = path.to_owned();
             move |source| LastGoodError::Read { path, source }
         };
+        let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(unreadable(&self.directory))? {
             let path = entry.map_err(unreadable(&self.directory))?.path();
             let Some(name) = path.file_name().and_then(OsStr::to_str).map(str::to_owned) else { continue };
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
+            if path.extension().is_some_and(|extension| extension == "json") {
+                files.push((name, path));
             }
+        }
+        let read = parallel::map(files, |(name, path)| {
             let bytes = fs::read(&path).map_err(unreadable(&path))?;
-            if let Err(reason) = self.understand(&name, &bytes) {
-                self.damaged.insert(name, reason);
+            let understood = understand(&name, &bytes);
+            Ok::<_, LastGoodError>((name, understood))
+        });
+        for file in read {
+            match file? {
+                (_, Ok(Stored::Manifest(manifest))) => self.stored.push(manifest),
+                (_, Ok(Stored::Directories(identities))) => self.identities = identities,
+                (name, Err(reason)) => {
+                    self.damaged.insert(name, reason);
+                }
             }
         }
         self.stored.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(())
-    }
-
-    fn understand(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
-        // The parser's own words may quote a secret.
-        let invalid = |error: serde_json::Error| {
-            format!("it is not as plugward writes it, at line {} column {}", error.line(), error.column())
-        };
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(invalid)?;
-        if version != VERSION {
-            return Err(format!("it has version {version}; this plugward knows version {VERSION}"));
-        }
-        if name == DIRECTORIES {
-            let file: DirectoriesFile = serde_json::from_slice(bytes).map_err(invalid)?;
-            self.identities =
-                file.directories.into_iter().map(|entry| (entry.path, entry.identity)).collect();
-            return Ok(());
-        }
-        let file: ManifestFile<String> = serde_json::from_slice(bytes).map_err(invalid)?;
-        let path = ManifestPath::new(&file.path);
-        if name != file_name(&path) {
-            return Err(format!("it is about {path}, and has another file's name"));
-        }
-        let held = file
-            .held
-            .into_iter()
-            .map(|held| (RecordKey { kind: held.kind, name: held.name }, held.generation));
-        self.stored.push(StoredManifest { path, text: file.text, held: held.collect() });
         Ok(())
     }
 
@@ -249,6 +239,30 @@ impl LastGood {
         self.damaged.remove(DIRECTORIES);
         Ok(())
     }
+}
+
+fn understand(name: &str, bytes: &[u8]) -> Result<Stored, String> {
+    // The parser's own words may quote a secret.
+    let invalid = |error: serde_json::Error| {
+        format!("it is not as plugward writes it, at line {} column {}", error.line(), error.column())
+    };
+    let Versioned { version } = serde_json::from_slice(bytes).map_err(invalid)?;
+    if version != VERSION {
+        return Err(format!("it has version {version}; this plugward knows version {VERSION}"));
+    }
+    if name == DIRECTORIES {
+        let file: DirectoriesFile = serde_json::from_slice(bytes).map_err(invalid)?;
+        let entries = file.directories.into_iter().map(|entry| (entry.path, entry.identity));
+        return Ok(Stored::Directories(entries.collect()));
+    }
+    let file: ManifestFile<String> = serde_json::from_slice(bytes).map_err(invalid)?;
+    let path = ManifestPath::new(&file.path);
+    if name != file_name(&path) {
+        return Err(format!("it is about {path}, and has another file's name"));
+    }
+    let held =
+        file.held.into_iter().map(|held| (RecordKey { kind: held.kind, name: held.name }, held.generation));
+    Ok(Stored::Manifest(StoredManifest { path, text: file.text, held: held.collect() }))
 }
 
 /// The name of a manifest's file: short, and of harmless characters, whatever the manifest is called.

@@ -24,6 +24,7 @@ use super::scan::{Limits, Listing, Parser, Scan, Scanner};
 use super::watcher::{Inbox, Watcher};
 use super::{Declared, Document, Settings};
 use crate::atomic::AtomicError;
+use crate::parallel;
 
 /// The events that the source sends.
 pub type Event = WatchEvent<RecordKey, Declared>;
@@ -199,14 +200,13 @@ impl Worker {
         let limits = Limits { bytes: manifest::MAX_BYTES as u64, settle: settings.quiet };
         let mut scanner = Scanner::new(directories.clone(), limits, Arc::clone(&parser));
         let (stored, identities) = last_good.take();
-        let restored = stored.into_iter().map(|stored| {
+        let restored = parallel::map(stored, |stored| {
             let documents = parser(stored.text.as_bytes(), stored.path.format()).ok();
-            if documents.is_some() {
-                scanner.remember(&stored.path, &stored.text);
-            }
             Restored { path: stored.path, text: stored.text.into(), held: stored.held, documents }
         });
-        let restored = restored.collect();
+        for manifest in restored.iter().filter(|manifest| manifest.documents.is_some()) {
+            scanner.remember(&manifest.path, &manifest.text);
+        }
         let ledger = Ledger::new(directories.clone(), settings.confirm, restored, identities);
         let watched = if settings.events { directories.clone() } else { Vec::new() };
         Self {

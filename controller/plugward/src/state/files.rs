@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic::{self, AtomicError};
+use crate::parallel;
 
 /// What the state directory could not do.
 #[derive(Debug, thiserror::Error)]
@@ -148,20 +149,17 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateE
 }
 
 /// Reads every `NAME.json` of a directory. What cannot be read is set aside with a warning.
-pub(super) fn read_all<K: FromStr + Ord, T: DeserializeOwned>(
+pub(super) fn read_all<K: FromStr + Ord + Send, T: DeserializeOwned + Send>(
     directory: &Path,
 ) -> Result<BTreeMap<K, T>, StateError> {
-    let mut found = BTreeMap::new();
-    for (name, path) in named_entries(directory, ".json")? {
-        match read(&path) {
-            Ok(Some(data)) => {
-                found.insert(name, data);
-            }
-            Ok(None) => {}
-            Err(error) => set_aside(&path, &error),
+    let found = parallel::map(named_entries(directory, ".json")?, |(name, path)| match read(&path) {
+        Ok(data) => Some((name, data?)),
+        Err(error) => {
+            set_aside(&path, &error);
+            None
         }
-    }
-    Ok(found)
+    });
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// The entries of a directory whose names, less `suffix`, are names of that kind.

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use litemap::LiteMap;
 use plugward_api::{InstanceStatus, Kind, Name, RuntimeStatus};
 use plugward_engine::ContainerId;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use self::notes::Notes;
 use crate::gateway::Memory;
 use crate::names::SlotName;
+use crate::parallel;
 use crate::plan::Place;
 use crate::slot::{EngineRef, Slot};
 
@@ -72,7 +74,8 @@ const IMAGES: usize = 1024;
 /// The number of no start.
 const NO_START: u64 = u64::MAX;
 
-type SlotTable = BTreeMap<Name, BTreeMap<SlotName, Arc<Slot>>>;
+/// Most instances have one slot: hence the flat maps.
+type SlotTable = BTreeMap<Name, LiteMap<SlotName, Arc<Slot>>>;
 
 /// The statuses that an earlier controller left, by record.
 #[derive(Debug, Default)]
@@ -98,15 +101,19 @@ impl State {
             files::make_private(&status_directory(root, kind))?;
         }
         files::sweep(root)?;
-        let mut slots = SlotTable::new();
-        for (instance, directory) in files::named_entries::<Name>(&slots_root, "")? {
+        let directories = files::named_entries::<Name>(&slots_root, "")?;
+        let found = parallel::map(directories, |(instance, directory)| {
             files::sweep(&directory)?;
-            let found: BTreeMap<SlotName, Arc<Slot>> = files::read_all(&directory)?;
+            Ok::<_, StateError>((instance, files::read_all(&directory)?))
+        });
+        let mut slots = SlotTable::new();
+        for found in found {
+            let (instance, found): (Name, BTreeMap<SlotName, Arc<Slot>>) = found?;
             if !found.is_empty() {
-                slots.insert(instance, found);
+                slots.insert(instance, found.into_iter().collect());
             }
         }
-        let latest = |slots: &BTreeMap<_, Arc<Slot>>| slots.values().map(|slot| slot.starts).max();
+        let latest = |slots: &LiteMap<_, Arc<Slot>>| slots.values().map(|slot| slot.starts).max();
         let counts =
             slots.iter().filter_map(|(instance, slots)| Some((instance.clone(), latest(slots)?))).collect();
         Ok(Self {
@@ -139,7 +146,9 @@ impl State {
 
     /// What is remembered of an instance.
     pub fn slots(&self, instance: &Name) -> BTreeMap<SlotName, Arc<Slot>> {
-        self.lock().get(instance).cloned().unwrap_or_default()
+        let table = self.lock();
+        let slots = table.get(instance).into_iter().flat_map(LiteMap::iter);
+        slots.map(|(name, slot)| (name.clone(), slot.clone())).collect()
     }
 
     /// What is remembered of a slot; of an unknown one, nothing.
@@ -315,7 +324,7 @@ impl State {
         files::remove(&status_directory(&self.root, kind).join(format!("{name}.json")))
     }
 
-    fn read_statuses<T: DeserializeOwned>(&self, kind: Kind) -> Result<BTreeMap<Name, T>, StateError> {
+    fn read_statuses<T: DeserializeOwned + Send>(&self, kind: Kind) -> Result<BTreeMap<Name, T>, StateError> {
         let directory = status_directory(&self.root, kind);
         files::sweep(&directory)?;
         files::read_all(&directory)
@@ -351,7 +360,7 @@ impl Memory for State {
     fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
         let noted = self.priming.with(|priming| priming.get(instance)?.get(mount).copied())?;
         let slots = self.slots(instance);
-        let mut starts = slots.values().flat_map(|slot| slot.current.iter().chain(&slot.outgoing));
+        let mut starts = slots.values().flat_map(|slot| slot.current.iter().chain(slot.outgoing.as_deref()));
         // One that is not remembered is gone, and its number may be given again.
         Some(if starts.any(|start| start.number == noted) { noted } else { NO_START })
     }

@@ -62,7 +62,13 @@ impl Book {
     }
 
     /// Notes something that happened to an instance. The same thing again is counted.
-    pub fn event(&self, instance: &Name, event_type: EventType, reason: &str, message: impl Into<String>) {
+    pub fn event(
+        &self,
+        instance: &Name,
+        event_type: EventType,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         let now = self.shared.clock.now();
         let message = message.into();
         self.change(instance, |status| {
@@ -75,7 +81,7 @@ impl Book {
             } else {
                 status.events.push(RecordedEvent {
                     event_type,
-                    reason: reason.to_owned(),
+                    reason: reason.into(),
                     message: message.clone(),
                     count: 1,
                     first_seen: now,
@@ -107,7 +113,7 @@ impl Book {
                 status.conditions.set(Condition {
                     condition_type: finding.condition,
                     status: finding.status,
-                    reason: finding.reason.to_owned(),
+                    reason: finding.reason.into(),
                     message: finding.message,
                     last_transition_time: now,
                     observed_generation: generation,
@@ -268,7 +274,7 @@ mod tests {
         }
         book.event(&orders, EventType::Normal, "Ready", "ready");
         let events = book.instance(&orders).unwrap().events;
-        let counts: Vec<_> = events.iter().map(|event| (event.reason.as_str(), event.count)).collect();
+        let counts: Vec<_> = events.iter().map(|event| (&*event.reason, event.count)).collect();
         assert_eq!(counts, [("BackOff", 3), ("Ready", 1)]);
     }
 

@@ -1,5 +1,6 @@
 //! What the plan for an instance means for those who look at it: its phase and conditions.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub struct Finding {
     /// Why, in one word.
     pub reason: &'static str,
     /// Why, in a sentence, and what to do.
-    pub message: String,
+    pub message: Cow<'static, str>,
 }
 
 /// The mounts that have no socket, and why.
@@ -307,7 +308,7 @@ fn finding(
     condition: InstanceCondition,
     status: ConditionStatus,
     reason: &'static str,
-    message: impl Into<String>,
+    message: impl Into<Cow<'static, str>>,
 ) -> Finding {
     Finding { condition, status, reason, message: message.into() }
 }

@@ -35,6 +35,19 @@ fn the_first_listing_changes_every_key_in_it() {
 }
 
 #[test]
+fn the_version_tells_a_change_from_none() {
+    let (mut writer, store) = filled(&[("a", 1)]);
+    let before = store.version();
+    assert_eq!(writer.apply(Apply("a", 1)), Vec::<&str>::new());
+    assert_eq!(store.version(), before);
+    for change in [Apply("a", 2), Delete("a")] {
+        let before = store.version();
+        assert_eq!(writer.apply(change), ["a"]);
+        assert_ne!(store.version(), before);
+    }
+}
+
+#[test]
 fn a_change_is_in_the_store_when_its_key_is_returned() {
     let (mut writer, store) = filled(&[]);
     assert_eq!(writer.apply(Apply("a", 1)), ["a"]);

@@ -109,7 +109,11 @@ impl World {
                 status.conditions.get(condition).is_some_and(|found| found.reason == reason)
             })
             .await;
-        status.conditions.get(condition).map(|found: &Condition<_>| found.message.clone()).unwrap_or_default()
+        status
+            .conditions
+            .get(condition)
+            .map(|found: &Condition<_>| found.message.to_string())
+            .unwrap_or_default()
     }
 
     /// Waits until nothing is known of an instance any more, and nothing of it is left on the engines.
@@ -235,7 +239,7 @@ pub fn slot(status: &InstanceStatus) -> &SlotStatus {
 }
 
 fn progressing(status: &InstanceStatus) -> Option<&str> {
-    status.conditions.get(InstanceCondition::Progressing).map(|condition| condition.reason.as_str())
+    status.conditions.get(InstanceCondition::Progressing).map(|condition| &*condition.reason)
 }
 
 /// How often a slot was restarted, by reason.

@@ -92,8 +92,8 @@ mod tests {
 
     use super::*;
 
-    fn us() -> Option<u32> {
-        Some(geteuid().as_raw())
+    fn us() -> u32 {
+        geteuid().as_raw()
     }
 
     #[tokio::test]
@@ -102,11 +102,11 @@ mod tests {
         let path = directory.path().join("plugin1");
         let listener = UnixListener::bind(&path).unwrap();
         assert!(is_there(&path));
-        let _stream = connect(&path, us()).await.unwrap();
+        let _stream = connect(&path, Some(us())).await.unwrap();
         drop(listener);
         fs::remove_file(&path).unwrap();
         assert!(!is_there(&path));
-        assert!(matches!(connect(&path, us()).await, Err(ReachError::Open { .. })));
+        assert!(matches!(connect(&path, Some(us())).await, Err(ReachError::Open { .. })));
     }
 
     #[tokio::test]
@@ -114,7 +114,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("engine.sock");
         let _listener = UnixListener::bind(&path).unwrap();
-        let other = us().map(|uid| uid + 1);
+        let other = Some(us() + 1);
         assert!(matches!(connect(&path, other).await, Err(ReachError::NotTheHosts { .. })));
         assert!(matches!(connect(&path, None).await, Err(ReachError::NotTheHosts { .. })));
     }
@@ -127,9 +127,9 @@ mod tests {
         let link = directory.path().join("link");
         symlink(&socket, &link).unwrap();
         assert!(!is_there(&link));
-        assert!(matches!(connect(&link, us()).await, Err(ReachError::NotASocket { .. })));
+        assert!(matches!(connect(&link, Some(us())).await, Err(ReachError::NotASocket { .. })));
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(matches!(connect(&file, us()).await, Err(ReachError::NotASocket { .. })));
+        assert!(matches!(connect(&file, Some(us())).await, Err(ReachError::NotASocket { .. })));
     }
 }

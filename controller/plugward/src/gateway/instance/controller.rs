@@ -34,11 +34,12 @@ impl Instance {
             state.prospects.retain(|slot, _| terms.mounts.values().any(|used| used == slot));
             let memory = &self.parts.memory;
             state.seats.assign(&terms.mounts, &terms.priming, |mount| memory.last_primed(&self.name, mount));
-            let gone: Vec<Arc<Mount>> = state
-                .mounts
-                .extract_if(.., |name, _| !terms.mounts.contains_key(name))
-                .map(|(_, mount)| mount)
-                .collect();
+            let mut gone: Vec<Arc<Mount>> = Vec::new();
+            state.mounts.retain(|name, mount| {
+                let served = terms.mounts.contains_key(name);
+                gone.extend((!served).then(|| mount.clone()));
+                served
+            });
             for mount in &gone {
                 mount.delete();
                 memory.unprimed(&self.name, &mount.name);
@@ -63,7 +64,9 @@ impl Instance {
 
     /// Which slot serves which mount.
     pub(in crate::gateway) fn routes(&self) -> BTreeMap<Name, SlotName> {
-        self.lock().terms.as_ref().map(|terms| terms.mounts.clone()).unwrap_or_default()
+        let state = self.lock();
+        let mounts = state.terms.iter().flat_map(|terms| terms.mounts.iter());
+        mounts.map(|(mount, slot)| (mount.clone(), slot.clone())).collect()
     }
 
     /// The mounts that are to be served and are not yet.

@@ -1,25 +1,28 @@
 //! Which methods prime a plugin.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use plugward_api::PluginType;
 use plugward_api::instance::Priming;
 
 use crate::gateway::backend;
 
-/// The calls by which hosts make a plugin usable, in the order in which they are made again.
+/// The calls by which hosts make a plugin usable, in the order in which they are made again. Clones share them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrimingRules {
-    rules: Vec<Rule>,
+    rules: Arc<[Rule]>,
     /// Methods that hosts call before they prime a plugin: it answers them in any state.
-    preludes: Vec<String>,
+    preludes: &'static [&'static str],
     /// Whether these calls are made by the gateway itself, which knows their messages, and not relayed.
     made_here: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
-    method: String,
+    method: Cow<'static, str>,
     /// What undoes it.
-    until: Option<String>,
+    until: Option<Cow<'static, str>>,
 }
 
 /// What a method is to the priming.
@@ -50,33 +53,30 @@ impl PrimingRules {
     pub fn of(plugin_type: PluginType, declared: &[Priming]) -> Self {
         match plugin_type {
             PluginType::Database => Self {
-                rules: vec![Rule {
-                    method: "/dbplugin.v5.Database/Initialize".to_owned(),
-                    until: Some("/dbplugin.v5.Database/Close".to_owned()),
-                }],
+                rules: Arc::new([Rule {
+                    method: "/dbplugin.v5.Database/Initialize".into(),
+                    until: Some("/dbplugin.v5.Database/Close".into()),
+                }]),
                 // Vault asks for the type before it initialises.
-                preludes: vec!["/dbplugin.v5.Database/Type".to_owned()],
+                preludes: &["/dbplugin.v5.Database/Type"],
                 made_here: false,
             },
             PluginType::Custom => Self {
                 rules: declared
                     .iter()
                     .map(|priming| Rule {
-                        method: priming.method.to_string(),
-                        until: priming.until.as_ref().map(ToString::to_string),
+                        method: priming.method.to_string().into(),
+                        until: priming.until.as_ref().map(|until| until.to_string().into()),
                     })
                     .collect(),
-                preludes: Vec::new(),
+                preludes: &[],
                 made_here: false,
             },
             PluginType::Auth | PluginType::Secret => Self {
                 rules: [backend::SETUP, backend::INITIALIZE]
-                    .map(|method| Rule {
-                        method: method.to_owned(),
-                        until: Some(backend::CLEANUP.to_owned()),
-                    })
+                    .map(|method| Rule { method: method.into(), until: Some(backend::CLEANUP.into()) })
                     .into(),
-                preludes: Vec::new(),
+                preludes: &[],
                 made_here: true,
             },
         }
@@ -103,15 +103,12 @@ impl PrimingRules {
 
     /// The priming methods, in their order.
     pub(in crate::gateway) fn methods(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.method.as_str())
+        self.rules.iter().map(|rule| &*rule.method)
     }
 
     /// The priming methods that `path` undoes.
     pub(in crate::gateway) fn ended_by(&self, path: &str) -> impl Iterator<Item = &str> {
-        self.rules
-            .iter()
-            .filter(move |rule| rule.until.as_deref() == Some(path))
-            .map(|rule| rule.method.as_str())
+        self.rules.iter().filter(move |rule| rule.until.as_deref() == Some(path)).map(|rule| &*rule.method)
     }
 }
 

@@ -1,7 +1,6 @@
 //! One slot: who is on its seat.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use plugward_api::Name;
 
 use super::{Order, Serial};
@@ -12,9 +11,9 @@ use crate::plan::Place;
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) seated: Option<Serial>,
-    /// By the numbers of their starts. In boxes, as most values of this module's maps: a map has room for eleven, and most
+    /// By the numbers of their starts. In boxes, as most values of this module's maps: a map has room for four, and most
     /// have one.
-    pub(super) berths: BTreeMap<u64, Box<Berth>>,
+    pub(super) berths: LiteMap<u64, Box<Berth>>,
 }
 
 /// One container.
@@ -28,11 +27,11 @@ pub(super) struct Berth {
     pub(super) up: bool,
     /// It gets no new connections, ever.
     pub(super) leaving: bool,
-    pub(super) progress: BTreeMap<Name, Box<Progress>>,
+    pub(super) progress: LiteMap<Name, Box<Progress>>,
     /// Connections of hosts to it.
     pub(super) lines: usize,
     /// Calls that prime it, under way: how many of which mount.
-    pub(super) priming: BTreeMap<Name, usize>,
+    pub(super) priming: LiteMap<Name, usize>,
 }
 
 // === impl Slot ===
@@ -61,7 +60,7 @@ impl Slot {
             }
         };
         let seated = self.seated().map(|(start, _)| start);
-        for (start, berth) in &mut self.berths {
+        for (start, berth) in self.berths.iter_mut() {
             if berth.is_usable() && seated.is_some_and(|seated| *start < seated) {
                 berth.leaving = true;
                 orders.push(Order::Drain(berth.serial));
@@ -100,9 +99,9 @@ impl Berth {
             multiplexes,
             up: false,
             leaving: false,
-            progress: BTreeMap::new(),
+            progress: LiteMap::new(),
             lines: 0,
-            priming: BTreeMap::new(),
+            priming: LiteMap::new(),
         }
     }
 

@@ -2,6 +2,7 @@ mod spares;
 
 use std::collections::BTreeMap;
 
+use litemap::LiteMap;
 use proptest::prelude::*;
 
 use super::*;
@@ -303,7 +304,7 @@ fn a_mount_that_moves_is_told_where_it_goes_and_no_more_where_it_was() {
     let own = SlotName::Mount(name("a"));
     let follower = seats.up(&own, 1, &place(50), true, 50);
     assert_eq!(seats.route(&name("a")), Some(Route::To(shared)));
-    let mounts = BTreeMap::from([(name("a"), own), (name("b"), SlotName::Shared)]);
+    let mounts = LiteMap::from_iter([(name("a"), own), (name("b"), SlotName::Shared)]);
     seats.assign(&mounts, &rules(), |_| None);
     assert_eq!(seats.route(&name("a")), Some(Route::Telling));
     prime(&mut seats, shared, "a", 2);
@@ -321,7 +322,7 @@ fn a_container_that_does_not_tell_mounts_apart_serves_one_alone() {
     assert_eq!(seats.route(&name("a")), Some(Route::To(shared)));
 
     let both = [name("a"), name("b")].map(|mount| (mount, SlotName::Shared));
-    seats.assign(&both.clone().into(), &rules(), |_| None);
+    seats.assign(&both.iter().cloned().collect(), &rules(), |_| None);
     assert_eq!(seats.route(&name("a")), Some(Route::Empty));
     assert_eq!(seats.route(&name("b")), Some(Route::Empty));
     let next = seats.up(&SlotName::Shared, 2, &place(2), false, 102);

@@ -139,7 +139,9 @@ impl World {
             died: Arc::new(|| Box::pin(async { "exited 137".to_owned() })),
             broke: Arc::new({
                 let broken = plugin.broken.clone();
-                move |what| drop(broken.send_replace(Some(what)))
+                move |what| {
+                    broken.send_replace(Some(what));
+                }
             }),
             broker_spent: plugin.broker.is_spent(),
         };

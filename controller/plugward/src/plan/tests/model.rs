@@ -208,7 +208,7 @@ impl World {
                 match &start.before {
                     Before::Replaced => {
                         stored.updating = true;
-                        stored.outgoing = stored.outgoing.take().or(before);
+                        stored.outgoing = stored.outgoing.take().or(before.map(Box::new));
                     }
                     Before::Ended(ended) => *stored.restarts.entry(ended.reason).or_default() += 1,
                     Before::EndedEarlier(reason) => *stored.restarts.entry(*reason).or_default() += 1,
@@ -238,7 +238,7 @@ impl World {
                 let stored = self.scene.stored();
                 let start = match which {
                     Which::Current => stored.current.clone().unwrap(),
-                    Which::Outgoing => stored.outgoing.clone().unwrap(),
+                    Which::Outgoing => *stored.outgoing.clone().unwrap(),
                 };
                 self.container(&start.container).session = SessionSight::Connecting;
             }

@@ -37,7 +37,7 @@ pub(super) fn refused(error: &str) -> ContainerState {
 }
 
 pub(super) fn engine(id: &str) -> EngineRef {
-    EngineRef { id: id.to_owned(), host: None }
+    EngineRef { id: id.into(), host: None }
 }
 
 pub(super) fn recipe() -> Recipe {
@@ -217,7 +217,7 @@ impl Scene {
         self = self.edited();
         let next = self.start(2, "v1-bbbb", "ENGINE-A");
         let stored = self.stored();
-        stored.outgoing = stored.current.replace(next);
+        stored.outgoing = stored.current.replace(next).map(Box::new);
         stored.starts = 2;
         stored.updating = true;
         self
@@ -300,7 +300,7 @@ impl Scene {
         let sight = self.sight();
         sight.containers.push(container);
         let stored = self.stored();
-        stored.outgoing = stored.current.replace(next);
+        stored.outgoing = stored.current.replace(next).map(Box::new);
         stored.starts = 2;
         stored.updating = !ready;
         self

@@ -1,9 +1,10 @@
 //! One content of a manifest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use plugward_api::RecordKey;
 
 use crate::source::Document;
@@ -14,10 +15,10 @@ pub(super) struct Version {
     pub(super) records: Records,
 }
 
-/// What a version declares.
+/// What a version declares. Most declare one record: hence the flat map.
 #[derive(Debug)]
 pub(super) enum Records {
-    Known(BTreeMap<RecordKey, Document>),
+    Known(LiteMap<RecordKey, Document>),
     /// The text was accepted by an earlier program only: of its records only the held names are known.
     NamesOnly(BTreeSet<RecordKey>),
 }
@@ -44,10 +45,10 @@ impl fmt::Debug for Version {
 
 impl Records {
     pub(super) fn known(documents: Vec<Document>) -> Self {
-        let mut known = BTreeMap::new();
+        let mut known = LiteMap::with_capacity(documents.len());
         for document in documents {
             // A name that is twice in one file is the parser's error; the first is as good as any.
-            known.entry(document.record.key()).or_insert(document);
+            known.try_insert(document.record.key(), document);
         }
         Self::Known(known)
     }

@@ -1,6 +1,5 @@
 //! The broker of a test's plugin: what it is told is noted, and it says what the test says.
 
-use std::path::Path;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -60,8 +59,8 @@ impl TestBroker {
         Brokering { to_plugin: Box::new(to_plugin), from_plugin }
     }
 
-    pub(super) fn offer(&self) -> Result<Box<dyn Offer>, PluginError> {
-        Ok(Box::new(TestOffer(Listener::bind(self.directory.path(), None).unwrap())))
+    pub(super) fn offer(&self) -> Box<dyn Offer> {
+        Box::new(TestOffer(self.listen()))
     }
 
     pub(super) async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError> {
@@ -69,10 +68,6 @@ impl TestBroker {
         let stream =
             UnixStream::connect(path).await.map_err(|error| PluginError::transient(error.to_string()))?;
         Ok(Box::new(stream))
-    }
-
-    pub(super) fn offers(&self, address: &Address) -> bool {
-        matches!(address, Address::Unix(path) if Path::new(path).exists())
     }
 
     /// Whether it was opened before, and so has ended.
