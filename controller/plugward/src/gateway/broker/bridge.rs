@@ -36,7 +36,7 @@ trait Bridgehead: Sync {
     fn accept(&self) -> impl Future<Output = Result<Self::Arrival, String>> + Send;
 
     /// Connects it to the other side.
-    fn bridge(&self, arrival: Self::Arrival) -> BoxFuture<'static, Result<(HostLine, HostLine), String>>;
+    fn bridge(&mut self, arrival: Self::Arrival) -> BoxFuture<'static, Result<(HostLine, HostLine), String>>;
 
     /// Whether the other side has nothing there any more.
     fn is_over(&mut self) -> bool;
@@ -93,7 +93,12 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.join_next() => {
+                    // Many servers are for one connection.
+                    if head.is_over() {
+                        return;
+                    }
+                }
                 () = sleep(LOOK) => {
                     if head.is_over() {
                         return;
@@ -120,7 +125,8 @@ impl Bridgehead for ToHost {
         self.offer.accept().await.map_err(|error| error.message)
     }
 
-    fn bridge(&self, proving: Proving) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
+    fn bridge(&mut self, proving: Proving) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
+        self.seen |= self.host.has(self.id);
         let (host, id) = (self.host.clone(), self.id);
         let bridge = async move {
             let plugin = proving.await.map_err(|error| error.message)?;
@@ -144,7 +150,7 @@ impl Bridgehead for ToPlugin {
         self.listener.accept().await.map_err(|error| error.to_string())
     }
 
-    fn bridge(&self, host: Inbound) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
+    fn bridge(&mut self, host: Inbound) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
         let (plugin, address) = (self.plugin.clone(), self.address.clone());
         let bridge = async move {
             let host: HostLine = Box::new(host.secured(None, SECURED).await.map_err(|error| chain(&error))?);

@@ -21,7 +21,7 @@ use crate::gateway::terms::{Backend, Broken, Memory};
 use crate::plugin::{Conversation, SendMessage};
 
 /// The sockets that one container may have for its broker at a time, in either direction.
-const MOST_SOCKETS: usize = 256;
+const MOST_SOCKETS: usize = 1024;
 
 /// How long it may take until a plugin is known to have ended whose broker has.
 const DEATH_LIMIT: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ pub(in crate::gateway) struct ContainerBroker {
     conversation: Arc<dyn Conversation>,
     numbers: Numbers,
     to_plugin: mpsc::UnboundedSender<BrokerMessage>,
-    offers: Mutex<Offers>,
+    offers: Arc<Mutex<Offers>>,
     tasks: Tasks,
 }
 
@@ -49,9 +49,17 @@ pub(in crate::gateway) struct ContainerBroker {
 struct Offers {
     /// The only host whose numbers pass as they are.
     owner: Option<Arc<HostBroker>>,
-    /// By host and its number: the number at the plugin.
-    numbers: BTreeMap<(u64, u32), u32>,
+    /// By host and its number.
+    offered: BTreeMap<(u64, u32), Offered>,
     last: u32,
+}
+
+/// A server of a host's that the plugin was offered.
+struct Offered {
+    /// Its number at the plugin.
+    number: u32,
+    /// Where the plugin finds it.
+    address: Address,
 }
 
 /// What runs for a container's broker, and ends with it.
@@ -110,7 +118,7 @@ impl ContainerBroker {
         let receiving = receiving.run(brokering.from_plugin, noting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(receiving).instrument(span));
         let tasks = Tasks { bridges, _end: stop.clone().drop_guard(), stop };
-        Arc::new(Self { conversation, numbers, to_plugin, offers: Mutex::default(), tasks })
+        Arc::new(Self { conversation, numbers, to_plugin, offers: Arc::default(), tasks })
     }
 
     /// Whether it goes over this conversation.
@@ -123,9 +131,9 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if that cannot be.
     pub(in crate::gateway) fn offer(&self, host: &Arc<HostBroker>, id: u32) -> Result<u32, Status> {
-        let mut offers = self.lock();
-        if let Some(number) = offers.numbers.get(&(host.number, id)) {
-            return Ok(*number);
+        let mut offers = lock(&self.offers);
+        if let Some(offered) = offers.offered.get(&(host.number, id)) {
+            return Ok(offered.number);
         }
         if self.numbers == Numbers::Opaque {
             offers.claim(host)?;
@@ -144,11 +152,42 @@ impl ContainerBroker {
             Numbers::Known => offers.last + 1,
         };
         offers.last = number.max(offers.last);
-        offers.numbers.insert((host.number, id), number);
-        // A receiver that is gone went with the stream, of which the plugin's broker is told by its end.
-        let _ = self.to_plugin.send(BrokerMessage::Announce { id: number, address: offer.address() });
-        self.tasks.bridges.spawn(bridge::to_host(offer, host.clone(), id, self.tasks.stop.clone()));
+        offers.offered.insert((host.number, id), Offered { number, address: offer.address() });
+        self.announce(number, offer.address());
+        let (host, stop, offers) = (host.clone(), self.tasks.stop.clone(), self.offers.clone());
+        self.tasks.bridges.spawn(async move {
+            bridge::to_host(offer, host.clone(), id, stop).await;
+            host.forget(id);
+            lock(&offers).offered.remove(&(host.number, id));
+        });
         Ok(number)
+    }
+
+    /// A host whose numbers pass as they are tells of a server: the plugin is offered it, again if it was before, since it
+    /// takes each word of one for one connection.
+    ///
+    /// # Errors
+    /// What the host is told if that cannot be.
+    pub(in crate::gateway) fn announced(&self, host: &Arc<HostBroker>, id: u32) -> Result<(), Status> {
+        if self.numbers == Numbers::Known {
+            return Ok(());
+        }
+        let before = lock(&self.offers)
+            .offered
+            .get(&(host.number, id))
+            .map(|offered| (offered.number, offered.address.clone()));
+        match before {
+            Some((number, address)) => self.announce(number, address),
+            None => {
+                self.offer(host, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&self, number: u32, address: Address) {
+        // A receiver that is gone went with the stream, of which the plugin's broker is told by its end.
+        let _ = self.to_plugin.send(BrokerMessage::Announce { id: number, address });
     }
 
     /// A host whose numbers pass as they are is served by this container now: the plugin is offered what it has to offer.
@@ -163,11 +202,11 @@ impl ContainerBroker {
         }
         Ok(())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Offers> {
-        // Each change is complete when it could be interrupted.
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(offers: &Mutex<Offers>) -> MutexGuard<'_, Offers> {
+    // Each change is complete when it could be interrupted.
+    offers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Offers ===

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::reach::{self, ReachError};
 
 /// How many servers a host may offer at a time.
-const MOST_SERVERS: usize = 256;
+const MOST_SERVERS: usize = 1024;
 
 /// Messages that wait for a host that reads slowly. What is beyond is lost: a host that does not read does not dial either.
 const WAITING: usize = 64;
@@ -45,6 +46,8 @@ pub(in crate::gateway) struct HostBroker {
     servers: Mutex<BTreeMap<u32, PathBuf>>,
     /// Tells of new ones.
     announced: Notify,
+    /// Whether it ever offered one.
+    used: AtomicBool,
     refusal: Mutex<Option<Status>>,
     ended: CancellationToken,
 }
@@ -71,6 +74,7 @@ impl HostBroker {
             to_host,
             servers: Mutex::default(),
             announced: Notify::new(),
+            used: AtomicBool::new(false),
             refusal: Mutex::default(),
             ended: CancellationToken::new(),
         };
@@ -92,6 +96,7 @@ impl HostBroker {
         }
         servers.insert(id, socket);
         drop(servers);
+        self.used.store(true, Ordering::Release);
         self.announced.notify_waiters();
         Ok(())
     }
@@ -100,6 +105,14 @@ impl HostBroker {
     pub(super) fn numbers(&self) -> Vec<u32> {
         let servers = self.servers();
         servers.iter().filter(|(_, socket)| reach::is_there(socket)).map(|(id, _)| *id).collect()
+    }
+
+    /// The host has a server no more.
+    pub(super) fn forget(&self, id: u32) {
+        let mut servers = self.servers();
+        if servers.get(&id).is_some_and(|socket| !reach::is_there(socket)) {
+            servers.remove(&id);
+        }
     }
 
     /// Whether the host has told of this server, and still has it.
@@ -169,7 +182,7 @@ impl HostBroker {
 
     /// Whether the host ever offered a server.
     pub(in crate::gateway) fn is_used(&self) -> bool {
-        !self.servers().is_empty()
+        self.used.load(Ordering::Acquire)
     }
 
     fn socket(&self, id: u32) -> Option<PathBuf> {

@@ -68,8 +68,10 @@ impl Instance {
             ));
         }
         host.announce(id, socket).map_err(|error| Status::new(Code::ResourceExhausted, error.to_string()))?;
-        self.seat_broker(host);
-        host.refusal().map_or(Ok(()), Err)
+        let Some(berthed) = self.seated(&host.mount).filter(|berthed| self.is_up(berthed.serial)) else {
+            return Ok(());
+        };
+        self.broker_of(&berthed).map_or(Ok(()), |broker| broker.announced(host, id))
     }
 
     /// The broker of a host, by which its calls are to be served: the one that it uses, if it has several.

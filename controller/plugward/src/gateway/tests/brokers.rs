@@ -57,6 +57,30 @@ async fn a_plugin_reaches_what_its_host_offers_and_so_does_the_next() {
 }
 
 #[tokio::test]
+async fn a_server_for_one_connection_goes_with_it_and_the_same_number_can_be_offered_again() {
+    let (world, directory) = (World::new(&["orders"]), tempfile::tempdir().unwrap());
+    let container = world.up(1);
+    let broker = world.host("orders").open(BROKER, None).await;
+    for round in 0..20 {
+        let id = if round < 10 { round } else { 3 };
+        let path = directory.path().join(format!("server-{round}"));
+        let listener = UnixListener::bind(&path).unwrap();
+        let announced = BrokerMessage::Announce { id, address: Address::Unix(path.display().to_string()) };
+        broker.requests.send(announced.to_bytes()).await.unwrap();
+        let offered = container.plugin.broker.offered(round as usize + 1).await.pop().unwrap();
+        assert_eq!(offered.0, id);
+        let (said, ()) = tokio::join!(said(&offered.1), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            std::fs::remove_file(&path).unwrap();
+            stream.write_all(b"once").await.unwrap();
+        });
+        assert_eq!(said, "once");
+        // Long before anybody looks for what nobody tells of.
+        eventually(|| !Path::new(&offered.1).exists()).await;
+    }
+}
+
+#[tokio::test]
 async fn hosts_reach_what_their_plugin_offers() {
     let world = World::new(&["orders"]);
     let container = world.up(1);
