@@ -103,9 +103,18 @@ async fn after_a_restart_of_the_controller_a_backend_has_to_be_set_up_again_and_
         host.write("eu", "one", &json!({ "a": "b" })).await.unwrap();
         world.kill().await;
         world.start().await;
-        let again = world.until_ready_again("kv", &seen).await;
-        assert_eq!(restarts(&again).get("not_adoptable"), Some(&1));
+        let seen = world.until_ready_again("kv", &seen).await;
+        assert_eq!(restarts(&seen).get("not_adoptable"), Some(&1));
         let failure = host.read("eu", "one").await.unwrap_err();
+        assert_eq!(failure.code, Code::FailedPrecondition, "{failure:?}");
+
+        // And after one that was asked to end.
+        let Some(host) = world.backend_host("kv").await else { return };
+        host.enable("us", "kv", &[]).await.unwrap();
+        world.terminate().await;
+        world.start().await;
+        world.until_ready_again("kv", &seen).await;
+        let failure = host.read("us", "one").await.unwrap_err();
         assert_eq!(failure.code, Code::FailedPrecondition, "{failure:?}");
     })
     .await;

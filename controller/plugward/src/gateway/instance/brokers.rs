@@ -40,6 +40,10 @@ impl Instance {
         host.end();
         self.brokers().hosts.retain(|other| !Arc::ptr_eq(other, host));
         self.change(|state| {
+            if state.closed.is_some() {
+                // It is we who end it, and the plugin that is left was set up.
+                return;
+            }
             state.seats.abandon(&host.mount, host);
             if state.seats.is_unprimed(&host.mount) {
                 self.parts.memory.unprimed(&self.name, &host.mount);
