@@ -3,7 +3,10 @@ use std::fs;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
+use go_plugin::Handshake;
+
 use super::*;
+use crate::slot::StoredIdentity;
 
 fn address(directory: &TempDir) -> PluginAddress {
     let line = format!("1|1|unix|{PLUGIN_SIDE_DIRECTORY}/plugin1|grpc");
