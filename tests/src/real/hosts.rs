@@ -68,6 +68,8 @@ struct Host {
     numbers: AtomicU64,
     /// Holds the program of one that runs as another user.
     _program: Option<TempDir>,
+    /// Where it makes its sockets, which one that is killed leaves behind.
+    _sockets: TempDir,
 }
 
 type Outcome = Result<Value, Failure>;
@@ -91,8 +93,12 @@ impl Host {
         if let Some(user) = options.user {
             command.uid(user).gid(user);
         }
+        let sockets = TempDir::new().unwrap();
+        // Whoever it runs as.
+        fs::set_permissions(sockets.path(), Permissions::from_mode(0o1777)).unwrap();
         let mut child = command
             .arg(reattach.to_string())
+            .env("TMPDIR", sockets.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -102,7 +108,7 @@ impl Host {
         let (orders, given) = mpsc::unbounded_channel();
         tokio::spawn(tell(child.stdin.take().expect("it is piped"), given));
         tokio::spawn(hear(child.stdout.take().expect("it is piped"), Arc::clone(&waiting)));
-        Self { child, orders, waiting, numbers: AtomicU64::default(), _program: copy }
+        Self { child, orders, waiting, numbers: AtomicU64::default(), _program: copy, _sockets: sockets }
     }
 
     fn pid(&self) -> u32 {
