@@ -25,13 +25,10 @@ use super::multiplex::{self, HostId};
 use super::outlook::Outlook;
 use super::priming::{KeptCall, Role};
 use super::traffic::InFlight;
-use crate::plugin::UnaryCall;
+use crate::plugin::{UnaryAnswer, UnaryCall};
 
 /// How long such a call may take at the plugin, if its host does not say.
 const CALL_LIMIT: Duration = Duration::from_secs(300);
-
-/// How long it may take to find out how a plugin ended.
-const DEATH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A call to be made.
 pub(super) struct MadeCall {
@@ -104,15 +101,10 @@ impl MadeCall {
         let call = call(instance, &berthed, &mount.name, host, &self.method, &kept, limit)?;
         let answer = match berthed.backend.conversation.call(call).await {
             Ok(answer) => answer,
-            Err(error) => {
-                let how = tokio::time::timeout(DEATH_LIMIT, (berthed.backend.died)()).await;
-                let how = how.unwrap_or(error.message);
-                return Err(Status::unavailable(format!("the plugin died during this call: {how}")));
-            }
+            Err(error) => return Err(berthed.backend.death(&error.message).await),
         };
         if !answer.is_ok() {
-            let code = Code::from_header(answer.code.to_string().as_bytes());
-            return Err(Status::new(code, answer.status_message));
+            return Err(Status::new(code_of(&answer), answer.status_message));
         }
         // Dropped otherwise, it says that the plugin did not do it.
         if backend::error_in(&self.method, &answer.message).is_none() {
@@ -179,6 +171,11 @@ impl MadeCall {
             }
         }
     }
+}
+
+/// The status of an answer.
+pub(super) fn code_of(answer: &UnaryAnswer) -> Code {
+    Code::from_header(answer.code.to_string().as_bytes())
 }
 
 /// A kept call as it goes to a container.

@@ -76,9 +76,6 @@ const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait after one could not be made, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// How long it may take to find out how a plugin ended.
-const DEATH_LIMIT: Duration = Duration::from_secs(1);
-
 // === impl Host ===
 
 impl Host {
@@ -275,16 +272,13 @@ impl Program for Host {
     }
 
     fn plugin_ended(&mut self) -> Later<Status> {
-        let died = self.bound.get().map(|berthed| berthed.backend.died.clone());
+        let bound = self.bound.clone();
         Box::pin(async move {
-            let how = match died {
-                Some(died) => timeout(DEATH_LIMIT, died()).await.ok(),
-                None => None,
-            };
-            Status::unavailable(match how {
-                Some(how) => format!("the plugin died during this call: {how}"),
-                None => "the plugin died during this call: its connection ended".to_owned(),
-            })
+            match bound.get() {
+                Some(berthed) => berthed.backend.death("its connection ended").await,
+                // It was set before the connection was given out.
+                None => Status::unavailable("the plugin died during this call: its connection ended"),
+            }
         })
     }
 

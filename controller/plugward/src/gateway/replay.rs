@@ -121,8 +121,8 @@ async fn make(
             Some(error) => Err(Failure::Answer(Status::new(Code::Unknown, format!("{name}: {error}")))),
         },
         Ok(answer) => {
-            let code = Code::from_header(answer.code.to_string().as_bytes());
-            Err(Failure::Answer(Status::new(code, format!("{name}: {}", answer.status_message))))
+            let message = format!("{name}: {}", answer.status_message);
+            Err(Failure::Answer(Status::new(made::code_of(&answer), message)))
         }
         Err(error) => Err(Failure::NoAnswer(Status::unavailable(format!("{name}: {error}")))),
     }

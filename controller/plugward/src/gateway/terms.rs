@@ -10,12 +10,17 @@ use jiff::Timestamp;
 use litemap::LiteMap;
 use plugward_api::{self as api, Name, PluginInstanceSpec};
 use plugward_relay::Violation;
+use plugward_relay::grpc::Status;
+use tokio::time::timeout;
 
 use super::priming::PrimingRules;
 use crate::names::SlotName;
 use crate::plan::Place;
 pub use crate::plan::ServiceSight;
 use crate::plugin::Conversation;
+
+/// How long it may take to find out how a plugin ended.
+const DEATH_LIMIT: Duration = Duration::from_secs(1);
 
 /// How an instance is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +160,15 @@ impl Hold {
 }
 
 // === impl Backend ===
+
+impl Backend {
+    /// What a call ends with that the plugin had when it died. `otherwise` says how it did where that is not known soon.
+    pub(super) async fn death(&self, otherwise: &str) -> Status {
+        let how = timeout(DEATH_LIMIT, (self.died)()).await;
+        let how = how.as_deref().unwrap_or(otherwise);
+        Status::unavailable(format!("the plugin died during this call: {how}"))
+    }
+}
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

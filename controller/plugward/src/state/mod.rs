@@ -240,10 +240,11 @@ impl State {
 
     fn note_broker(&self, container: &ContainerId, what: BrokerUse) {
         self.brokers.change(|brokers| {
-            let before = brokers.get(container.as_str()).copied();
-            let after = before.max(Some(what));
-            brokers.extend(after.map(|after| (container.as_str().to_owned(), after)));
-            before != after
+            let grows = brokers.get(container.as_str()).is_none_or(|before| *before < what);
+            if grows {
+                brokers.insert(container.as_str().to_owned(), what);
+            }
+            grows
         });
     }
 

@@ -84,26 +84,24 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
     let leading = async {
         loop {
             tokio::select! {
-                arrived = head.accept() => match arrived {
-                    Ok(arrival) => {
-                        connections.spawn(carry(head.bridge(arrival)).in_current_span());
+                arrived = head.accept() => {
+                    match arrived {
+                        Ok(arrival) => {
+                            connections.spawn(carry(head.bridge(arrival)).in_current_span());
+                        }
+                        Err(error) => {
+                            tracing::debug!(error, "no connection of the broker is accepted");
+                            sleep(ACCEPT_PAUSE).await;
+                        }
                     }
-                    Err(error) => {
-                        tracing::debug!(error, "no connection of the broker is accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                Some(_) = connections.join_next() => {
-                    // Many servers are for one connection.
-                    if head.is_over() {
-                        return;
-                    }
+                    continue;
                 }
-                () = sleep(LOOK) => {
-                    if head.is_over() {
-                        return;
-                    }
-                }
+                // Many servers are for one connection.
+                Some(_) = connections.join_next() => {}
+                () = sleep(LOOK) => {}
+            }
+            if head.is_over() {
+                return;
             }
         }
     };

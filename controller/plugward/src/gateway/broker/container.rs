@@ -232,13 +232,10 @@ impl Offers {
 async fn send(
     mut messages: mpsc::UnboundedReceiver<BrokerMessage>,
     to_plugin: SendMessage,
-    noting: impl FnOnce(),
+    noting: impl Fn(),
 ) {
-    let mut noting = Some(noting);
     while let Some(message) = messages.recv().await {
-        if let Some(noting) = noting.take() {
-            noting();
-        }
+        noting();
         if to_plugin(message).await.is_err() {
             return;
         }
@@ -251,15 +248,12 @@ impl Receiving {
     async fn run(
         self,
         mut from_plugin: futures::stream::BoxStream<'static, Result<BrokerMessage, BrokerError>>,
-        noting: impl FnOnce(),
+        noting: impl Fn(),
     ) {
-        let mut noting = Some(noting);
         while let Some(message) = from_plugin.next().await {
             match message {
                 Ok(message) => {
-                    if let Some(noting) = noting.take() {
-                        noting();
-                    }
+                    noting();
                     self.take(message);
                 }
                 Err(BrokerError::Message(error)) => {

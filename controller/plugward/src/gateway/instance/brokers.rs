@@ -72,10 +72,8 @@ impl Instance {
             ));
         }
         host.announce(id, socket).map_err(|error| Status::new(Code::ResourceExhausted, error.to_string()))?;
-        let Some(berthed) = self.seated(&host.mount).filter(|berthed| self.is_up(berthed.serial)) else {
-            return Ok(());
-        };
-        self.broker_of(&berthed).map_or(Ok(()), |broker| broker.announced(host, id))
+        let broker = self.seat_of(host).and_then(|berthed| self.broker_of(&berthed));
+        broker.map_or(Ok(()), |broker| broker.announced(host, id))
     }
 
     /// The broker of a host, by which its calls are to be served: the one that it uses, if it has several.
@@ -110,11 +108,7 @@ impl Instance {
     pub(in crate::gateway) fn show_brokers(self: &Arc<Self>, berthed: &Arc<Berthed>, mount: &Name) {
         let hosts = self.brokers().hosts.clone();
         for host in hosts.iter().filter(|host| host.mount == *mount && host.is_used()) {
-            if let Some(broker) = self.broker_of(berthed)
-                && let Err(status) = broker.welcome(host)
-            {
-                host.refuse(status);
-            }
+            self.welcome(berthed, host);
         }
     }
 
@@ -140,14 +134,21 @@ impl Instance {
 
     /// Lets the container that serves a host's mount know of what the host offers.
     fn seat_broker(self: &Arc<Self>, host: &Arc<HostBroker>) {
-        let Some(berthed) = self.seated(&host.mount).filter(|berthed| self.is_up(berthed.serial)) else {
-            return;
-        };
-        if berthed.backend.broker_spent && !host.is_used() {
-            // It may never need it.
-            return;
+        // One whose broker has ended may never need it.
+        let may_use = |berthed: &Arc<Berthed>| !berthed.backend.broker_spent || host.is_used();
+        if let Some(berthed) = self.seat_of(host).filter(may_use) {
+            self.welcome(&berthed, host);
         }
-        if let Some(broker) = self.broker_of(&berthed)
+    }
+
+    /// The container that serves a host's mount, if its conversation stands.
+    fn seat_of(&self, host: &HostBroker) -> Option<Arc<Berthed>> {
+        self.seated(&host.mount).filter(|berthed| self.is_up(berthed.serial))
+    }
+
+    /// Lets a container know of what a host offers, or the host that it may not offer that.
+    fn welcome(self: &Arc<Self>, berthed: &Arc<Berthed>, host: &Arc<HostBroker>) {
+        if let Some(broker) = self.broker_of(berthed)
             && let Err(status) = broker.welcome(host)
         {
             host.refuse(status);
