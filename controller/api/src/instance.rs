@@ -103,7 +103,7 @@ pub struct PluginInstanceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub priming: Vec<Priming>,
 
-    /// Whether the plugin's own connections to its host (go-plugin's broker) share one connection.
+    /// Whether the plugin's own connections to its host (go-plugin's broker) share one connection with its host's.
     #[serde(default)]
     pub broker_multiplexing: BrokerMultiplexing,
 
@@ -295,16 +295,18 @@ pub struct Priming {
     pub until: Option<MethodPath>,
 }
 
-/// Whether the connections of go-plugin's broker share one connection.
+/// Whether the connections of go-plugin's broker share the plugin's one connection, instead of each having a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum BrokerMultiplexing {
-    /// As the host asks for it and the plugin can.
+    /// For plugins of type `secret` and `auth` that can (go-plugin 1.6) on the OCI runtime `runsc`, which then needs just
+    /// `--host-uds=create`; not for others.
     #[default]
     Auto,
-    /// Always: a plugin that cannot is refused.
+    /// Always: a plugin that cannot is refused. Hosts cannot dial what such a plugin offers them, and no controller can adopt it:
+    /// it ends with its one connection.
     Enabled,
-    /// Never.
+    /// Never: on gVisor, a plugin that uses its broker needs `--host-uds=all`.
     Disabled,
 }
 

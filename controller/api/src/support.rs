@@ -3,12 +3,7 @@
 //! Manifests may say all that the schemas have. What has no effect yet is refused by the controller, never ignored;
 //! a written default asks for nothing, and is always accepted.
 
-use crate::{
-    PluginInstanceSpec, PluginRuntimeSpec,
-    image::PullPolicy,
-    instance::{Attach, BrokerMultiplexing},
-    runtime::Security,
-};
+use crate::{PluginInstanceSpec, PluginRuntimeSpec, image::PullPolicy, instance::Attach, runtime::Security};
 
 /// A field whose value asks for what this version does not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +21,6 @@ pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
         (spec.image.pull_policy != PullPolicy::Never, "spec.image.pullPolicy", "images are not pulled"),
         (!spec.env_from.is_empty(), "spec.envFrom", "environment variables are not read from files"),
         (spec.mlock, "spec.mlock", "plugins cannot lock their memory"),
-        (
-            spec.broker_multiplexing != BrokerMultiplexing::Auto,
-            "spec.brokerMultiplexing",
-            "plugins' brokers use sockets",
-        ),
         (spec.attach != attach, "spec.attach", "hosts cannot attach"),
     ];
     collect(checks)

@@ -60,8 +60,13 @@ impl Dialer {
         };
         let stream =
             time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))?;
-        self.spare.get_or_init(|| Spare::keep(Arc::clone(&self.route))).want();
+        self.warm();
         Ok(stream)
+    }
+
+    /// Makes a spare connection, unless there is one, and keeps one from now on.
+    pub(crate) fn warm(&self) {
+        self.spare.get_or_init(|| Spare::keep(Arc::clone(&self.route))).want();
     }
 
     /// A new connection to another socket of the plugin.

@@ -19,6 +19,15 @@ impl Link {
         }
     }
 
+    /// Makes ready what the next connection would wait for.
+    pub(crate) fn warm(&self) {
+        match self {
+            Self::Sockets(dialer) => dialer.warm(),
+            // Its streams wait for nothing but their own handshake.
+            Self::Session(_) => (),
+        }
+    }
+
     /// A connection to a socket that the plugin announced.
     pub(crate) async fn dial_at(
         &self,

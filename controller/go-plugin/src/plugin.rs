@@ -150,6 +150,12 @@ impl Plugin {
         self.link.dial(limit).await
     }
 
+    /// Keeps a spare connection from now on, not only from the first [`dial`](Self::dial), where each has a socket. Must be called
+    /// within a tokio runtime.
+    pub fn warm(&self) {
+        self.link.warm();
+    }
+
     /// A connection to another socket of the plugin: to where it [announced](crate::BrokerMessage::Announce) a brokered server.
     /// [`SocketAddress::translate`] finds it in the shared directory, and refuses any other place.
     ///

@@ -60,7 +60,7 @@ fn environment(start: &Start, certificate: String) -> Result<Vec<(String, String
         socket_directory: PLUGIN_SIDE_DIRECTORY.to_owned(),
         socket_group: start.group,
         client_certificate: Some(certificate),
-        multiplex_broker: false,
+        multiplex_broker: recipe.broker.asks(),
     };
     let mut variables: BTreeMap<String, String> = recipe.env.clone();
     variables.extend(recipe.protocol.environment());

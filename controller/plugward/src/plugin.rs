@@ -56,6 +56,9 @@ pub trait Conversation: Send + Sync + 'static {
     /// A connection of its own for a host: the plugin's side of a relay.
     async fn dial(&self) -> Result<HostLine, PluginError>;
 
+    /// Makes ready what the first [`dial`](Self::dial) would wait for, so far as that can be. Must be called within a tokio runtime.
+    fn warm(&self);
+
     /// Opens the stream by which the plugin's broker and ours speak to each other. A plugin has one in its life: when it ends,
     /// with this conversation at the latest, the plugin's broker has ended for good. Must be called within a tokio runtime.
     fn broker(&self) -> Brokering;
@@ -64,7 +67,7 @@ pub trait Conversation: Send + Sync + 'static {
     /// within a tokio runtime.
     ///
     /// # Errors
-    /// When no socket can be made there.
+    /// When no socket can be made there, or the plugin would not connect to one.
     fn offer(&self) -> Result<Box<dyn Offer>, PluginError>;
 
     /// Connects to a server that the plugin offers over the broker at this address.
@@ -80,6 +83,17 @@ pub struct Brokering {
     pub to_plugin: SendMessage,
     /// Its messages, and last of all why there are no more.
     pub from_plugin: BoxStream<'static, Result<BrokerMessage, BrokerError>>,
+    /// How the plugin's connections come to servers that it is offered.
+    pub meeting: Meeting,
+}
+
+/// How a plugin's connections come to servers that it is offered over the broker.
+pub enum Meeting {
+    /// Each server has a socket, of which the plugin is told: an [`Offer`].
+    Sockets,
+    /// As streams of the one connection. The plugin knocks for a server, and if it is let in, its next stream belongs to that. They
+    /// end with the connection.
+    Streams(BoxStream<'static, Proving>),
 }
 
 /// See [`Brokering::to_plugin`].
@@ -153,6 +167,8 @@ pub struct PluginAddress {
     pub identity: StoredIdentity,
     /// The group of the shared directory, where it matters.
     pub group: Option<u32>,
+    /// Whether the plugin takes one connection only, which all share: then there is one try, and it ends with that.
+    pub shared: bool,
 }
 
 /// A plugin did not do what it was asked.

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use go_plugin::{Application, Cookie, CookieError};
+use go_plugin::{Application, BrokerMultiplexing as Told, Cookie, CookieError, Handshake};
 use hmac::{Hmac, Mac};
+use plugward_api::instance::BrokerMultiplexing;
 use plugward_api::{PluginInstanceSpec, PluginRuntimeSpec, PluginType, Quantity};
 use plugward_runtime::Backoff;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,9 @@ pub struct ContainerRecipe {
     pub env: BTreeMap<String, String>,
     /// How the plugin and its host recognise each other.
     pub protocol: Protocol,
+    /// How the connections of the plugin's broker are made, unless each server has a socket.
+    #[serde(default, skip_serializing_if = "BrokerMode::is_default")]
+    pub broker: BrokerMode,
     /// The OCI runtime.
     pub oci_runtime: String,
     /// The network mode, unless `bridge`.
@@ -115,6 +119,19 @@ pub enum Protocol {
     },
 }
 
+/// How the connections of a plugin's broker are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BrokerMode {
+    /// Each server has a socket.
+    #[default]
+    Sockets,
+    /// All share the plugin's one connection, if the plugin can do that.
+    PreferShared,
+    /// All share it, and a plugin that cannot do that is refused.
+    Shared,
+}
+
 /// Tells whether a container was made from a recipe. A keyed hash: a label shows it to everybody, and must
 /// not let anyone try out secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,6 +144,9 @@ pub struct HashKey([u8; 32]);
 
 /// The version of Vault that plugins of its kinds are told: the one whose protocol is spoken here.
 const VAULT_VERSION: &str = "1.21.0";
+
+/// The OCI runtime in whose sandboxes plugins can rarely connect to sockets of ours: gVisor, which has to be told to let them.
+const GVISOR: &str = "runsc";
 
 /// The way of hashing. A container with a hash of another version is never replaced for it.
 const HASH_VERSION: &str = "v1";
@@ -177,6 +197,7 @@ impl ContainerRecipe {
                 .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
                 .collect(),
             protocol: Protocol::of(instance),
+            broker: BrokerMode::of(instance, runtime),
             oci_runtime: runtime.oci_runtime.to_string(),
             network: Some(runtime.network.to_string()).filter(|network| network != "bridge"),
             nano_cpus: resources.cpu.and_then(Quantity::nanos).and_then(whole),
@@ -220,6 +241,37 @@ impl Default for LogRecipe {
 }
 
 impl LogRecipe {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+// === impl BrokerMode ===
+
+impl BrokerMode {
+    fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec) -> Self {
+        let backend = matches!(instance.plugin.plugin_type, PluginType::Auth | PluginType::Secret);
+        match instance.broker_multiplexing {
+            BrokerMultiplexing::Enabled => Self::Shared,
+            // Only of these it is known that they never offer their host a server, which a shared connection does not allow.
+            BrokerMultiplexing::Auto if backend && runtime.oci_runtime.as_ref() == GVISOR => {
+                Self::PreferShared
+            }
+            BrokerMultiplexing::Auto | BrokerMultiplexing::Disabled => Self::Sockets,
+        }
+    }
+
+    /// Whether a plugin is asked to share its connection.
+    pub fn asks(self) -> bool {
+        self != Self::Sockets
+    }
+
+    /// Whether a plugin that gave this handshake shares its connection.
+    pub fn is_shared(self, handshake: &Handshake) -> bool {
+        self.asks() && handshake.broker_multiplexing == Told::Supported
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -323,3 +375,6 @@ fn plugin_labels(spec: &PluginInstanceSpec) -> Vec<(String, String)> {
 fn whole(amount: i64) -> Option<u64> {
     amount.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests;

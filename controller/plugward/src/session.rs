@@ -24,7 +24,7 @@ use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey, RestartRea
 use plugward_engine::{ContainerId, Engine, LogQuery};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::Instrument;
 
 use crate::clock::Clock;
@@ -36,7 +36,7 @@ use crate::output::OutputLines;
 use crate::plan::{Place, SessionSight};
 use crate::plugin::{Conversation, PluginAddress, PluginError, Plugins};
 use crate::probe::{Unresponsive, probe};
-use crate::recipe::Recipe;
+use crate::recipe::{BrokerMode, Recipe};
 use crate::slot::StoredIdentity;
 use crate::state::{BrokerUse, State};
 
@@ -225,6 +225,10 @@ impl Talk {
             if multiplexes || self.opening().slot != SlotName::Shared || self.mounts() < 2 {
                 self.shared.gateway.up(self.backend(conversation.clone(), multiplexes));
             }
+            if self.opening().slot.is_spare() {
+                // Hosts will come all at once, and wait for nothing.
+                conversation.warm();
+            }
             let ready = SessionSight::Ready { handshake: line.clone(), since };
             self.show(ready, Some(conversation.clone()));
             self.attend(conversation.as_ref()).await?;
@@ -242,7 +246,12 @@ impl Talk {
     async fn greet(&self) -> Result<(Arc<str>, Connected), Failure> {
         let deadline = Instant::now() + self.opening().recipe.start_timeout;
         let line = self.line(deadline).await?;
-        let connected = self.connect(&line, deadline, self.start_reason()).await?;
+        let address = self.address(&line)?;
+        if address.shared && self.opening().ready_at.is_some() {
+            let message = "it had one connection, which ended with the controller that had made it";
+            return Err(self.failure(RestartReason::NotAdoptable, message));
+        }
+        let connected = self.connect(&address, deadline, self.start_reason()).await?;
         Ok((line, connected))
     }
 
@@ -250,7 +259,15 @@ impl Talk {
     async fn connect_again(&self, line: &str) -> Result<Connected, Failure> {
         let lost_at = self.shared.clock.now();
         let limit = Instant::now() + RECONNECT_LIMIT;
-        let again = self.connect(line, limit, RestartReason::Unhealthy).await;
+        let address = self.address(line)?;
+        let again = if address.shared {
+            // It is about to end, and the engine to say so.
+            sleep_until(limit).await;
+            Err(self
+                .failure(RestartReason::Unhealthy, "its one connection ended, and it did not end with that"))
+        } else {
+            self.connect(&address, limit, RestartReason::Unhealthy).await
+        };
         // It is of no use since its connection ended, not since we gave it up.
         again.map_err(|failure| Failure { since: lost_at, ..failure })
     }
@@ -272,10 +289,12 @@ impl Talk {
             Handshake::parse(line.as_bytes()).map_err(|error| self.failed(crate::errors::chain(&error)))?;
         let opening = self.opening();
         let versions = opening.recipe.container.protocol.versions().to_vec();
-        let expected = Expected { versions, automtls: true, multiplex_broker: false };
+        let broker = opening.recipe.container.broker;
+        let expected = Expected { versions, automtls: true, multiplex_broker: broker == BrokerMode::Shared };
         handshake.check(&expected).map_err(|error| self.failed(crate::errors::chain(&error)))?;
         Ok(PluginAddress {
             directory: opening.directory.clone(),
+            shared: broker.is_shared(&handshake),
             handshake,
             identity: opening.identity.clone(),
             group: opening.group,
@@ -304,22 +323,28 @@ impl Talk {
     /// Connects and asks for health until the plugin is healthy, it can never be, or time is up.
     async fn connect(
         &self,
-        line: &str,
+        address: &PluginAddress,
         deadline: Instant,
         reason: RestartReason,
     ) -> Result<Connected, Failure> {
-        let address = self.address(line)?;
         let mut last = PluginError::transient("no answer");
+        let mut only: Option<Arc<dyn Conversation>> = None;
         loop {
             let attempt = async {
-                let conversation = self.shared.plugins.connect(&address).await?;
+                let conversation = match &only {
+                    Some(only) => only.clone(),
+                    None => self.shared.plugins.connect(address).await?,
+                };
+                only = Some(conversation.clone()).filter(|_| address.shared);
                 conversation.health().await?;
                 let multiplexes = self.multiplexes(conversation.as_ref()).await?;
                 Ok::<_, PluginError>(Connected { conversation, multiplexes })
             };
             match timeout_at(deadline, attempt).await {
                 Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(error)) if error.permanent => return Err(self.failure(reason, error.message)),
+                Ok(Err(error)) if error.permanent || (address.shared && only.is_none()) => {
+                    return Err(self.failure(reason, error.message));
+                }
                 Ok(Err(error)) => last = error,
                 Err(_) => {}
             }

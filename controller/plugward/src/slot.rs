@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use go_plugin::Handshake;
 use jiff::Timestamp;
 use plugward_api::RestartReason;
 use plugward_api::status::{LastExit, StartTimes};
@@ -133,6 +134,19 @@ impl Slot {
     /// Restarts since the slot exists.
     pub fn restart_count(&self) -> u64 {
         self.restarts.values().sum()
+    }
+}
+
+// === impl Start ===
+
+impl Start {
+    /// Whether its plugin has one connection for all, and so ends with the controller that made that.
+    pub fn shares_connection(&self) -> bool {
+        let mode = self.recipe.container.broker;
+        let handshake = self.handshake.as_ref().filter(|_| mode.asks());
+        handshake
+            .and_then(|line| Handshake::parse(line.as_bytes()).ok())
+            .is_some_and(|handshake| mode.is_shared(&handshake))
     }
 }
 

@@ -17,7 +17,7 @@ use go_plugin::external::Bytes;
 use go_plugin::{Address, BrokerClosed, BrokerError, Identity, StdioChannel};
 use plugward::names::label;
 use plugward::plugin::{
-    Brokering, Conversation, HostLine, Offer, PluginAddress, PluginError, Plugins, ServiceHealth,
+    Brokering, Conversation, HostLine, Meeting, Offer, PluginAddress, PluginError, Plugins, ServiceHealth,
     UnaryAnswer, UnaryCall,
 };
 use plugward_engine::simulated::{Script, StartedContainer};
@@ -304,10 +304,13 @@ impl Conversation for Line {
         Ok(Box::new(self.door.connect()?))
     }
 
+    fn warm(&self) {}
+
     fn broker(&self) -> Brokering {
         Brokering {
             to_plugin: Box::new(|_| Box::pin(std::future::ready(Err(BrokerClosed)))),
             from_plugin: stream::iter([Err(BrokerError::Unimplemented)]).boxed(),
+            meeting: Meeting::Sockets,
         }
     }
 

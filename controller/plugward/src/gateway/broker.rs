@@ -13,6 +13,10 @@
 //! Addresses are not passed on: each side is told of a socket of ours, and what connects there is bridged to the other's.
 //! A host's server is only ever reached where the host itself could have listened (`reach`).
 //!
+//! A plugin that shares its one connection ([`knocks`]) has no sockets for this: it asks to be let in to a server, and its next stream
+//! leads there. What such a plugin offers, a host that knows of sockets only cannot come to: it would have to be told of a server
+//! of which this kind of plugin never speaks.
+//!
 //! # Numbers
 //!
 //! Every host counts the servers that it offers from 1, and a plugin has one broker for all of its hosts. Where it is known which
@@ -23,7 +27,10 @@
 mod bridge;
 mod container;
 mod host;
+mod knocks;
+mod offers;
 mod reach;
 
-pub(super) use self::container::{ContainerBroker, Numbers};
+pub(super) use self::container::ContainerBroker;
 pub(super) use self::host::{Client, HostBroker};
+pub(super) use self::offers::Numbers;

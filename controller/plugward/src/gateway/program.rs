@@ -22,7 +22,7 @@ use super::multiplex::{self, HostId};
 use super::priming::{Kept, KeptCall, Role, is_application};
 use super::seat::Serial;
 use super::served;
-use super::terms::Broken;
+use super::terms::{self, Broken};
 use super::traffic::InFlight;
 use crate::plugin::HostLine;
 
@@ -272,12 +272,17 @@ impl Program for Host {
     }
 
     fn plugin_ended(&mut self) -> Later<Status> {
-        let bound = self.bound.clone();
+        const LITTLE: &str = "its connection ended";
+        let (instance, mount, bound) = (self.instance.clone(), self.mount.clone(), self.bound.clone());
         Box::pin(async move {
-            match bound.get() {
-                Some(berthed) => berthed.backend.death("its connection ended").await,
+            let Some(berthed) = bound.get() else {
                 // It was set before the connection was given out.
-                None => Status::unavailable("the plugin died during this call: its connection ended"),
+                return terms::death(LITTLE);
+            };
+            tokio::select! {
+                status = berthed.backend.death(LITTLE) => status,
+                // Where a host could be served already, it is not kept waiting for the reason.
+                () = succeeded(&instance, &mount, berthed) => terms::death(LITTLE),
             }
         })
     }
@@ -293,6 +298,16 @@ impl Program for Host {
                 }
             }
             Call::Plugin(_) => {}
+        }
+    }
+}
+
+/// Waits until a mount's connections go to another container than this.
+async fn succeeded(instance: &Instance, mount: &Mount, berthed: &Arc<Berthed>) {
+    let mut changes = instance.changes();
+    while instance.route(&mount.name, false).is_none_or(|now| Arc::ptr_eq(&now, berthed)) {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
 }

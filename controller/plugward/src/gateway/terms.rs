@@ -165,9 +165,13 @@ impl Backend {
     /// What a call ends with that the plugin had when it died. `otherwise` says how it did where that is not known soon.
     pub(super) async fn death(&self, otherwise: &str) -> Status {
         let how = timeout(DEATH_LIMIT, (self.died)()).await;
-        let how = how.as_deref().unwrap_or(otherwise);
-        Status::unavailable(format!("the plugin died during this call: {how}"))
+        death(how.as_deref().unwrap_or(otherwise))
     }
+}
+
+/// What a call ends with that a plugin had when it died in this way.
+pub(super) fn death(how: &str) -> Status {
+    Status::unavailable(format!("the plugin died during this call: {how}"))
 }
 
 impl fmt::Debug for Backend {

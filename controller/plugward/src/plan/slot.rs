@@ -151,7 +151,11 @@ impl SlotPlanner<'_> {
                 self.start_over(start)
             }
             ContainerState::Exited(exit) => {
-                let (reason, last) = self.exited(exit);
+                let (mut reason, mut last) = self.exited(exit);
+                if exit.code == 0 && start.shares_connection() && container.session == SessionSight::None {
+                    // The controller that had its one connection has ended, and it with that.
+                    (reason, last.reason) = (RestartReason::NotAdoptable, RestartReason::NotAdoptable);
+                }
                 self.ended(start, reason, last, Some(container))
             }
             ContainerState::Running { .. } => self.decide_running(start, container),

@@ -146,6 +146,18 @@ fn a_container_that_cannot_be_adopted_is_replaced_at_once() {
 }
 
 #[test]
+fn a_plugin_that_ended_with_its_one_connection_and_the_controller_of_that_failed_in_nothing() {
+    // Soon after it was ready, so that it would count as a failed start.
+    let scene = || Scene::new().ready().sharing_its_connection();
+    let mut ended = scene().container(exited(0, 12));
+    ended.session(SessionSight::None);
+    golden("ended_with_its_connection", &ended);
+    let mut killed = scene().container(exited(137, 12));
+    killed.session(SessionSight::None);
+    golden("killed_without_its_connection", &killed);
+}
+
+#[test]
 fn a_plugin_that_became_unreachable_soon_after_ready_backs_off_however_late_that_is_judged() {
     let mut scene = Scene::new().ready();
     let unreachable = |since| SessionSight::Failed {

@@ -13,14 +13,14 @@ use go_plugin::external::http::{HeaderMap, HeaderName, HeaderValue};
 use go_plugin::external::rustls::ServerConfig;
 use go_plugin::external::{Bytes, tonic::Code};
 use go_plugin::{
-    Address, Answer, BrokerError, CallError, ConnectError, Health, Identity, IdentityError, Listener, Plugin,
-    SocketAddress, SocketError, StdioChannel,
+    Address, Answer, BrokerError, CallError, ConnectError, Health, Identity, IdentityError, Inbound,
+    Listener, Plugin, SocketAddress, SocketError, StdioChannel,
 };
 use zeroize::Zeroizing;
 
 use super::{
-    Brokering, Conversation, HostLine, Offer, PluginAddress, PluginError, Plugins, Proving, ServiceHealth,
-    UnaryAnswer, UnaryCall,
+    Brokering, Conversation, HostLine, Meeting, Offer, PluginAddress, PluginError, Plugins, Proving,
+    ServiceHealth, UnaryAnswer, UnaryCall,
 };
 use crate::errors::chain;
 use crate::names::PLUGIN_SIDE_DIRECTORY;
@@ -53,7 +53,11 @@ impl Plugins for SocketPlugins {
             }
             None => (None, None),
         };
-        let plugin = Plugin::connect(&socket, ours, CALL_LIMIT).await?;
+        let plugin = if address.shared {
+            Plugin::connect_multiplexed(&socket, ours, CALL_LIMIT).await
+        } else {
+            Plugin::connect(&socket, ours, CALL_LIMIT).await
+        }?;
         let (directory, group) = (address.directory.clone(), address.group);
         Ok(Arc::new(SocketConversation { plugin, directory, group, server: theirs }))
     }
@@ -131,6 +135,10 @@ impl Conversation for SocketConversation {
         Ok(Box::new(self.plugin.dial(CALL_LIMIT).await?))
     }
 
+    fn warm(&self) {
+        self.plugin.warm();
+    }
+
     fn broker(&self) -> Brokering {
         let (sender, receiver) = self.plugin.broker();
         let to_plugin = move |message| {
@@ -144,10 +152,17 @@ impl Conversation for SocketConversation {
             let goes_on = matches!(&message, Ok(_) | Err(BrokerError::Message(_)));
             Some((message, goes_on.then_some(receiver)))
         });
-        Brokering { to_plugin: Box::new(to_plugin), from_plugin: from_plugin.boxed() }
+        Brokering {
+            to_plugin: Box::new(to_plugin),
+            from_plugin: from_plugin.boxed(),
+            meeting: self.meeting(),
+        }
     }
 
     fn offer(&self) -> Result<Box<dyn Offer>, PluginError> {
+        if self.plugin.session().is_some() {
+            return Err(PluginError::permanent("the plugin has one connection, and connects to no socket"));
+        }
         let listener = Listener::bind(&self.directory, self.group)
             .map_err(|error| PluginError::transient(chain(&error)))?;
         Ok(Box::new(SharedSocket { listener, server: self.server.clone() }))
@@ -166,6 +181,16 @@ impl Conversation for SocketConversation {
 }
 
 impl SocketConversation {
+    fn meeting(&self) -> Meeting {
+        let Some(session) = self.plugin.session() else { return Meeting::Sockets };
+        let server = self.server.clone();
+        let streams = stream::unfold(session.inbound(), |inbounds| async move {
+            let mut inbounds = inbounds?;
+            Some((inbounds.accept().await?, Some(inbounds)))
+        });
+        Meeting::Streams(streams.map(move |stream| prove(stream, server.clone())).boxed())
+    }
+
     /// Where an address of the plugin's is on our side.
     fn translate(&self, address: &Address) -> Result<SocketAddress, PluginError> {
         SocketAddress::translate(address, Path::new(PLUGIN_SIDE_DIRECTORY), &self.directory)
@@ -181,13 +206,17 @@ impl Offer for SharedSocket {
 
     async fn accept(&self) -> Result<Proving, PluginError> {
         let inbound = self.listener.accept().await.map_err(|error| PluginError::transient(chain(&error)))?;
-        let server = self.server.clone();
-        let proving = async move {
-            let line: HostLine = Box::new(inbound.secured(server, CALL_LIMIT).await?);
-            Ok(line)
-        };
-        Ok(proving.boxed())
+        Ok(prove(inbound, self.server.clone()))
     }
+}
+
+/// Lets a connection prove that it is the plugin's.
+fn prove(inbound: Inbound, server: Option<Arc<ServerConfig>>) -> Proving {
+    let proving = async move {
+        let line: HostLine = Box::new(inbound.secured(server, CALL_LIMIT).await?);
+        Ok(line)
+    };
+    proving.boxed()
 }
 
 // === conversions ===

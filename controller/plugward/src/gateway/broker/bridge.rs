@@ -7,20 +7,19 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use go_plugin::{Address, Inbound, Listener};
 use tokio::io::copy_bidirectional;
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::host::HostBroker;
+use super::offers::TOLD_WITHIN;
 use crate::errors::chain;
 use crate::plugin::{Conversation, HostLine, Offer, Proving};
 
 /// How often to look whether a server is still there: nobody tells of its end.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// How long a socket is kept for a server of which its host has not told.
-const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,12 +107,22 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
     stop.run_until_cancelled(leading).await;
 }
 
-async fn carry(bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>) {
+/// Carries what each side of a bridge says to the other, until either has gone away.
+pub(super) async fn carry(bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>) {
     match bridge.await {
         // That one side has gone away is how all of them end.
         Ok((mut from, mut to)) => drop(copy_bidirectional(&mut from, &mut to).await),
         Err(error) => tracing::warn!(error, "a connection of the broker leads nowhere"),
     }
+}
+
+/// A plugin's connection once it has proved that it is its, and only then the server that it leads to.
+pub(super) async fn pair(
+    proving: Proving,
+    server: impl Future<Output = Result<UnixStream, String>> + Send,
+) -> Result<(HostLine, HostLine), String> {
+    let plugin = proving.await.map_err(|error| error.message)?;
+    Ok((plugin, Box::new(server.await?)))
 }
 
 impl Bridgehead for ToHost {
@@ -126,12 +135,7 @@ impl Bridgehead for ToHost {
     fn bridge(&mut self, proving: Proving) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
         self.seen |= self.host.has(self.id);
         let (host, id) = (self.host.clone(), self.id);
-        let bridge = async move {
-            let plugin = proving.await.map_err(|error| error.message)?;
-            let server: HostLine = Box::new(host.connect(id).await.map_err(|error| chain(&error))?);
-            Ok((plugin, server))
-        };
-        bridge.boxed()
+        pair(proving, async move { host.connect(id).await.map_err(|error| chain(&error)) }).boxed()
     }
 
     fn is_over(&mut self) -> bool {

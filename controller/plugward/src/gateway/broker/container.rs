@@ -1,14 +1,14 @@
 //! A container's side of the broker.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use go_plugin::{Address, BrokerError, BrokerMessage, Listener};
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -16,55 +16,38 @@ use tracing::Instrument;
 
 use super::bridge;
 use super::host::HostBroker;
+use super::knocks::{self, Porter};
+use super::offers::{MOST_SERVERS, Numbers, Offering};
 use crate::errors::chain;
 use crate::gateway::terms::{Backend, Broken, Memory};
-use crate::plugin::{Conversation, SendMessage};
+use crate::plugin::{Conversation, Meeting, SendMessage};
 
-/// The sockets that one container may have for its broker at a time, in either direction.
-const MOST_SOCKETS: usize = 1024;
+/// Messages that wait for a plugin that reads slowly. More are refused.
+const WAITING: usize = 2 * MOST_SERVERS;
 
 /// How long it may take until a plugin is known to have ended whose broker has.
 const DEATH_LIMIT: Duration = Duration::from_secs(2);
 
-/// How the numbers of hosts' servers reach the plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum Numbers {
-    /// In messages that are known, and can be changed: each server gets a number of its own.
-    Known,
-    /// In messages that nobody knows: as they are.
-    Opaque,
-}
-
 /// The broker of a container, from its first use to its end.
 pub(in crate::gateway) struct ContainerBroker {
     conversation: Arc<dyn Conversation>,
-    numbers: Numbers,
-    to_plugin: mpsc::UnboundedSender<BrokerMessage>,
-    offers: Arc<Mutex<Offers>>,
+    ways: Ways,
+    to_plugin: mpsc::Sender<BrokerMessage>,
+    offering: Offering,
     tasks: Tasks,
 }
 
-/// What is offered to the plugin.
-#[derive(Default)]
-struct Offers {
-    /// The only host whose numbers pass as they are.
-    owner: Option<Arc<HostBroker>>,
-    /// By host and its number.
-    offered: BTreeMap<(u64, u32), Offered>,
-    last: u32,
-}
-
-/// A server of a host's that the plugin was offered.
-struct Offered {
-    /// Its number at the plugin.
-    number: u32,
-    /// Where the plugin finds it.
-    address: Address,
+/// How the plugin comes to what it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ways {
+    /// To a socket for each, of which it is told.
+    Sockets,
+    /// It knocks, for whatever number it was told in a call.
+    Knocks,
 }
 
 /// What runs for a container's broker, and ends with it.
 struct Tasks {
-    bridges: TaskTracker,
     stop: CancellationToken,
     _end: DropGuard,
 }
@@ -75,6 +58,8 @@ struct Receiving {
     broke: Arc<dyn Fn(Broken) + Send + Sync>,
     /// The hosts that are to hear of the plugin's servers.
     hosts: Box<dyn Fn() -> Vec<Arc<HostBroker>> + Send + Sync>,
+    /// Where the plugin's knocks go, if it is one that knocks.
+    knocks: Option<mpsc::Sender<u32>>,
     /// Where sockets for hosts are made, and their group.
     sockets: (PathBuf, Option<u32>),
     bridges: TaskTracker,
@@ -96,8 +81,9 @@ impl ContainerBroker {
         let conversation = backend.conversation.clone();
         let brokering = conversation.broker();
         memory.broker_opened(&backend.place);
-        let (to_plugin, messages) = mpsc::unbounded_channel();
-        let (bridges, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (to_plugin, messages) = mpsc::channel(WAITING);
+        let offering = Offering::new(numbers);
+        let stop = CancellationToken::new();
         let span = tracing::info_span!(
             parent: None, "broker", instance = %backend.instance, container = backend.place.name
         );
@@ -107,18 +93,30 @@ impl ContainerBroker {
         };
         let sending = send(messages, brokering.to_plugin, noting.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(sending).instrument(span.clone()));
+        let (ways, knocks) = match brokering.meeting {
+            Meeting::Sockets => (Ways::Sockets, None),
+            Meeting::Streams(streams) => {
+                let (knock, knocks) = mpsc::channel(knocks::WAITING);
+                let (offering, to_plugin) = (offering.clone(), to_plugin.clone());
+                let porter = Porter { offering, knocks, to_plugin, streams, broke: backend.broke.clone() };
+                let answering = stop.clone().run_until_cancelled_owned(porter.run());
+                tokio::spawn(answering.instrument(span.clone()));
+                (Ways::Knocks, Some(knock))
+            }
+        };
         let receiving = Receiving {
             conversation: conversation.clone(),
             broke: backend.broke.clone(),
             hosts: Box::new(hosts),
+            knocks,
             sockets,
-            bridges: bridges.clone(),
+            bridges: TaskTracker::new(),
             stop: stop.clone(),
         };
         let receiving = receiving.run(brokering.from_plugin, noting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(receiving).instrument(span));
-        let tasks = Tasks { bridges, _end: stop.clone().drop_guard(), stop };
-        Arc::new(Self { conversation, numbers, to_plugin, offers: Arc::default(), tasks })
+        let tasks = Tasks { _end: stop.clone().drop_guard(), stop };
+        Arc::new(Self { conversation, ways, to_plugin, offering, tasks })
     }
 
     /// Whether it goes over this conversation.
@@ -131,35 +129,29 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if that cannot be.
     pub(in crate::gateway) fn offer(&self, host: &Arc<HostBroker>, id: u32) -> Result<u32, Status> {
-        let mut offers = lock(&self.offers);
-        if let Some(offered) = offers.offered.get(&(host.number, id)) {
+        let mut offers = self.offering.lock();
+        if let Some(offered) = offers.get(host, id) {
             return Ok(offered.number);
         }
-        if self.numbers == Numbers::Opaque {
-            offers.claim(host)?;
-        }
-        if self.tasks.bridges.len() >= MOST_SOCKETS {
-            return Err(Status::new(
-                Code::ResourceExhausted,
-                format!("the plugin is offered more than {MOST_SOCKETS} servers over the broker at a time"),
-            ));
-        }
-        let unavailable =
-            |error| Status::unavailable(format!("the plugin cannot be offered a server: {error}"));
-        let offer = self.conversation.offer().map_err(unavailable)?;
-        let number = match self.numbers {
-            Numbers::Opaque => id,
-            Numbers::Known => offers.last + 1,
+        offers.admit(host)?;
+        let number = match self.ways {
+            Ways::Knocks => offers.insert(host, id, None),
+            Ways::Sockets => {
+                let unavailable =
+                    |error| Status::unavailable(format!("the plugin cannot be offered a server: {error}"));
+                let offer = self.conversation.offer().map_err(unavailable)?;
+                let number = offers.insert(host, id, Some(offer.address()));
+                self.announce(number, offer.address()).inspect_err(|_| offers.remove(host, id))?;
+                let (host, stop, offering) = (host.clone(), self.tasks.stop.clone(), self.offering.clone());
+                tokio::spawn(async move {
+                    bridge::to_host(offer, host.clone(), id, stop).await;
+                    host.forget(id);
+                    offering.lock().remove(&host, id);
+                });
+                number
+            }
         };
-        offers.last = number.max(offers.last);
-        offers.offered.insert((host.number, id), Offered { number, address: offer.address() });
-        self.announce(number, offer.address());
-        let (host, stop, offers) = (host.clone(), self.tasks.stop.clone(), self.offers.clone());
-        self.tasks.bridges.spawn(async move {
-            bridge::to_host(offer, host.clone(), id, stop).await;
-            host.forget(id);
-            lock(&offers).offered.remove(&(host.number, id));
-        });
+        self.offering.tell();
         Ok(number)
     }
 
@@ -169,25 +161,27 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if that cannot be.
     pub(in crate::gateway) fn announced(&self, host: &Arc<HostBroker>, id: u32) -> Result<(), Status> {
-        if self.numbers == Numbers::Known {
+        if self.offering.numbers() == Numbers::Known {
             return Ok(());
         }
-        let before = lock(&self.offers)
-            .offered
-            .get(&(host.number, id))
-            .map(|offered| (offered.number, offered.address.clone()));
+        let before =
+            self.offering.lock().get(host, id).map(|offered| (offered.number, offered.address.clone()));
         match before {
-            Some((number, address)) => self.announce(number, address),
-            None => {
-                self.offer(host, id)?;
-            }
+            Some((number, Some(address))) => self.announce(number, address),
+            Some((_, None)) => Ok(()),
+            None => self.offer(host, id).map(drop),
         }
-        Ok(())
     }
 
-    fn announce(&self, number: u32, address: Address) {
-        // A receiver that is gone went with the stream, of which the plugin's broker is told by its end.
-        let _ = self.to_plugin.send(BrokerMessage::Announce { id: number, address });
+    fn announce(&self, number: u32, address: Address) -> Result<(), Status> {
+        match self.to_plugin.try_send(BrokerMessage::Announce { id: number, address }) {
+            // A receiver that is gone went with the stream, of which the plugin's broker is told by its end.
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Status::new(
+                Code::ResourceExhausted,
+                "the plugin does not read what servers it is offered over the broker",
+            )),
+        }
     }
 
     /// A host whose numbers pass as they are is served by this container now: the plugin is offered what it has to offer.
@@ -195,7 +189,7 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if another one has the broker.
     pub(in crate::gateway) fn welcome(&self, host: &Arc<HostBroker>) -> Result<(), Status> {
-        if self.numbers == Numbers::Opaque {
+        if self.offering.numbers() == Numbers::Opaque {
             for id in host.numbers() {
                 self.offer(host, id)?;
             }
@@ -204,36 +198,9 @@ impl ContainerBroker {
     }
 }
 
-fn lock(offers: &Mutex<Offers>) -> MutexGuard<'_, Offers> {
-    // Each change is complete when it could be interrupted.
-    offers.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-// === impl Offers ===
-
-impl Offers {
-    /// Makes a host the one that uses the broker.
-    fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
-        let other = self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over());
-        if other.is_some() {
-            return Err(Status::new(
-                Code::FailedPrecondition,
-                "another host uses the broker of this plugin's container, and their servers could not be told apart: \
-                 set `multiplexing: Disabled`, and give each host a mount of its own",
-            ));
-        }
-        self.owner = Some(host.clone());
-        Ok(())
-    }
-}
-
 /// Sends what is to be said to the plugin. That something was is noted first: a controller that ends then is followed by one that
 /// must not take this plugin's broker for unused.
-async fn send(
-    mut messages: mpsc::UnboundedReceiver<BrokerMessage>,
-    to_plugin: SendMessage,
-    noting: impl Fn(),
-) {
+async fn send(mut messages: mpsc::Receiver<BrokerMessage>, to_plugin: SendMessage, noting: impl Fn()) {
     while let Some(message) = messages.recv().await {
         noting();
         if to_plugin(message).await.is_err() {
@@ -279,11 +246,27 @@ impl Receiving {
     }
 
     fn take(&self, message: BrokerMessage) {
-        match message {
-            BrokerMessage::Announce { id, address } => self.announce(id, address),
-            // Neither side multiplexes its broker here, so neither asks the other for a stream.
-            BrokerMessage::Knock { id } | BrokerMessage::Ack { id, .. } => {
-                tracing::warn!(id, "the plugin multiplexes its broker, and was not asked to");
+        match (message, &self.knocks) {
+            (BrokerMessage::Announce { id, address }, None) => self.announce(id, address),
+            (BrokerMessage::Knock { id }, Some(knocks)) => {
+                if knocks.try_send(id).is_err() {
+                    tracing::warn!(id, "the plugin knocks for more servers at a time than are answered");
+                }
+            }
+            (BrokerMessage::Announce { id, .. }, Some(_)) => {
+                tracing::warn!(
+                    id,
+                    "the plugin offers a server on a socket, and was asked to share its connection"
+                );
+            }
+            (BrokerMessage::Knock { id }, None) => {
+                tracing::warn!(
+                    id,
+                    "the plugin knocks for a server, and was not asked to share its connection"
+                );
+            }
+            (BrokerMessage::Ack { id, .. }, _) => {
+                tracing::warn!(id, "the plugin lets in who has not knocked");
             }
         }
     }
@@ -300,10 +283,10 @@ impl Receiving {
                 "a server that the plugin offers is nobody's, or not in its directory"
             );
         }
-        if self.bridges.len() >= MOST_SOCKETS {
+        if self.bridges.len() >= MOST_SERVERS {
             return tracing::warn!(
                 id,
-                "the plugin offers more than {MOST_SOCKETS} servers: this one is not passed on"
+                "the plugin offers more than {MOST_SERVERS} servers: this one is not passed on"
             );
         }
         let (directory, group) = &self.sockets;

@@ -13,18 +13,9 @@ use tonic::Code;
 use super::super::*;
 use super::support::*;
 
-const BROKER: &str = "/plugin.GRPCBroker/StartStream";
-
 /// A host's server, which says its name to whoever connects.
 fn server(directory: &TempDir, name: &'static str) -> BrokerMessage {
-    let path = directory.path().join(name);
-    let listener = UnixListener::bind(&path).unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            stream.write_all(name.as_bytes()).await.unwrap();
-        }
-    });
-    BrokerMessage::Announce { id: 1, address: Address::Unix(path.display().to_string()) }
+    BrokerMessage::Announce { id: 1, address: Address::Unix(naming_server(directory, name)) }
 }
 
 /// What a server says.
@@ -85,7 +76,7 @@ async fn hosts_reach_what_their_plugin_offers() {
     let world = World::new(&["orders"]);
     let container = world.up(1);
     let mut broker = world.host("orders").open(BROKER, None).await;
-    limited(container.plugin.broker.opened.subscribe().wait_for(|opened| *opened == 1)).await.unwrap();
+    container.plugin.broker.until_opened().await;
     let listener = container.plugin.broker.listen();
     let address = Address::Unix(listener.path().display().to_string());
     container.plugin.broker.say(BrokerMessage::Announce { id: 7, address: address.clone() });

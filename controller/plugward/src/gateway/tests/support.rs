@@ -12,6 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+pub(super) use self::broker::{BROKER, naming_server};
 pub(super) use self::host::{Host, Http, Octets, path};
 pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;

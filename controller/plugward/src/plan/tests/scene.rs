@@ -15,7 +15,7 @@ use crate::plan::{
     Absence, Activation, EngineSight, ImageSight, ServiceSight, SessionSight, Sighting, Situation, SlotSight,
     Target,
 };
-use crate::recipe::{ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
+use crate::recipe::{BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
 use crate::slot::{Edit, End, EngineRef, Slot, Start, StoredIdentity};
 
 /// A time of the scene: so many seconds after its beginning. It is 100 now.
@@ -49,6 +49,7 @@ pub(super) fn recipe() -> Recipe {
             args: Vec::new(),
             env: BTreeMap::new(),
             protocol: Protocol::Database,
+            broker: BrokerMode::default(),
             oci_runtime: "runc".into(),
             network: None,
             nano_cpus: None,
@@ -138,6 +139,14 @@ impl Scene {
         scene.session(SessionSight::Ready { handshake: "1|1|unix|/x|grpc".into(), since: at(10) });
         scene.service(ServiceSight::Serving);
         scene
+    }
+
+    /// Its plugin has one connection, which all share.
+    pub(super) fn sharing_its_connection(mut self) -> Self {
+        let start = self.current();
+        Arc::make_mut(&mut start.recipe).container.broker = BrokerMode::PreferShared;
+        start.handshake = Some("1|1|unix|/x|grpc||true".into());
+        self
     }
 
     /// The container of the current start does this.

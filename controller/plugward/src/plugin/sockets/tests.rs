@@ -14,6 +14,7 @@ fn address(directory: &TempDir) -> PluginAddress {
         directory: directory.path().to_owned(),
         handshake: Handshake::parse(line.as_bytes()).unwrap(),
         identity: StoredIdentity::new(""),
+        shared: false,
         group: None,
     }
 }

@@ -7,11 +7,27 @@ use futures::stream;
 use futures::{FutureExt, StreamExt};
 use go_plugin::{Address, BrokerClosed, BrokerError, BrokerMessage, Listener};
 use tempfile::TempDir;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 use super::limited;
-use crate::plugin::{Brokering, HostLine, Offer, PluginError, Proving};
+use crate::plugin::{Brokering, HostLine, Meeting, Offer, PluginError, Proving};
+
+/// By which a host speaks with its plugin's broker.
+pub(in super::super) const BROKER: &str = "/plugin.GRPCBroker/StartStream";
+
+/// The path of a host's server, which says its name to whoever connects.
+pub(in super::super) fn naming_server(directory: &TempDir, name: &'static str) -> String {
+    let path = directory.path().join(name);
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(name.as_bytes()).await.unwrap();
+        }
+    });
+    path.display().to_string()
+}
 
 /// The broker of one plugin, without TLS.
 pub(in super::super) struct TestBroker {
@@ -23,6 +39,8 @@ pub(in super::super) struct TestBroker {
     pub(in super::super) opened: watch::Sender<usize>,
     says: mpsc::UnboundedSender<Result<BrokerMessage, BrokerError>>,
     said: Mutex<Option<mpsc::UnboundedReceiver<Result<BrokerMessage, BrokerError>>>>,
+    /// Where the plugin's streams arrive, if all share its connection.
+    streams: Option<watch::Sender<Option<mpsc::UnboundedSender<Proving>>>>,
 }
 
 struct TestOffer(Listener);
@@ -36,11 +54,17 @@ impl Default for TestBroker {
             opened: watch::Sender::default(),
             says,
             said: Mutex::new(Some(said)),
+            streams: None,
         }
     }
 }
 
 impl TestBroker {
+    /// One of a plugin that shares its connection.
+    pub(in super::super) fn sharing() -> Self {
+        Self { streams: Some(watch::Sender::default()), ..Self::default() }
+    }
+
     pub(super) fn begin(&self) -> Brokering {
         self.opened.send_modify(|count| *count += 1);
         let told = self.told.clone();
@@ -56,7 +80,43 @@ impl TestBroker {
             told.send_modify(|told| told.push(message));
             std::future::ready(Ok::<_, BrokerClosed>(())).boxed()
         };
-        Brokering { to_plugin: Box::new(to_plugin), from_plugin }
+        let meeting = self.streams.as_ref().map_or(Meeting::Sockets, |streams| {
+            let (opens, opened) = mpsc::unbounded_channel();
+            streams.send_replace(Some(opens));
+            let opened =
+                stream::unfold(opened, |mut opened| async move { Some((opened.recv().await?, opened)) });
+            Meeting::Streams(opened.boxed())
+        });
+        Brokering { to_plugin: Box::new(to_plugin), from_plugin, meeting }
+    }
+
+    /// Opens a stream.
+    pub(in super::super) fn open(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let streams = self.streams.as_ref().unwrap().borrow();
+        let line: HostLine = Box::new(theirs);
+        streams.as_ref().unwrap().send(async { Ok(line) }.boxed()).unwrap();
+        ours
+    }
+
+    /// Knocks for a server.
+    pub(in super::super) fn knock(&self, id: u32) {
+        self.say(BrokerMessage::Knock { id });
+    }
+
+    /// The answers to its knocks, when there are so many: whose they are, and why it is not let in.
+    pub(in super::super) async fn answers(&self, count: usize) -> Vec<(u32, Option<String>)> {
+        let answers = self.told(count).await.into_iter().map(|message| match message {
+            BrokerMessage::Ack { id, error } => (id, error),
+            other => panic!("{other:?}"),
+        });
+        answers.collect()
+    }
+
+    /// What it was told, when it was told so much.
+    async fn told(&self, count: usize) -> Vec<BrokerMessage> {
+        let mut told = self.told.subscribe();
+        limited(told.wait_for(|told| told.len() >= count)).await.unwrap().clone()
     }
 
     pub(super) fn offer(&self) -> Box<dyn Offer> {
@@ -75,6 +135,11 @@ impl TestBroker {
         *self.opened.borrow() > 0
     }
 
+    /// Waits until its stream is open.
+    pub(in super::super) async fn until_opened(&self) {
+        limited(self.opened.subscribe().wait_for(|opened| *opened == 1)).await.unwrap();
+    }
+
     /// The plugin says something.
     pub(in super::super) fn say(&self, message: BrokerMessage) {
         self.says.send(Ok(message)).unwrap();
@@ -87,9 +152,7 @@ impl TestBroker {
 
     /// The numbers of what it was offered, when it was offered so much, and where.
     pub(in super::super) async fn offered(&self, count: usize) -> Vec<(u32, String)> {
-        let mut told = self.told.subscribe();
-        let told = limited(told.wait_for(|told| told.len() >= count)).await.unwrap().clone();
-        let offers = told.into_iter().map(|message| match message {
+        let offers = self.told(count).await.into_iter().map(|message| match message {
             BrokerMessage::Announce { id, address: Address::Unix(path) } => (id, path),
             other => panic!("{other:?}"),
         });

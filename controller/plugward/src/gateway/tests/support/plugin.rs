@@ -78,6 +78,11 @@ impl TestPlugin {
         Self { multiplexes: false, ..Self::multiplexing(process) }
     }
 
+    /// One whose hosts' servers are streams of its one connection.
+    pub(in super::super) fn sharing(process: &str) -> Self {
+        Self { broker: Arc::new(TestBroker::sharing()), ..Self::multiplexing(process) }
+    }
+
     /// Whether it does not take an `Initialize` from now on.
     pub(in super::super) fn refuse(&self, refuses: bool) {
         self.state.lock().unwrap().refuses = refuses;
@@ -213,6 +218,8 @@ impl Conversation for TestPlugin {
         });
         Ok(Box::new(ours))
     }
+
+    fn warm(&self) {}
 
     fn broker(&self) -> Brokering {
         self.broker.begin()

@@ -1,0 +1,171 @@
+//! What hosts offer a container's plugin, and under which numbers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use go_plugin::Address;
+use plugward_relay::grpc::{Code, Status};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::host::HostBroker;
+
+/// How many servers one container's plugin may be offered at a time, and how many it may offer.
+pub(super) const MOST_SERVERS: usize = 1024;
+
+/// How long a server is kept of which its host has not told.
+pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(60);
+
+/// How the numbers of hosts' servers reach the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum Numbers {
+    /// In messages that are known, and can be changed: each server gets a number of its own.
+    Known,
+    /// In messages that nobody knows: as they are.
+    Opaque,
+}
+
+/// What is offered to the plugin of one container. All clones are of the same.
+#[derive(Clone, Debug)]
+pub(super) struct Offering {
+    numbers: Numbers,
+    offers: Arc<Mutex<Offers>>,
+    /// Tells of new ones.
+    news: Arc<Notify>,
+}
+
+/// The same while nobody else changes it.
+#[derive(Debug)]
+pub(super) struct Offers {
+    numbers: Numbers,
+    /// The only host whose numbers pass as they are.
+    owner: Option<Arc<HostBroker>>,
+    /// By host and its number.
+    offered: BTreeMap<(u64, u32), Offered>,
+    last: u32,
+}
+
+/// A server of a host's that the plugin was offered.
+#[derive(Clone, Debug)]
+pub(super) struct Offered {
+    /// Its number at the plugin.
+    pub(super) number: u32,
+    /// Whose it is.
+    pub(super) host: Arc<HostBroker>,
+    /// Its number at its host.
+    pub(super) id: u32,
+    /// Where the plugin finds it, unless it knocks for it.
+    pub(super) address: Option<Address>,
+    since: Instant,
+}
+
+// === impl Offering ===
+
+impl Offering {
+    /// Nothing.
+    pub(super) fn new(numbers: Numbers) -> Self {
+        let offers = Offers { numbers, owner: None, offered: BTreeMap::new(), last: 0 };
+        Self { numbers, offers: Arc::new(Mutex::new(offers)), news: Arc::default() }
+    }
+
+    /// How the plugin is told of numbers.
+    pub(super) const fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// Lets nobody else change it meanwhile.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Offers> {
+        // Each change is complete when it could be interrupted.
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that there is more.
+    pub(super) fn tell(&self) {
+        self.news.notify_waiters();
+    }
+
+    /// What the plugin knows by this number. Where numbers are the hosts' own, this waits for a host that offers it.
+    pub(super) async fn at_plugin(&self, number: u32) -> Option<Offered> {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let found = self.lock().offered.values().find(|offered| offered.number == number).cloned();
+            if found.is_some() || self.numbers == Numbers::Known {
+                return found;
+            }
+            news.await;
+        }
+    }
+}
+
+// === impl Offers ===
+
+impl Offers {
+    /// What is offered as this server of a host's.
+    pub(super) fn get(&self, host: &HostBroker, id: u32) -> Option<&Offered> {
+        self.offered.get(&(host.number, id))
+    }
+
+    /// Whether a host may offer this server, which is not offered yet.
+    ///
+    /// # Errors
+    /// What the host is told if it may not.
+    pub(super) fn admit(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
+        if self.numbers == Numbers::Opaque {
+            self.claim(host)?;
+        }
+        if self.offered.len() >= MOST_SERVERS {
+            // Those with a socket go with that.
+            self.offered.retain(|_, offered| offered.address.is_some() || !offered.is_over());
+        }
+        if self.offered.len() >= MOST_SERVERS {
+            return Err(Status::new(
+                Code::ResourceExhausted,
+                format!("the plugin is offered more than {MOST_SERVERS} servers over the broker at a time"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Offers a server that was [admitted](Self::admit). Gives its number at the plugin.
+    pub(super) fn insert(&mut self, host: &Arc<HostBroker>, id: u32, address: Option<Address>) -> u32 {
+        let number = match self.numbers {
+            Numbers::Opaque => id,
+            Numbers::Known => self.last + 1,
+        };
+        self.last = number.max(self.last);
+        let offered = Offered { number, host: host.clone(), id, address, since: Instant::now() };
+        self.offered.insert((host.number, id), offered);
+        number
+    }
+
+    /// A server is offered no more.
+    pub(super) fn remove(&mut self, host: &HostBroker, id: u32) {
+        self.offered.remove(&(host.number, id));
+    }
+
+    /// Makes a host the one that uses the broker.
+    fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
+        let other = self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over());
+        if other.is_some() {
+            return Err(Status::new(
+                Code::FailedPrecondition,
+                "another host uses the broker of this plugin's container, and their servers could not be told apart: \
+                 set `multiplexing: Disabled`, and give each host a mount of its own",
+            ));
+        }
+        self.owner = Some(host.clone());
+        Ok(())
+    }
+}
+
+// === impl Offered ===
+
+impl Offered {
+    /// Whether its host has it no more.
+    fn is_over(&self) -> bool {
+        self.host.is_over() || (!self.host.has(self.id) && self.since.elapsed() > TOLD_WITHIN)
+    }
+}
