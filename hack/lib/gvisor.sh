@@ -1,14 +1,22 @@
 # shellcheck shell=bash
-# gVisor as an OCI runtime of a test engine.
+# gVisor as OCI runtimes of a test engine.
 
-# engine_gvisor: builds it if need be, and prints its entry in the "runtimes" of a daemon.json.
-# --host-uds=all: a socket that a plugin makes in a bind mount is made on the host. --network=none: gVisor's own network stack does
-# not start in every sandbox that tests run in, and plugins are spoken to by Unix sockets.
+# engine_gvisor: builds it if need be, and prints its entries in the "runtimes" of a daemon.json: `runsc`, as most users have it, lets
+# a plugin make a socket on the host (--host-uds=create), and `runsc-all` lets it connect to ours too (--host-uds=all).
+# --network=none: gVisor's own network stack does not start in every sandbox that tests run in, and plugins are spoken to by Unix
+# sockets.
 engine_gvisor() {
-    local directory wrapper=$ENGINE_RUN/runsc
+    local directory
     directory=$(CGO_ENABLED=0 go_tool "gvisor.dev/gvisor/runsc@$GVISOR_VERSION")
-    # A wrapper rather than "runtimeArgs": with it the engine shows one path, and a person can run the same command.
-    printf '#!/bin/sh\nexec %s/runsc --network=none --host-uds=all "$@"\n' "$directory" >"$wrapper"
+    engine_gvisor_entry runsc "$directory/runsc --host-uds=create"
+    printf ', '
+    engine_gvisor_entry runsc-all "$directory/runsc --host-uds=all"
+}
+
+# A wrapper rather than "runtimeArgs": with it the engine shows one path, and a person can run the same command.
+engine_gvisor_entry() {
+    local wrapper=$ENGINE_RUN/$1
+    printf '#!/bin/sh\nexec %s --network=none "$@"\n' "$2" >"$wrapper"
     chmod 755 "$wrapper"
-    printf '"runsc": { "path": "%s" }' "$wrapper"
+    printf '"%s": { "path": "%s" }' "$1" "$wrapper"
 }

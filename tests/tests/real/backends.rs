@@ -2,7 +2,7 @@
 
 use go_plugin::external::tonic::Code;
 use plugward_tests::real::{
-    BackendHost, LIMIT, Load, Manifest, World, jwt, kv, on_each_engine, on_one_engine, restarts,
+    BackendHost, LIMIT, Load, Manifest, World, jwt, kv, on_each_engine, on_one_engine, restarts, runtime,
 };
 use serde_json::json;
 
@@ -10,38 +10,53 @@ const KILLS: u64 = 3;
 
 const LOAD: Load = Load { callers: 4, rate: Some(60.0), deadline: LIMIT };
 
+/// Two backends of a plugin that multiplexes, on this OCI runtime, over kills.
+async fn two_backends_keep_what_is_theirs(world: &World, oci_runtime: &str, plugin: Manifest) {
+    let plugin = plugin.serving(&["orders", "billing"]);
+    let mounts = [("eu", "orders"), ("us", "billing")];
+    let Some(host) = enabled_on(world, oci_runtime, plugin, "kv", &mounts).await else { return };
+    let mut seen = world.until_ready("kv").await;
+    assert_eq!(world.containers().await.len(), 1, "it multiplexes");
+    for backend in ["eu", "us"] {
+        host.write(backend, "secret/one", &json!({ "of": backend })).await.unwrap();
+    }
+    for _ in 0..KILLS {
+        world.engine.kill(seen.container_id.as_deref().unwrap()).await;
+        seen = world.until_ready_again("kv", &seen).await;
+        for backend in ["eu", "us"] {
+            let read = host.read(backend, "secret/one").await.unwrap();
+            assert_eq!(read.data, json!({ "of": backend }), "with no word of its host's");
+        }
+    }
+    for backend in ["eu", "us"] {
+        host.write(backend, "secret/two", &json!({ "of": backend })).await.unwrap();
+        let keys = host.keys(backend).await.unwrap();
+        assert_eq!(keys.len(), 2, "{backend}: {keys:?}");
+    }
+    assert_eq!(restarts(&seen).get("killed"), Some(&KILLS));
+}
+
 #[tokio::test]
 async fn two_backends_of_one_container_keep_what_is_theirs_over_kills() {
     on_each_engine(|world| async move {
-        let Some(host) = enabled(
-            &world,
-            kv("kv").serving(&["orders", "billing"]),
-            "kv",
-            &[("eu", "orders"), ("us", "billing")],
-        )
-        .await
-        else {
-            return;
-        };
-        let mut seen = world.until_ready("kv").await;
-        assert_eq!(world.containers().await.len(), 1, "it multiplexes");
-        for backend in ["eu", "us"] {
-            host.write(backend, "secret/one", &json!({ "of": backend })).await.unwrap();
-        }
-        for _ in 0..KILLS {
-            world.engine.kill(seen.container_id.as_deref().unwrap()).await;
-            seen = world.until_ready_again("kv", &seen).await;
-            for backend in ["eu", "us"] {
-                let read = host.read(backend, "secret/one").await.unwrap();
-                assert_eq!(read.data, json!({ "of": backend }), "with no word of its host's");
-            }
-        }
-        for backend in ["eu", "us"] {
-            host.write(backend, "secret/two", &json!({ "of": backend })).await.unwrap();
-            let keys = host.keys(backend).await.unwrap();
-            assert_eq!(keys.len(), 2, "{backend}: {keys:?}");
-        }
-        assert_eq!(restarts(&seen).get("killed"), Some(&KILLS));
+        two_backends_keep_what_is_theirs(&world, "runc", kv("kv")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_backends_in_gvisor_keep_what_is_theirs_though_it_lets_them_connect_to_no_socket() {
+    on_each_engine(|world| async move {
+        two_backends_keep_what_is_theirs(&world, "runsc", kv("kv")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_backends_in_gvisor_keep_what_is_theirs_over_sockets_where_it_lets_them() {
+    on_each_engine(|world| async move {
+        let plugin = kv("kv").with("/spec/brokerMultiplexing", json!("Disabled"));
+        two_backends_keep_what_is_theirs(&world, "runsc-all", plugin).await;
     })
     .await;
 }
@@ -80,19 +95,28 @@ async fn an_update_under_load_fails_no_request_of_a_backend() {
     .await;
 }
 
+async fn an_auth_method_keeps_its_roles(world: &World, oci_runtime: &str) {
+    let plugin = jwt("jwt");
+    let Some(host) = enabled_on(world, oci_runtime, plugin, "jwt", &[("logins", "jwt")]).await else {
+        return;
+    };
+    let seen = world.until_ready("jwt").await;
+    let role = json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"] });
+    host.write("logins", "role/reader", &role).await.unwrap();
+    world.engine.kill(seen.container_id.as_deref().unwrap()).await;
+    world.until_ready_again("jwt", &seen).await;
+    let read = host.read("logins", "role/reader").await.unwrap();
+    assert_eq!(read.data["user_claim"], "sub", "{read:?}");
+}
+
 #[tokio::test]
 async fn an_auth_method_keeps_its_roles_over_a_kill() {
-    on_each_engine(|world| async move {
-        let Some(host) = enabled(&world, jwt("jwt"), "jwt", &[("logins", "jwt")]).await else { return };
-        let seen = world.until_ready("jwt").await;
-        let role = json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"] });
-        host.write("logins", "role/reader", &role).await.unwrap();
-        world.engine.kill(seen.container_id.as_deref().unwrap()).await;
-        world.until_ready_again("jwt", &seen).await;
-        let read = host.read("logins", "role/reader").await.unwrap();
-        assert_eq!(read.data["user_claim"], "sub", "{read:?}");
-    })
-    .await;
+    on_each_engine(|world| async move { an_auth_method_keeps_its_roles(&world, "runc").await }).await;
+}
+
+#[tokio::test]
+async fn an_auth_method_in_gvisor_keeps_its_roles_over_a_kill() {
+    on_each_engine(|world| async move { an_auth_method_keeps_its_roles(&world, "runsc").await }).await;
 }
 
 #[tokio::test]
@@ -127,8 +151,19 @@ async fn enabled(
     name: &str,
     backends: &[(&str, &str)],
 ) -> Option<BackendHost> {
-    world.declare_runtime();
-    world.declare("backend.yaml", &[plugin]);
+    enabled_on(world, "runc", plugin, name, backends).await
+}
+
+/// The same on this OCI runtime.
+async fn enabled_on(
+    world: &World,
+    oci_runtime: &str,
+    plugin: Manifest,
+    name: &str,
+    backends: &[(&str, &str)],
+) -> Option<BackendHost> {
+    world.declare("runtime.yaml", &[runtime(&world.engine.host).on(oci_runtime)]);
+    world.declare("backend.yaml", &[plugin.on(oci_runtime)]);
     world.start().await;
     world.until_ready(name).await;
     let host = world.backend_host(name).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use go_plugin::external::tonic::Code;
 use plugward_tests::real::{
     CallbackHost, Instance, LIMIT, Load, Output, Watch, World, callback, go_counter, on_each_engine,
-    on_one_engine, restarts, runtime, skipped,
+    on_one_engine, restarts, runtime,
 };
 use serde_json::json;
 
@@ -25,53 +25,121 @@ fn only(mount: &str) -> Instance<'_> {
     Instance::only(mount)
 }
 
+/// A host of a plugin on this OCI runtime, with this for `brokerMultiplexing`, once that is ready.
+async fn numbers_on(world: &World, oci_runtime: &str, multiplexing: &str) -> Option<CallbackHost> {
+    world.declare("runtime.yaml", &[runtime(&world.engine.host).on(oci_runtime)]);
+    let plugin = callback("numbers").on(oci_runtime);
+    world.declare("numbers.yaml", &[plugin.with("/spec/brokerMultiplexing", json!(multiplexing))]);
+    world.start().await;
+    world.until_ready("numbers").await;
+    world.callback_host("numbers").await
+}
+
+async fn calls_back_before_and_after_a_kill(world: &World, host: &CallbackHost) {
+    let seen = world.until_ready("numbers").await;
+    assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(1));
+    assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(2));
+    world.engine.kill(seen.container_id.as_deref().unwrap()).await;
+    world.until_ready_again("numbers", &seen).await;
+    assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(3));
+}
+
+/// Each message of a stream is a callback.
+async fn streams_with_callbacks(host: &CallbackHost) {
+    let watch = Watch { key: "seen", messages: Some(20), take: None, kept: false };
+    host.watch(only("numbers"), &watch).await.unwrap();
+    assert_eq!(host.stored(only("numbers"), "seen").await, 20);
+}
+
+/// No call is lost, and none fails but those that a killed plugin had.
+async fn kills_under_load(world: &World, host: &CallbackHost, load: &Load) {
+    let mut seen = world.until_ready("numbers").await;
+    let callers = load.callers as u64;
+    let load = host.load(only("numbers"), load).await.unwrap();
+    for _ in 0..KILLS {
+        load.until_answered(load.tally().await.answered + 20).await;
+        world.engine.kill(seen.container_id.as_deref().unwrap()).await;
+        seen = world.until_ready_again("numbers", &seen).await;
+    }
+    load.until_answered(load.tally().await.answered + 20).await;
+    let tally = load.stop().await;
+    eprintln!("{}: ten kills during callbacks: {tally:?}", world.engine.name);
+    assert_eq!((tally.lost, tally.repeated, tally.wrong), (0, 0, 0), "{tally:?}");
+    let failed: u64 = tally.failed.values().map(|failed| failed.count).sum();
+    assert!(failed <= KILLS * callers, "only what was under way: {tally:?}");
+    assert_eq!(restarts(&seen).get("killed"), Some(&KILLS));
+}
+
 #[tokio::test]
 async fn a_plugin_calls_its_host_back_and_goes_on_after_ten_kills() {
     on_each_engine(|world| async move {
         world.declare_runtime();
         world.declare("numbers.yaml", &[callback("numbers")]);
         world.start().await;
-        let mut seen = world.until_ready("numbers").await;
+        world.until_ready("numbers").await;
         let Some(host) = world.callback_host("numbers").await else { return };
         let numbers = only("numbers");
         for round in 1..=3 {
             assert_eq!(host.add(numbers, "a", 1, LONG).await, Ok(round));
         }
-        let load = host.load(numbers, &LOAD).await.unwrap();
-        for _ in 0..KILLS {
-            load.until_answered(load.tally().await.answered + 20).await;
-            world.engine.kill(seen.container_id.as_deref().unwrap()).await;
-            seen = world.until_ready_again("numbers", &seen).await;
-        }
-        load.until_answered(load.tally().await.answered + 20).await;
-        let tally = load.stop().await;
-        eprintln!("{}: ten kills during callbacks: {tally:?}", world.engine.name);
-        assert_eq!((tally.lost, tally.repeated, tally.wrong), (0, 0, 0), "{tally:?}");
-        let failed: u64 = tally.failed.values().map(|failed| failed.count).sum();
-        assert!(failed <= KILLS * 8, "only what was under way: {tally:?}");
-        assert_eq!(restarts(&seen).get("killed"), Some(&KILLS));
+        kills_under_load(&world, &host, &LOAD).await;
         assert_eq!(host.add(numbers, "a", 1, LONG).await, Ok(4), "the host's numbers are the host's");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_plugin_in_gvisor_calls_its_host_back_over_sockets_of_ours() {
+async fn a_plugin_in_gvisor_calls_its_host_back_over_sockets_of_ours_where_it_may_connect_to_them() {
     on_each_engine(|world| async move {
-        if !world.engine.oci_runtimes().await.iter().any(|runtime| runtime == "runsc") {
-            return skipped("the engine has no runsc");
-        }
-        world.declare("runtime.yaml", &[runtime(&world.engine.host).on("runsc")]);
-        world.declare("numbers.yaml", &[callback("numbers").on("runsc")]);
-        world.start().await;
-        let seen = world.until_ready("numbers").await;
-        let Some(host) = world.callback_host("numbers").await else { return };
-        assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(1));
+        let Some(host) = numbers_on(&world, "runsc-all", "Disabled").await else { return };
+        calls_back_before_and_after_a_kill(&world, &host).await;
         let opened = host.open(only("numbers")).await.unwrap();
         assert_eq!(host.echo(&opened, "hello").await.unwrap().0, "hello");
-        world.engine.kill(seen.container_id.as_deref().unwrap()).await;
-        world.until_ready_again("numbers", &seen).await;
-        assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_in_gvisor_that_may_connect_to_no_socket_calls_its_host_back_over_its_one_connection() {
+    on_each_engine(|world| async move {
+        let Some(host) = numbers_on(&world, "runsc", "Enabled").await else { return };
+        calls_back_before_and_after_a_kill(&world, &host).await;
+        streams_with_callbacks(&host).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_made_to_share_its_connection_does_so_on_runc_too() {
+    on_each_engine(|world| async move {
+        let Some(host) = numbers_on(&world, "runc", "Enabled").await else { return };
+        calls_back_before_and_after_a_kill(&world, &host).await;
+        streams_with_callbacks(&host).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_shares_its_connection_goes_on_after_ten_kills() {
+    on_one_engine(|world| async move {
+        let Some(host) = numbers_on(&world, "runc", "Enabled").await else { return };
+        kills_under_load(&world, &host, &LOAD).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_shares_its_connection_ends_with_its_controller_and_the_next_one_starts_another() {
+    on_each_engine(|world| async move {
+        let Some(host) = numbers_on(&world, "runc", "Enabled").await else { return };
+        assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(1));
+        let before = world.until_ready("numbers").await;
+        world.terminate().await;
+        world.start().await;
+        let after = world.until_ready_again("numbers", &before).await;
+        assert_eq!(restarts(&after).get("not_adoptable"), Some(&1), "{after:?}");
+        let Some(host) = world.callback_host("numbers").await else { return };
+        assert_eq!(host.add(only("numbers"), "a", 1, LONG).await, Ok(1));
     })
     .await;
 }
@@ -80,9 +148,7 @@ async fn a_plugin_in_gvisor_calls_its_host_back_over_sockets_of_ours() {
 async fn a_stream_calls_back_for_each_of_its_messages() {
     on_one_engine(|world| async move {
         let Some(host) = numbers(&world).await else { return };
-        let watch = Watch { key: "seen", messages: Some(20), take: None, kept: false };
-        host.watch(only("numbers"), &watch).await.unwrap();
-        assert_eq!(host.stored(only("numbers"), "seen").await, 20);
+        streams_with_callbacks(&host).await;
     })
     .await;
 }
