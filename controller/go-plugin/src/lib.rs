@@ -45,6 +45,7 @@
 //!
 //! [go-plugin]: https://github.com/hashicorp/go-plugin
 
+mod ahead;
 mod application;
 mod broker;
 mod call;

@@ -134,6 +134,32 @@ fn server_again(directory: &TempDir) -> Bytes {
 }
 
 #[tokio::test]
+async fn a_second_client_of_one_process_that_uses_its_broker_on_one_mount_is_refused() {
+    // All hosts of a test are of one process.
+    let (world, directory) = (World::new(&["orders"]), tempfile::tempdir().unwrap());
+    let container = world.up(1);
+    let first = world.host("orders").open(BROKER, Some(server(&directory, "first").to_bytes())).await;
+    container.plugin.broker.offered(1).await;
+    let mut second = world.host("orders").open(BROKER, None).await;
+    assert_eq!(
+        world.host("orders").call("Plain", "x").await.unwrap(),
+        "p1 x",
+        "who does not use it may be there"
+    );
+    second.requests.send(server(&directory, "second").to_bytes()).await.unwrap();
+    let refused = limited(second.answers.message()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("another client of the same process"), "{refused}");
+    let gone = container.plugin.broker.offered(1).await[0].1.clone();
+    drop(first);
+    eventually(|| !Path::new(&gone).exists()).await;
+    let again = directory.path().join("second").display().to_string();
+    let again = BrokerMessage::Announce { id: 1, address: Address::Unix(again) }.to_bytes();
+    let _third = world.host("orders").open(BROKER, Some(again)).await;
+    assert_eq!(said(&container.plugin.broker.offered(2).await[1].1).await, "second");
+}
+
+#[tokio::test]
 async fn a_broker_that_has_lived_is_not_opened_again_and_its_plugin_is_replaced_once_it_is_needed() {
     let (world, directory) = (World::new(&["orders"]), tempfile::tempdir().unwrap());
     let plugin = TestPlugin::multiplexing("p1");
