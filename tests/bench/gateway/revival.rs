@@ -121,8 +121,8 @@ fn with_spare(name: &str) -> Manifest {
     counter(name).with("/spec/standby", json!(1)).with("/spec/restart", restart)
 }
 
-/// Waits until one container serves and another one is ready beside it, neither of which is `dead`. Answers with the ID of the one that
-/// serves.
+/// Waits until one container serves and another one is ready beside it, neither of which is `dead`, and the engine has no other to remove.
+/// Answers with the ID of the one that serves.
 async fn until_spared(world: &World, instance: &str, dead: Option<&str>) -> String {
     let lives = |slot: &SlotStatus| {
         slot.ready_at.is_some() && slot.container_id.is_some() && slot.container_id.as_deref() != dead
@@ -133,6 +133,8 @@ async fn until_spared(world: &World, instance: &str, dead: Option<&str>) -> Stri
             status.phase == Phase::Ready && lives(serving) && lives(spare)
         })
         .await;
+    let others_are_gone = async || (world.containers_of(instance).await.len() == 2).then_some(());
+    world.wait("the dead container is gone", others_are_gone).await;
     status.slots.into_iter().find_map(|slot| slot.container_id).expect("it has a container")
 }
 

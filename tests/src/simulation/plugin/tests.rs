@@ -69,6 +69,7 @@ impl Running {
             handshake: Handshake::parse(line.as_bytes()).unwrap(),
             identity: StoredIdentity::new(identity.to_pem().as_str()),
             group: None,
+            shared: false,
         };
         let conversation = plugins.connect(&address).await.unwrap();
         Self { engine, plugins, container: id, conversation, _directory: directory }
