@@ -20,6 +20,7 @@ mod load;
 mod manifests;
 mod mounts;
 mod multiplexing;
+mod options;
 mod priming;
 mod runtimes;
 mod sleeping;
