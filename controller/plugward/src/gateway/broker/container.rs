@@ -126,6 +126,12 @@ impl ContainerBroker {
         Arc::ptr_eq(&self.conversation, conversation)
     }
 
+    /// The other host that uses it, if only one may, and that one is there.
+    pub(in crate::gateway) fn used_beside(&self, host: &Arc<HostBroker>) -> Option<Arc<HostBroker>> {
+        let opaque = self.numbers == Numbers::Opaque;
+        lock(&self.offers).other(host).filter(|_| opaque).cloned()
+    }
+
     /// Offers a host's server to the plugin, unless that was done. Gives its number there.
     ///
     /// # Errors
@@ -212,10 +218,14 @@ fn lock(offers: &Mutex<Offers>) -> MutexGuard<'_, Offers> {
 // === impl Offers ===
 
 impl Offers {
+    /// The host that uses the broker, if it is another than this.
+    fn other(&self, host: &HostBroker) -> Option<&Arc<HostBroker>> {
+        self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over())
+    }
+
     /// Makes a host the one that uses the broker.
     fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
-        let other = self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over());
-        if other.is_some() {
+        if self.other(host).is_some() {
             return Err(Status::new(
                 Code::FailedPrecondition,
                 "another host uses the broker of this plugin's container, and their servers could not be told apart: \

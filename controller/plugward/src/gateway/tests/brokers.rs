@@ -108,6 +108,25 @@ async fn hosts_reach_what_their_plugin_offers() {
 }
 
 #[tokio::test]
+async fn a_host_that_comes_while_the_one_before_it_goes_may_use_its_broker() {
+    let (world, directory) = (World::new(&["orders", "billing"]), tempfile::tempdir().unwrap());
+    let container = world.up(1);
+    let first = world.host("orders").open(BROKER, Some(server(&directory, "first").to_bytes())).await;
+    container.plugin.broker.offered(1).await;
+    // Another client of the same process, on the same mount.
+    let second = world.host("orders").open(BROKER, Some(server(&directory, "second").to_bytes())).await;
+    drop(first);
+    let offered = container.plugin.broker.offered(2).await;
+    assert_eq!(said(&offered[1].1).await, "second");
+    // Another host, for the plugin.
+    let third = world.host("billing").open(BROKER, Some(server(&directory, "third").to_bytes())).await;
+    drop(second);
+    let offered = container.plugin.broker.offered(3).await;
+    assert_eq!(said(&offered[2].1).await, "third");
+    drop(third);
+}
+
+#[tokio::test]
 async fn of_two_hosts_whose_servers_nobody_could_tell_apart_the_second_is_refused() {
     let (world, directory) = (World::new(&["orders", "billing"]), tempfile::tempdir().unwrap());
     let container = world.up(1);
