@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use go_plugin::{Address, Inbound, Listener};
 use tokio::io::copy_bidirectional;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::complaints::Complaints;
 use super::host::HostBroker;
 use crate::errors::chain;
 use crate::plugin::{Conversation, HostLine, Offer, Proving};
@@ -24,6 +25,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections to one server at a time: as many as a mount has. Others wait to be accepted.
+const MOST_CONNECTIONS: usize = 64;
 
 /// How long a host's connection may take to be accepted. It has nothing to prove.
 const SECURED: Duration = Duration::from_secs(5);
@@ -68,26 +72,36 @@ pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u3
     }
 }
 
-/// Leads hosts' connections to a server of a plugin, until that is gone.
+/// Leads hosts' connections to a server of a plugin, until that is gone, or all of the hosts that were told of it.
 pub(super) async fn to_plugin(
     listener: Listener,
     plugin: Arc<dyn Conversation>,
     address: Address,
+    told: Vec<Arc<HostBroker>>,
     stop: CancellationToken,
 ) {
-    lead(ToPlugin { listener, plugin, address }, &stop).await;
+    // The plugin may live on for long, and keep what nobody can ask for any more.
+    tokio::select! {
+        () = lead(ToPlugin { listener, plugin, address }, &stop) => {}
+        _ = join_all(told.iter().map(|host| host.over())) => {}
+    }
 }
 
 /// Leads who connects, until the other side has nothing there any more, or it is stopped. With this, what is under way ends.
 async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
     let mut connections = JoinSet::new();
+    let complaints = Arc::new(Complaints::default());
     let leading = async {
+        // However often somebody comes.
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                arrived = head.accept() => {
+                arrived = head.accept(), if connections.len() < MOST_CONNECTIONS => {
                     match arrived {
                         Ok(arrival) => {
-                            connections.spawn(carry(head.bridge(arrival)).in_current_span());
+                            let bridge = carry(head.bridge(arrival), complaints.clone());
+                            connections.spawn(bridge.in_current_span());
                         }
                         Err(error) => {
                             tracing::debug!(error, "no connection of the broker is accepted");
@@ -98,7 +112,7 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
                 }
                 // Many servers are for one connection.
                 Some(_) = connections.join_next() => {}
-                () = sleep(LOOK) => {}
+                _ = look.tick() => {}
             }
             if head.is_over() {
                 return;
@@ -108,11 +122,18 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
     stop.run_until_cancelled(leading).await;
 }
 
-async fn carry(bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>) {
+async fn carry(
+    bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>,
+    complaints: Arc<Complaints>,
+) {
     match bridge.await {
         // That one side has gone away is how all of them end.
         Ok((mut from, mut to)) => drop(copy_bidirectional(&mut from, &mut to).await),
-        Err(error) => tracing::warn!(error, "a connection of the broker leads nowhere"),
+        Err(error) => {
+            if let Some(times) = complaints.another("leads nowhere") {
+                tracing::warn!(error, times, "a connection of the broker leads nowhere");
+            }
+        }
     }
 }
 

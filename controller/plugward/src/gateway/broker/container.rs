@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::bridge;
+use super::complaints::Complaints;
 use super::host::HostBroker;
 use crate::errors::chain;
 use crate::gateway::terms::{Backend, Broken, Memory};
@@ -79,6 +80,7 @@ struct Receiving {
     sockets: (PathBuf, Option<u32>),
     bridges: TaskTracker,
     stop: CancellationToken,
+    complaints: Complaints,
 }
 
 // === impl ContainerBroker ===
@@ -114,6 +116,7 @@ impl ContainerBroker {
             sockets,
             bridges: bridges.clone(),
             stop: stop.clone(),
+            complaints: Complaints::default(),
         };
         let receiving = receiving.run(brokering.from_plugin, noting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(receiving).instrument(span));
@@ -267,7 +270,13 @@ impl Receiving {
                     self.take(message);
                 }
                 Err(BrokerError::Message(error)) => {
-                    tracing::warn!(error = chain(&error), "a message of the plugin's broker is dropped");
+                    if let Some(times) = self.complaints.another("means nothing") {
+                        tracing::warn!(
+                            error = chain(&error),
+                            times,
+                            "a message of the plugin's broker is dropped"
+                        );
+                    }
                 }
                 Err(BrokerError::Unimplemented) => {
                     tracing::debug!("the plugin has no broker");
@@ -293,7 +302,9 @@ impl Receiving {
             BrokerMessage::Announce { id, address } => self.announce(id, address),
             // Neither side multiplexes its broker here, so neither asks the other for a stream.
             BrokerMessage::Knock { id } | BrokerMessage::Ack { id, .. } => {
-                tracing::warn!(id, "the plugin multiplexes its broker, and was not asked to");
+                if let Some(times) = self.complaints.another("multiplexes") {
+                    tracing::warn!(id, times, "the plugin multiplexes its broker, and was not asked to");
+                }
             }
         }
     }
@@ -302,31 +313,43 @@ impl Receiving {
     fn announce(&self, id: u32, address: Address) {
         let hosts = (self.hosts)();
         if hosts.is_empty() || !self.conversation.offers(&address) {
-            let told = hosts.len();
-            return tracing::warn!(
-                id,
-                ?address,
-                told,
-                "a server that the plugin offers is nobody's, or not in its directory"
-            );
+            if let Some(times) = self.complaints.another("is nobody's") {
+                let told = hosts.len();
+                tracing::warn!(
+                    id,
+                    ?address,
+                    told,
+                    times,
+                    "a server that the plugin offers is nobody's, or not in its directory"
+                );
+            }
+            return;
         }
         if self.bridges.len() >= MOST_SOCKETS {
-            return tracing::warn!(
-                id,
-                "the plugin offers more than {MOST_SOCKETS} servers: this one is not passed on"
-            );
+            if let Some(times) = self.complaints.another("is one too many") {
+                tracing::warn!(
+                    id,
+                    times,
+                    "the plugin offers more than {MOST_SOCKETS} servers: this one is not passed on"
+                );
+            }
+            return;
         }
         let (directory, group) = &self.sockets;
         match Listener::bind(directory, *group) {
             Ok(listener) => {
                 let path = Address::Unix(listener.path().display().to_string());
-                for host in hosts {
+                for host in &hosts {
                     host.tell(BrokerMessage::Announce { id, address: path.clone() });
                 }
                 let (conversation, stop) = (self.conversation.clone(), self.stop.clone());
-                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, stop));
+                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, hosts, stop));
             }
-            Err(error) => tracing::warn!(error = chain(&error), "hosts cannot be offered a plugin's server"),
+            Err(error) => {
+                if let Some(times) = self.complaints.another("gets no socket") {
+                    tracing::warn!(error = chain(&error), times, "hosts cannot be offered a plugin's server");
+                }
+            }
         }
     }
 }

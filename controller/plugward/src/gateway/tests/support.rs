@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-pub(super) use self::host::{Host, Http, Octets, path};
+pub(super) use self::host::{Host, Http, Octets, Watching, path};
 pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;
 use super::super::systemd::DescriptorStore;
