@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, join_all};
 use go_plugin::{Address, Inbound, Listener};
 use tokio::io::copy_bidirectional;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -17,8 +17,12 @@ use super::host::HostBroker;
 use crate::errors::chain;
 use crate::plugin::{Conversation, HostLine, Offer, Proving};
 
-/// How often to look whether a server is still there: nobody tells of its end.
+/// How often to look whether a server is still there, at the least: nobody tells of its end.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How soon to look first, and after a connection has ended: many servers are for one, and are ended right after it. From then on
+/// ever less often.
+const LOOK_FIRST: Duration = Duration::from_millis(10);
 
 /// How long a socket is kept for a server of which its host has not told.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
@@ -92,9 +96,8 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
     let mut connections = JoinSet::new();
     let complaints = Arc::new(Complaints::default());
     let leading = async {
-        // However often somebody comes.
-        let mut look = interval_at(Instant::now() + LOOK, LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pause = LOOK_FIRST;
+        let mut look = Instant::now() + pause;
         loop {
             tokio::select! {
                 arrived = head.accept(), if connections.len() < MOST_CONNECTIONS => {
@@ -110,13 +113,14 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
                     }
                     continue;
                 }
-                // Many servers are for one connection.
-                Some(_) = connections.join_next() => {}
-                _ = look.tick() => {}
+                Some(_) = connections.join_next() => pause = LOOK_FIRST,
+                // However often somebody comes.
+                () = sleep_until(look) => pause = LOOK.min(pause * 2),
             }
             if head.is_over() {
                 return;
             }
+            look = Instant::now() + pause;
         }
     };
     stop.run_until_cancelled(leading).await;
