@@ -21,7 +21,7 @@ mod scenario;
 mod spare;
 mod world;
 
-pub use bare::{BarePlugin, reattach};
+pub use bare::{BarePlugin, reattach, to_start};
 pub use engine::{TestEngine, skipped};
 pub use golang::go_program;
 pub use hosts::{
