@@ -21,7 +21,7 @@ use crate::desired::{self, Records};
 const MOST: u64 = 1 << 20;
 
 /// How often to look whether a file has changed.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the files of an instance and its runtime say.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -237,8 +237,8 @@ pub async fn watch(records: Records, wake: impl Fn(&Name)) {
         }
         for (path, instances) in &named.1 {
             let now = stamp(path);
-            // What is named anew was read by the reconcile of the record that names it.
-            if known.insert(path.clone(), now).is_some_and(|before| before != now) {
+            // What is named anew may have changed since the reconcile read it that the record had asked for.
+            if known.insert(path.clone(), now) != Some(now) {
                 instances.iter().for_each(&wake);
             }
         }

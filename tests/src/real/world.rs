@@ -1,5 +1,6 @@
 //! A controller's world: its directories, its engine, its process.
 
+mod held;
 mod mounts;
 mod seen;
 
@@ -22,6 +23,7 @@ use super::engine::TestEngine;
 use super::manifest::{self, HOSTILE, Manifest};
 use super::program::{self, Ended, Program, Said};
 
+pub use held::Held;
 pub use seen::{LIMIT, restarts, slot};
 
 /// Lines of the controller's log that a failed test shows.

@@ -155,7 +155,7 @@ async fn a_plugin_that_is_to_lock_its_memory_may_and_is_told() {
         world.start().await;
         let process = Process::of(&world, &world.until_ready("orders").await).await;
         assert_eq!(process.capabilities("CapEff"), IPC_LOCK);
-        assert_eq!(process.variable("VAULT_MLOCK_ENABLED").as_deref(), Some("true"));
+        assert_eq!(process.variable("VAULT_PLUGIN_MLOCK_ENABLED").as_deref(), Some("true"));
     })
     .await;
 }
