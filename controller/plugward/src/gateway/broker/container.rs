@@ -18,7 +18,7 @@ use super::bridge::{self, Bounds};
 use super::complaints::Complaints;
 use super::host::HostBroker;
 use super::knocks::{self, Porter};
-use super::offers::{MOST_SERVERS, Numbers, Offering};
+use super::offers::{MOST_SERVERS, Numbers, Offered, Offering};
 use crate::errors::chain;
 use crate::gateway::terms::{Backend, Broken, Memory};
 use crate::plugin::{Conversation, Meeting, SendMessage};
@@ -100,7 +100,7 @@ impl ContainerBroker {
             let (memory, place) = (memory.clone(), backend.place.clone());
             move || memory.broker_used(&place)
         };
-        let sending = send(messages, brokering.to_plugin, noting.clone());
+        let sending = send(messages, brokering.to_plugin, offering.clone(), noting.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(sending).instrument(span.clone()));
         let (ways, knocks) = match brokering.meeting {
             Meeting::Sockets => (Ways::Sockets, None),
@@ -151,13 +151,14 @@ impl ContainerBroker {
         }
         offers.admit(host)?;
         let number = match self.ways {
-            Ways::Knocks => offers.insert(host, id, None),
+            Ways::Knocks => offers.insert(host, id, None).number,
             Ways::Sockets => {
                 let unavailable =
                     |error| Status::unavailable(format!("the plugin cannot be offered a server: {error}"));
                 let offer = self.conversation.offer().map_err(unavailable)?;
-                let number = offers.insert(host, id, Some(offer.address()));
-                self.announce(number, offer.address()).inspect_err(|_| offers.remove(host, id))?;
+                let offered = offers.insert(host, id, Some(offer.address()));
+                let number = offered.number;
+                self.announce(offered).inspect_err(|_| offers.remove(host, id))?;
                 let (host, offering) = (host.clone(), self.offering.clone());
                 let Tasks { stop, connections, .. } = &self.tasks;
                 let bounds = Bounds { stop: stop.clone(), connections: connections.clone() };
@@ -182,19 +183,23 @@ impl ContainerBroker {
         if self.offering.numbers() == Numbers::Known {
             return Ok(());
         }
-        let before =
-            self.offering.lock().get(host, id).map(|offered| (offered.number, offered.address.clone()));
-        match before {
-            Some((number, Some(address))) => self.announce(number, address),
-            Some((_, None)) => Ok(()),
-            None => self.offer(host, id).map(drop),
+        if let Some(offered) = self.offering.lock().get(host, id) {
+            return self.announce(offered);
         }
+        self.offer(host, id).map(drop)
     }
 
-    fn announce(&self, number: u32, address: Address) -> Result<(), Status> {
-        match self.to_plugin.try_send(BrokerMessage::Announce { id: number, address }) {
+    /// Tells the plugin where a server is, unless that is about to be told anyway: a host that repeats itself faster than the plugin
+    /// reads is heard once.
+    fn announce(&self, offered: &mut Offered) -> Result<(), Status> {
+        let Some(address) = offered.address.clone().filter(|_| !offered.waiting) else { return Ok(()) };
+        match self.to_plugin.try_send(BrokerMessage::Announce { id: offered.number, address }) {
+            Ok(()) => {
+                offered.waiting = true;
+                Ok(())
+            }
             // A receiver that is gone went with the stream, of which the plugin's broker is told by its end.
-            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Closed(_)) => Ok(()),
             Err(TrySendError::Full(_)) => Err(Status::new(
                 Code::ResourceExhausted,
                 "the plugin does not read what servers it is offered over the broker",
@@ -218,9 +223,17 @@ impl ContainerBroker {
 
 /// Sends what is to be said to the plugin. That something was is noted first: a controller that ends then is followed by one that
 /// must not take this plugin's broker for unused.
-async fn send(mut messages: mpsc::Receiver<BrokerMessage>, to_plugin: SendMessage, noting: impl Fn()) {
+async fn send(
+    mut messages: mpsc::Receiver<BrokerMessage>,
+    to_plugin: SendMessage,
+    offering: Offering,
+    noting: impl Fn(),
+) {
     while let Some(message) = messages.recv().await {
         noting();
+        if let BrokerMessage::Announce { id, .. } = &message {
+            offering.lock().told(*id);
+        }
         if to_plugin(message).await.is_err() {
             return;
         }

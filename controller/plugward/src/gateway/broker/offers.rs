@@ -57,6 +57,8 @@ pub(super) struct Offered {
     pub(super) id: u32,
     /// Where the plugin finds it, unless it knocks for it.
     pub(super) address: Option<Address>,
+    /// Whether the plugin is about to be told of it anyway.
+    pub(super) waiting: bool,
     since: Instant,
 }
 
@@ -104,8 +106,15 @@ impl Offering {
 
 impl Offers {
     /// What is offered as this server of a host's.
-    pub(super) fn get(&self, host: &HostBroker, id: u32) -> Option<&Offered> {
-        self.offered.get(&(host.number, id))
+    pub(super) fn get(&mut self, host: &HostBroker, id: u32) -> Option<&mut Offered> {
+        self.offered.get_mut(&(host.number, id))
+    }
+
+    /// The plugin is being told of what it knows by this number.
+    pub(super) fn told(&mut self, number: u32) {
+        if let Some(offered) = self.offered.values_mut().find(|offered| offered.number == number) {
+            offered.waiting = false;
+        }
     }
 
     /// Whether a host may offer this server, which is not offered yet.
@@ -129,16 +138,21 @@ impl Offers {
         Ok(())
     }
 
-    /// Offers a server that was [admitted](Self::admit). Gives its number at the plugin.
-    pub(super) fn insert(&mut self, host: &Arc<HostBroker>, id: u32, address: Option<Address>) -> u32 {
+    /// Offers a server that was [admitted](Self::admit).
+    pub(super) fn insert(
+        &mut self,
+        host: &Arc<HostBroker>,
+        id: u32,
+        address: Option<Address>,
+    ) -> &mut Offered {
         let number = match self.numbers {
             Numbers::Opaque => id,
             Numbers::Known => self.last + 1,
         };
         self.last = number.max(self.last);
-        let offered = Offered { number, host: host.clone(), id, address, since: Instant::now() };
-        self.offered.insert((host.number, id), offered);
-        number
+        let offered =
+            Offered { number, host: host.clone(), id, address, waiting: false, since: Instant::now() };
+        self.offered.entry((host.number, id)).insert_entry(offered).into_mut()
     }
 
     /// A server is offered no more.
