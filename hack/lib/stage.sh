@@ -73,6 +73,7 @@ stage_engines() {
 
 stage_real() {
     need 'to test a plugin that manages its users' redis-server:redis-server
+    need 'to test that images are pulled' docker-registry:docker-registry
     PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current)" test_workspace --test 'real*'
 }
 

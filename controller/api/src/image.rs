@@ -35,26 +35,30 @@ pub struct Image {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
 
-    /// The ID that the image must have, with or without `sha256:`. When it is given, containers are made from this
-    /// ID, and none is made while the named image has another one. `docker image inspect --format {{.Id}}` prints it.
+    /// The ID that the image must have, or the digest of its manifest in a registry; with or without `sha256:`. When it is given,
+    /// containers are made from the image that was found to have it, and none is made while the named image has another one.
+    /// `docker image inspect --format {{.Id}}` prints the ID, which is another one in each of Docker's two image stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<ImageId>,
 
-    /// Whether plugward may pull the image.
+    /// Whether the engine is told to pull the image, and when. A changed policy replaces no container.
     #[serde(default)]
     pub pull_policy: PullPolicy,
 }
 
-/// Whether plugward may pull an image.
+/// Whether an engine is told to pull an image, and when. Credentials for registries are those of Docker's configuration: `config.json` in
+/// `DOCKER_CONFIG` or `~/.docker` of plugward's user, with the credential helpers that it names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum PullPolicy {
     /// The image is on the engine already, put there by someone who decided to trust it.
     #[default]
     Never,
-    /// It is pulled when the engine does not have it.
+    /// It is pulled when the engine has none of that name.
     IfNotPresent,
-    /// It is pulled before every start.
+    /// It is pulled before every start of a container, unless `sha256` is given and the engine has that image. A start does not fail
+    /// for want of a registry: if the pull fails, or takes more than a few seconds while a plugin is to come back, the image that the
+    /// engine has is used, and the condition `ImageOutdated` is `Unknown`. A running container is never touched.
     Always,
 }
 
@@ -87,6 +91,15 @@ fn is_registry(text: &str) -> bool {
         && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// A repository and the tag that was written with it. A colon before the last slash is a registry's port.
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    let path = text.rfind('/').map_or(0, |slash| slash + 1);
+    match text[path..].split_once(':') {
+        Some((_, tag)) => (&text[..text.len() - tag.len() - 1], Some(tag)),
+        None => (text, None),
+    }
+}
+
 // === impl Image ===
 
 impl Image {
@@ -111,14 +124,13 @@ impl Text for Repository {
     const EXAMPLE: &'static str = "hashicorp/vault-plugin-database-redis";
 
     fn check(text: &str) -> Result<(), Invalid> {
-        if let Some((repository, digest)) = text.split_once('@') {
-            return Err(Invalid::new(format!("holds a digest, {digest:?}")).help(format!(
-                "write {repository:?} here, and the ID of the image under sha256 (docker image inspect prints it)"
-            )));
+        if let Some((name, digest)) = text.split_once('@') {
+            let (repository, tag) = split_tag(name);
+            let tag = tag.map(|tag| format!(", {tag:?} under tag,")).unwrap_or_default();
+            return Err(Invalid::new(format!("holds a digest, {digest:?}"))
+                .help(format!("write {repository:?} here{tag} and {digest:?} under sha256")));
         }
-        let path = text.rfind('/').map_or(0, |slash| slash + 1);
-        if let Some((_, tag)) = text[path..].split_once(':') {
-            let repository = &text[..text.len() - tag.len() - 1];
+        if let (repository, Some(tag)) = split_tag(text) {
             return Err(Invalid::new(format!("holds a tag, {tag:?}"))
                 .help(format!("write {repository:?} here and the tag under tag")));
         }
@@ -157,9 +169,9 @@ impl Text for Tag {
     const EXAMPLE: &'static str = "0.5.0";
 
     fn check(text: &str) -> Result<(), Invalid> {
-        if let Some((_, digest)) = text.split_once('@') {
+        if let Some((tag, digest)) = text.split_once('@') {
             return Err(Invalid::new(format!("holds a digest, {digest:?}"))
-                .help("write the ID of the image under sha256 (docker image inspect prints it)"));
+                .help(format!("write {tag:?} here and {digest:?} under sha256")));
         }
         if text.starts_with("sha256:") {
             return Err(Invalid::new("is an ID, not a tag").help("write it under sha256"));

@@ -25,6 +25,10 @@ pub struct InstanceStatus {
     /// What is known, one thing at a time.
     pub conditions: Conditions<InstanceCondition>,
 
+    /// The pull of the image, while it is under way or waits to be tried again. It is told when it is asked for, and not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PullStatus")]
+    pub pull: Option<PullStatus>,
     /// The places for containers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<SlotStatus>,
@@ -32,6 +36,35 @@ pub struct InstanceStatus {
     /// What happened lately, the latest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<RecordedEvent>,
+}
+
+/// How the pull of an image stands. All instances on one engine that want the image share it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct PullStatus {
+    /// The image: `REPOSITORY:TAG`.
+    pub image: String,
+    /// When it began; of one that failed, when the last try began.
+    #[schemars(schema_with = "timestamp")]
+    pub started_at: Timestamp,
+    /// The layers of the image, as far as they are known.
+    pub layers: u32,
+    /// Those of them that the engine has.
+    pub layers_done: u32,
+    /// Bytes that were downloaded.
+    pub bytes: u64,
+    /// Bytes that are to be downloaded. It grows until all layers are begun.
+    pub total_bytes: u64,
+    /// Failures in a row before it.
+    pub failures: u32,
+    /// Why it failed, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it may be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp")]
+    pub retry_at: Option<Timestamp>,
 }
 
 /// Where an instance is in its life.

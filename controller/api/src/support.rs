@@ -3,7 +3,7 @@
 //! Manifests may say all that the schemas have. What has no effect yet is refused by the controller, never ignored;
 //! a written default asks for nothing, and is always accepted.
 
-use crate::{PluginInstanceSpec, PluginRuntimeSpec, image::PullPolicy, instance::Attach};
+use crate::{PluginInstanceSpec, PluginRuntimeSpec, instance::Attach};
 
 /// A field whose value asks for what this version does not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +17,7 @@ pub struct Unsupported {
 /// What an instance asks for that this version does not do.
 pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
     let attach = Attach::default();
-    let checks = [
-        (spec.image.pull_policy != PullPolicy::Never, "spec.image.pullPolicy", "images are not pulled"),
-        (spec.attach != attach, "spec.attach", "hosts cannot attach"),
-    ];
+    let checks = [(spec.attach != attach, "spec.attach", "hosts cannot attach")];
     collect(checks)
 }
 

@@ -21,6 +21,7 @@ mod lifecycle;
 mod looking;
 mod making;
 mod output;
+mod pulling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +60,13 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Gives the image another name and takes it away again, past the port.
     async fn tag_and_untag(&self, name: &str);
+
+    /// Puts an image into a registry that the engine can pull from, and takes it from the engine, layers and all. Its name
+    /// there, made of `part`; `None`, which the harness says, where there is no registry.
+    async fn publish(&self, part: &str) -> Option<String>;
+
+    /// Takes an image that was pulled from the engine again.
+    async fn unpublish(&self, name: &str);
 }
 
 /// A case that did not hold.
@@ -130,6 +138,11 @@ fn cases() -> Vec<Case> {
             a_list_has_what_carries_all_labels_in_every_state,
             a_container_is_found_by_its_name_and_its_id,
             times_follow_the_engines_clock,
+        }
+        pulling::{
+            what_no_registry_has_cannot_be_pulled,
+            a_registry_that_is_not_there_is_the_engines_trouble,
+            a_pull_tells_how_far_it_is_and_brings_the_image,
         }
         output::{
             channels_are_kept_apart,

@@ -12,6 +12,8 @@
 mod address;
 mod classify;
 mod convert;
+mod credentials;
+mod pull;
 mod session;
 mod tls;
 mod transport;
@@ -29,6 +31,7 @@ use bollard::query_parameters::{
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
 use futures::{Stream, TryStreamExt as _};
+use hyper::header::{HeaderName, HeaderValue};
 
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
 use crate::error::{EngineError, ErrorKind, Operation};
@@ -38,8 +41,10 @@ use crate::info::EngineInfo;
 use crate::limits;
 use crate::log::{LogChannel, LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
+use crate::pull::Progress;
 
 pub use address::{Address, AddressError, DEFAULT_HOST, Origin, ProcessSurroundings, Surroundings};
+pub use credentials::CredentialStore;
 
 use convert::Missing;
 use session::{Session, SessionError};
@@ -51,10 +56,14 @@ pub const LOG_CAP: &str = "bollard=info";
 /// HTTP's "not modified": what was asked for is so already.
 const NOT_MODIFIED: u16 = 304;
 
+/// What a registry is to be told with a pull.
+const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
+
 /// A Docker Engine at an address.
 pub struct DockerEngine {
     address: Arc<Address>,
     dialer: Dialer,
+    credentials: CredentialStore,
     session: Mutex<Option<Arc<Session>>>,
     /// Held while a version is agreed on, so that many callers ask once.
     negotiating: tokio::sync::Mutex<()>,
@@ -69,9 +78,16 @@ impl DockerEngine {
         Self {
             dialer: Dialer::new(Arc::clone(&address)),
             address,
+            credentials: CredentialStore::default(),
             session: Mutex::default(),
             negotiating: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The same, which pulls with the credentials of this store. Without one, pulls are anonymous.
+    #[must_use]
+    pub fn with_credentials(self, credentials: CredentialStore) -> Self {
+        Self { credentials, ..self }
     }
 
     /// Where the engine is.
@@ -149,6 +165,7 @@ impl DockerEngine {
         &self,
         operation: Operation,
         subject: &str,
+        registry_auth: Option<HeaderValue>,
         request: impl FnOnce(&bollard::Docker) -> S + Send,
     ) -> Result<BoxStream<'static, Result<T, ClientError>>, EngineError>
     where
@@ -157,7 +174,7 @@ impl DockerEngine {
     {
         self.call(operation, subject, Duration::ZERO, |session| async move {
             let head = Head::default();
-            let mut items = request(&observing(&session, &head)).boxed();
+            let mut items = request(&observing(&session, &head, registry_auth)).boxed();
             tokio::select! {
                 biased;
                 // Polling is what sends the request.
@@ -198,6 +215,13 @@ impl Engine for DockerEngine {
             .map_err(|missing| incomplete(Operation::InspectImage, reference, &missing))
     }
 
+    async fn pull(
+        &self,
+        reference: &str,
+    ) -> Result<BoxStream<'static, Result<Progress, EngineError>>, EngineError> {
+        self.pull_image(reference).await
+    }
+
     async fn create(&self, name: &str, spec: &ContainerSpec) -> Result<Created, EngineError> {
         let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
         let body = convert::create_body(spec);
@@ -218,7 +242,7 @@ impl Engine for DockerEngine {
         let answer = self
             .call(Operation::Start, id.as_str(), Duration::ZERO, |session| async move {
                 let head = Head::default();
-                let client = observing(&session, &head);
+                let client = observing(&session, &head, None);
                 client.start_container(id.as_str(), None::<StartContainerOptions>).await?;
                 Ok(head.status())
             })
@@ -239,7 +263,7 @@ impl Engine for DockerEngine {
         let answer = self
             .call(Operation::Stop, id.as_str(), Duration::from_secs(seconds), |session| async move {
                 let head = Head::default();
-                observing(&session, &head).stop_container(id.as_str(), Some(options)).await?;
+                observing(&session, &head, None).stop_container(id.as_str(), Some(options)).await?;
                 Ok(head.status())
             })
             .await;
@@ -324,8 +348,9 @@ impl Engine for DockerEngine {
             tail: query.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
             ..LogsOptions::default()
         };
-        let items =
-            self.open(Operation::Logs, id.as_str(), |client| client.logs(id.as_str(), Some(options))).await?;
+        let items = self
+            .open(Operation::Logs, id.as_str(), None, |client| client.logs(id.as_str(), Some(options)))
+            .await?;
         let subject = id.as_str().to_owned();
         Ok(items
             .map(move |item| match item {
@@ -363,7 +388,7 @@ impl Engine for DockerEngine {
             ])),
         };
         let host = self.address.host().to_owned();
-        let items = self.open(Operation::Events, &host, |client| client.events(Some(options))).await?;
+        let items = self.open(Operation::Events, &host, None, |client| client.events(Some(options))).await?;
         let wanted = labels.clone();
         Ok(items
             .map(move |item| match item {
@@ -385,11 +410,14 @@ impl Engine for DockerEngine {
     }
 }
 
-/// The client, made to note the head of its answers.
-fn observing(session: &Session, head: &Head) -> bollard::Docker {
+/// The client, made to note the head of its answers, and to send this header.
+fn observing(session: &Session, head: &Head, registry_auth: Option<HeaderValue>) -> bollard::Docker {
     let head = head.clone();
     session.client.clone().with_request_modifier(move |mut request| {
         request.extensions_mut().insert(head.clone());
+        if let Some(auth) = &registry_auth {
+            request.headers_mut().insert(REGISTRY_AUTH, auth.clone());
+        }
         request
     })
 }

@@ -23,6 +23,7 @@ pub enum Operation {
     Connect,
     Info,
     InspectImage,
+    Pull,
     Create,
     Start,
     Stop,
@@ -41,7 +42,7 @@ pub enum ErrorKind {
     Unreachable,
     /// No answer within the call's time: whether it took effect is unknown.
     TimedOut,
-    /// The image is not on the engine.
+    /// The image is not on the engine or, of a pull, not in its registry.
     NoSuchImage,
     /// The engine does not know the OCI runtime, or its program is not there.
     UnknownRuntime,
@@ -59,10 +60,11 @@ pub enum ErrorKind {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Info,
         Self::InspectImage,
+        Self::Pull,
         Self::Create,
         Self::Start,
         Self::Stop,
@@ -80,6 +82,7 @@ impl Operation {
             Self::Connect => "connect",
             Self::Info => "info",
             Self::InspectImage => "inspect_image",
+            Self::Pull => "pull",
             Self::Create => "create",
             Self::Start => "start",
             Self::Stop => "stop",

@@ -14,13 +14,14 @@
 //! - A call is one attempt, and ends within its [`limits`]. Retries are the caller's.
 //! - What is asked for twice is done once: the second answer says so, as a value.
 //! - No type of bollard, no HTTP status and no sentence of an engine has to be understood outside of [`docker`].
-//! - Environment values are in no `Debug`, no error and no log record of this crate ([`docker::LOG_CAP`] is about
+//! - Environment values and registries' credentials are in no `Debug`, no error and no log record of this crate ([`docker::LOG_CAP`] is about
 //!   another's).
 //!
 //! # What it may touch
 //!
 //! The engine it was given, and nothing else. Addresses are looked up in the environment and in Docker's configuration
-//! through [`docker::Surroundings`].
+//! through [`docker::Surroundings`]; credentials for registries in Docker's configuration, and with the helpers that it
+//! names ([`docker::CredentialStore`]).
 
 pub mod container;
 #[expect(
@@ -39,6 +40,7 @@ pub mod limits;
 pub mod log;
 pub mod observed;
 pub mod port;
+pub mod pull;
 pub mod simulated;
 pub mod watch;
 
@@ -53,3 +55,4 @@ pub use info::EngineInfo;
 pub use log::{LogChannel, LogChunk, LogQuery};
 pub use observed::{Observed, Observer};
 pub use port::{Created, Engine, Removed, Started, Stopped};
+pub use pull::Progress;

@@ -23,11 +23,16 @@ pub const END: Duration = Duration::from_secs(45);
 /// A removal kills first and then deletes a file system, which may be large.
 pub const REMOVE: Duration = Duration::from_secs(90);
 
-/// The limit of a call. `grace` counts for [`Operation::Stop`] only. Of the two streams it bounds the wait for
+/// An engine says nothing of a pull before a registry has answered it, and it asks again, with connections that may
+/// take half a minute each to fail.
+pub const PULL: Duration = Duration::from_secs(180);
+
+/// The limit of a call. `grace` counts for [`Operation::Stop`] only. Of the streams it bounds the wait for
 /// the engine's consent, never the stream.
 pub fn of(operation: Operation, grace: Duration) -> Duration {
     match operation {
         Operation::Start => START,
+        Operation::Pull => PULL,
         Operation::Stop => END.saturating_add(grace),
         Operation::Kill => END,
         Operation::Remove => REMOVE,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
@@ -15,11 +15,12 @@ use crate::image::Image;
 use crate::info::EngineInfo;
 use crate::log::{LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
+use crate::pull::Progress;
 
 /// Hears of each finished call. Must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// A call has ended: done (whatever its outcome, `NotFound` included), or failed with this cause. Of the two
-    /// streams it is the opening. A call whose caller gave it up is not told of.
+    /// A call has ended: done (whatever its outcome, `NotFound` included), or failed with this cause. Of the
+    /// streams it is the opening, but of a pull the whole. A call whose caller gave it up is not told of.
     fn called(&self, operation: Operation, result: Result<(), ErrorKind>, took: Duration);
 }
 
@@ -58,6 +59,39 @@ impl<E: Engine + ?Sized> Engine for Observed<E> {
 
     async fn inspect_image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
         self.observe(Operation::InspectImage, self.engine.inspect_image(reference)).await
+    }
+
+    async fn pull(
+        &self,
+        reference: &str,
+    ) -> Result<BoxStream<'static, Result<Progress, EngineError>>, EngineError> {
+        let begun = Instant::now();
+        let observer = Arc::clone(&self.observer);
+        let called = move |result| {
+            observer.called(Operation::Pull, result, Instant::now().saturating_duration_since(begun));
+        };
+        let items = match self.engine.pull(reference).await {
+            Ok(items) => items,
+            Err(error) => {
+                called(Err(error.kind));
+                return Err(error);
+            }
+        };
+        let told = stream::unfold(Some((items, called)), |state| async {
+            let (mut items, called) = state?;
+            match items.next().await {
+                Some(Ok(progress)) => Some((Ok(progress), Some((items, called)))),
+                Some(Err(error)) => {
+                    called(Err(error.kind));
+                    Some((Err(error), None))
+                }
+                None => {
+                    called(Ok(()));
+                    None
+                }
+            }
+        });
+        Ok(told.boxed())
     }
 
     async fn create(&self, name: &str, spec: &ContainerSpec) -> Result<Created, EngineError> {

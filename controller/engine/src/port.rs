@@ -1,7 +1,7 @@
 //! The port: every effect that plugward may have on a Docker Engine, and nothing else.
 //!
 //! Each call is one attempt. It never retries (that is the queue's work) and it never hangs: an
-//! implementation bounds every call but the two streams. What idempotent callers want to know comes
+//! implementation bounds every call but the streams. What idempotent callers want to know comes
 //! back as a value ([`Created`], [`Started`], …); an [`EngineError`] means that the wish was not
 //! fulfilled, or that nobody knows whether it was ([`TimedOut`](crate::ErrorKind::TimedOut),
 //! [`Unreachable`](crate::ErrorKind::Unreachable)).
@@ -16,6 +16,7 @@ use crate::container::{Container, ContainerId, ContainerSpec, Listed};
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::image::Image;
+use crate::pull::Progress;
 
 pub use crate::info::EngineInfo;
 use crate::log::{LogChunk, LogQuery};
@@ -32,6 +33,21 @@ pub trait Engine: Send + Sync + 'static {
     /// The image that a reference (`name:tag`, `name@sha256:…`, `sha256:…`) names, `None` when the engine
     /// does not hold it.
     async fn inspect_image(&self, reference: &str) -> Result<Option<Image>, EngineError>;
+
+    /// Brings what a reference (`name:tag`) names in its registry, with the credentials that the implementation has for
+    /// that. An image of that name which the engine holds is replaced, if the registry's is another one by now.
+    ///
+    /// The stream tells how far it is, whenever that changes, and ends when the engine has the image. An error in it is the
+    /// end of the pull. Dropping it gives the pull up, unless somebody else waits for the same layers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchImage`](crate::ErrorKind::NoSuchImage) when the registry does not have it, or says so to those whom
+    /// it does not know; [`ErrorKind::Refused`](crate::ErrorKind::Refused) when it wants other credentials;
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when it cannot be reached, breaks off, or is none.
+    async fn pull(
+        &self,
+        reference: &str,
+    ) -> Result<BoxStream<'static, Result<Progress, EngineError>>, EngineError>;
 
     /// Creates a container. It is not started.
     ///

@@ -16,6 +16,7 @@ mod images;
 mod output;
 mod outside;
 mod process;
+mod registry;
 mod script;
 mod settings;
 mod world;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 pub use fault::{Disturbance, Fault, FaultPlan};
 pub use outside::SimulatedContainer;
+pub use registry::{LAYERS, PIECES, Registry};
 pub use script::{Act, Behaviour, Script, Signal, StartedContainer};
 pub use settings::{Latency, Settings};
 

@@ -42,6 +42,16 @@ impl Harness for Twin {
         self.engine.tag_image(&image.id, name);
         assert!(self.engine.remove_image(name));
     }
+
+    async fn publish(&self, part: &str) -> Option<String> {
+        let name = format!("127.0.0.1:5000/{part}:1");
+        self.engine.publish(&name, program);
+        Some(name)
+    }
+
+    async fn unpublish(&self, name: &str) {
+        assert!(self.engine.remove_image(name));
+    }
 }
 
 /// The test program of the contract.

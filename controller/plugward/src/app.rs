@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugward_engine::docker::ProcessSurroundings;
+use plugward_engine::docker::{CredentialStore, ProcessSurroundings};
 use plugward_engine::{Address, DockerEngine, Engine, EngineError, ErrorKind, Observed, Operation};
 use rustix::fs::Gid;
 use tokio::signal::unix::{SignalKind, signal};
@@ -243,7 +243,8 @@ impl Connector for DockerConnector {
             kind: ErrorKind::Unreachable,
             message: chain(&error),
         })?;
-        let engine = Arc::new(DockerEngine::new(address));
+        let engine =
+            Arc::new(DockerEngine::new(address).with_credentials(CredentialStore::of(&ProcessSurroundings)));
         Ok(Arc::new(Observed::new(engine, Arc::new(self.metrics.clone()))))
     }
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use plugward_api::status::EventType;
 use plugward_api::{Kind, Name, Record, RecordKey};
 use plugward_runtime::{
     Backoff, Options, Queue, Request, Requests, Summary, WatchEvent, Writer, WriterDropped,
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::desired::{self, Records};
-use crate::engines::{Connector, Engines, Host, Listener, WakeReason};
+use crate::engines::{Connector, Engines, Host, Listener, PullEnd, WakeReason};
 use crate::execute::{Executor, Timings, sweep_directories};
 use crate::files;
 use crate::gateway::sockets::Sockets;
@@ -120,6 +121,7 @@ pub struct Controller {
 struct Triggers {
     queue: Queue<Name, Reason>,
     records: Records,
+    book: Book,
     news: Arc<Notify>,
 }
 
@@ -163,7 +165,13 @@ impl Controller {
         let (writer, records) = plugward_runtime::store();
         let (queue, requests) = plugward_runtime::queue(metrics.clone());
         let news = Arc::new(Notify::new());
-        let triggers = Triggers { queue: queue.clone(), records: records.clone(), news: news.clone() };
+        let book = Book::new(clock, metrics.clone(), statuses);
+        let triggers = Triggers {
+            queue: queue.clone(),
+            records: records.clone(),
+            book: book.clone(),
+            news: news.clone(),
+        };
         let engines = Engines::new(
             connector,
             Arc::new(triggers),
@@ -181,7 +189,6 @@ impl Controller {
         let gateway =
             Gateway::new(mounts, relays, clock, wake.clone(), Arc::new(state.clone()), metrics.clone());
         let sessions = Sessions::new(plugins, gateway.clone(), state.clone(), records.clone(), clock, wake);
-        let book = Book::new(clock, metrics.clone(), statuses);
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
         let draining = Arc::new(AtomicBool::new(false));
@@ -491,5 +498,17 @@ impl Listener for Triggers {
         for instance in desired::instances_on(host, &self.records) {
             self.queue.add_background(instance, Reason::Engine(reason));
         }
+    }
+
+    fn pulled(&self, instance: &Name, end: &PullEnd) {
+        match &end.result {
+            Ok(()) => {
+                let took = end.took.as_millis();
+                let message = format!("pulled image {} in {}.{:03} s", end.image, took / 1000, took % 1000);
+                self.book.event(instance, EventType::Normal, "Pulled", message);
+            }
+            Err(error) => self.book.event(instance, EventType::Warning, "PullFailed", error),
+        }
+        self.queue.add(instance.clone(), Reason::Engine(WakeReason::Image));
     }
 }

@@ -7,7 +7,7 @@ use plugward_api::Name;
 use crate::desired::{Desired, KeptBecause};
 use crate::gateway::Prospect;
 use crate::names::SlotName;
-use crate::plan::{Outlook, OutlookState, Plan, Situation};
+use crate::plan::{Obstacle, Outlook, OutlookState, Plan, Situation};
 
 /// Which slot serves which mount now: the one that is to, unless that does not serve yet and another does, which served it
 /// `before` and is on its way out.
@@ -34,6 +34,9 @@ pub fn prospect(outlook: &Outlook) -> Prospect {
         OutlookState::Idle => Prospect::Asleep,
         OutlookState::BackingOff { reason, until } => {
             Prospect::Later { reason: format!("the plugin's last start ended: {reason}"), at: *until }
+        }
+        OutlookState::Waiting(Obstacle::PullFailed { message, retry_at }) => {
+            Prospect::Later { reason: format!("the image cannot be pulled: {message}"), at: *retry_at }
         }
         OutlookState::Waiting(obstacle) => Prospect::Blocked { reason: obstacle.to_string() },
         OutlookState::Terminating => Prospect::Blocked { reason: "the plugin is going away".to_owned() },

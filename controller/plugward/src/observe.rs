@@ -5,10 +5,11 @@
 //! asked at once is: a plugin that died waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{future::try_join_all, try_join};
 use plugward_api::Name;
+use plugward_api::image::PullPolicy;
 use plugward_api::instance::{ActivationMode, UpdateStrategy};
 use plugward_engine::{Container, EngineError};
 use rand::Rng;
@@ -20,9 +21,12 @@ use crate::desired::{Declaration, Desired};
 use crate::engines::{Engines, LiveEngine};
 use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName, instance_selector, label};
-use crate::plan::{Activation, EngineSight, ImageSight, Place, Sighting, Situation, SlotSight, Target};
+use crate::plan::{
+    Activation, EngineSight, ImageSight, Place, PullSight, Sighting, Situation, SlotSight, Target,
+};
 use crate::recipe::{Recipe, SpecHash};
 use crate::session::Sessions;
+use crate::slot::Edit;
 use crate::state::State;
 
 /// Looks at the world.
@@ -56,6 +60,7 @@ impl Observer {
             .into_iter()
             .map(|(name, stored)| (name, SlotSight { stored, containers: Vec::new() }))
             .collect();
+        self.want_pulled(instance, desired, &slots, &live);
         let (containers, images) =
             try_join!(self.containers(instance, &slots, &live), self.images(desired, &slots, &live))?;
         for (label, mut sighting) in containers {
@@ -84,6 +89,38 @@ impl Observer {
             latest_start: self.state.latest_start(instance),
             may_replace: false,
         })
+    }
+
+    /// Says on each engine which images are wanted there for an instance: others are not pulled for it any more.
+    fn want_pulled(
+        &self,
+        instance: &Name,
+        desired: &Desired,
+        stored: &BTreeMap<SlotName, SlotSight>,
+        live: &[LiveEngine],
+    ) {
+        let mut wanted: BTreeMap<Arc<str>, BTreeSet<String>> = BTreeMap::new();
+        let mut want = |engine: EngineSight, recipe: &Recipe| {
+            if let EngineSight::Up { engine, .. } = engine
+                && recipe.pull_policy != PullPolicy::Never
+            {
+                wanted.entry(engine.id).or_default().insert(recipe.container.image.clone());
+            }
+        };
+        match desired {
+            Desired::Absent | Desired::Undecided => {}
+            Desired::Wanted(_, wanted) => want(self.engines.sight(&wanted.host), &wanted.recipe),
+            Desired::Kept(..) => {
+                for start in stored.values().filter_map(|sight| sight.stored.current.as_ref()) {
+                    want(self.engines.sight(&start.engine.host), &start.recipe);
+                }
+            }
+        }
+        let edit = desired.declaration().map_or_else(Edit::default, |declaration| declaration.edit);
+        let nothing = BTreeSet::new();
+        for live in live {
+            live.want_pulled(instance, edit, wanted.get(&live.reference.id).unwrap_or(&nothing));
+        }
     }
 
     async fn containers(
@@ -184,16 +221,14 @@ impl Observer {
             Desired::Absent | Desired::Undecided => Ok(Images::Of(BTreeMap::new())),
             Desired::Wanted(_, wanted) => {
                 let engine = self.engines.sight(&wanted.host);
-                let image = image_sight(&engine, &wanted.recipe, live).await?;
-                Ok(Images::Wanted(engine, image))
+                Ok(Images::Wanted(look(engine, &wanted.recipe, live).await?))
             }
             Desired::Kept(..) => {
                 let mut images = BTreeMap::new();
                 for (name, sight) in stored {
                     let Some(start) = &sight.stored.current else { continue };
                     let engine = self.engines.sight(&start.engine.host);
-                    let image = image_sight(&engine, &start.recipe, live).await?;
-                    images.insert(name.clone(), (engine, image));
+                    images.insert(name.clone(), look(engine, &start.recipe, live).await?);
                 }
                 Ok(Images::Of(images))
             }
@@ -207,9 +242,9 @@ impl Observer {
         slots: &BTreeMap<SlotName, SlotSight>,
     ) -> BTreeMap<SlotName, Target> {
         match (desired, images) {
-            (Desired::Wanted(declaration, wanted), Images::Wanted(engine, image)) => {
+            (Desired::Wanted(declaration, wanted), Images::Wanted(seen)) => {
                 let spec = &declaration.record().spec;
-                let multiplexes = match &image {
+                let multiplexes = match &seen.image {
                     ImageSight::Found { id } => self.state.multiplexes(id),
                     ImageSight::Unknown | ImageSight::Missing | ImageSight::Mismatch { .. } => None,
                 };
@@ -221,8 +256,9 @@ impl Observer {
                         edit: declaration.edit,
                         recipe: wanted.recipe.clone(),
                         hash: wanted.hash.clone(),
-                        engine: engine.clone(),
-                        image: image.clone(),
+                        engine: seen.engine.clone(),
+                        image: seen.image.clone(),
+                        pull: seen.pull.clone(),
                         mounts,
                         // A spare serves nobody who could be cut off.
                         strategy: if slot.is_spare() {
@@ -239,14 +275,15 @@ impl Observer {
             (Desired::Kept(declaration, _), Images::Of(images)) => {
                 let spec = &declaration.record().spec;
                 let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
-                let targets = images.into_iter().filter_map(|(name, (engine, image))| {
+                let targets = images.into_iter().filter_map(|(name, seen)| {
                     let start = slots.get(&name)?.stored.current.as_ref()?;
                     let target = Target {
                         edit: start.end.as_ref().map(|end| end.edit).unwrap_or_default(),
                         recipe: start.recipe.clone(),
                         hash: start.hash.clone(),
-                        engine,
-                        image,
+                        engine: seen.engine,
+                        image: seen.image,
+                        pull: seen.pull,
                         mounts: mounts_of(&name, &mounts),
                         strategy: spec.update.strategy,
                         activation: Activation::Eager,
@@ -269,24 +306,38 @@ fn owner(slots: &BTreeMap<SlotName, SlotSight>, container: &str) -> Option<SlotN
     slots.iter().find(|(_, sight)| remembers(sight)).map(|(name, _)| name.clone())
 }
 
+/// An engine, and the wanted image there.
+struct Seen {
+    engine: EngineSight,
+    image: ImageSight,
+    pull: PullSight,
+}
+
 /// Engines and images as they are seen.
 enum Images {
     /// What is wanted of all slots.
-    Wanted(EngineSight, ImageSight),
+    Wanted(Seen),
     /// What each slot has.
-    Of(BTreeMap<SlotName, (EngineSight, ImageSight)>),
+    Of(BTreeMap<SlotName, Seen>),
 }
 
-/// The wanted image as the wanted engine has it.
-async fn image_sight(
-    engine: &EngineSight,
-    recipe: &Recipe,
-    live: &[LiveEngine],
-) -> Result<ImageSight, EngineError> {
-    let EngineSight::Up { engine, .. } = engine else { return Ok(ImageSight::Unknown) };
-    let Some(live) = live.iter().find(|live| live.reference.id == engine.id) else {
-        return Ok(ImageSight::Unknown);
+/// The wanted image on the wanted engine.
+async fn look(engine: EngineSight, recipe: &Recipe, live: &[LiveEngine]) -> Result<Seen, EngineError> {
+    let live = match &engine {
+        EngineSight::Up { engine, .. } => live.iter().find(|live| live.reference.id == engine.id),
+        EngineSight::Down { .. } => None,
     };
+    let Some(live) = live else {
+        return Ok(Seen { engine, image: ImageSight::Unknown, pull: PullSight::None });
+    };
+    let may_pull = recipe.pull_policy != PullPolicy::Never;
+    // Before the image: one that was pulled in between is seen, and no pull is begun for it.
+    let pull = if may_pull { live.pull(&recipe.container.image) } else { PullSight::None };
+    Ok(Seen { image: image_sight(recipe, live).await?, engine, pull })
+}
+
+/// The wanted image as an engine has it.
+async fn image_sight(recipe: &Recipe, live: &LiveEngine) -> Result<ImageSight, EngineError> {
     let Some(image) = live.image(&recipe.container.image).await? else {
         return Ok(ImageSight::Missing);
     };
@@ -297,9 +348,12 @@ async fn image_sight(
     if image.id == *wanted || image.repo_digests.iter().any(has_digest) {
         return Ok(ImageSight::Found { id: image.id });
     }
-    let mut found = image.id;
-    if !image.repo_digests.is_empty() {
-        found = format!("{found} (digests: {})", image.repo_digests.join(", "));
-    }
+    // Another name of the same manifest has the same digest.
+    let digests = image.repo_digests.iter().filter_map(|digest| Some(digest.split_once('@')?.1));
+    let digests: Vec<&str> = digests.collect::<BTreeSet<&str>>().into_iter().collect();
+    let found = match &digests[..] {
+        [] => format!("{} (no manifest digest: it came from no registry)", image.id),
+        digests => format!("{} (manifest digest {})", image.id, digests.join(", ")),
+    };
     Ok(ImageSight::Mismatch { found })
 }

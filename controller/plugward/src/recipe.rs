@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
+use plugward_api::image::PullPolicy;
 use plugward_api::{PluginInstanceSpec, PluginRuntimeSpec, Quantity};
 use plugward_runtime::Backoff;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Recipe {
     pub start_timeout: Duration,
     /// How restarts back off.
     pub restart: RestartPolicy,
+    /// Whether its image is pulled.
+    #[serde(default)]
+    pub pull_policy: PullPolicy,
     /// Labels that tell people what the container is. They replace nothing.
     pub labels: Vec<(String, String)>,
 }
@@ -138,6 +142,7 @@ impl Recipe {
                 max: instance.restart.max_backoff.get(),
                 reset_after: instance.restart.reset_after.get(),
             },
+            pull_policy: instance.image.pull_policy,
             labels: plugin_labels(instance),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use plugward_engine::docker::Surroundings;
 use plugward_engine::{Address, Container, ContainerId, DockerEngine, Engine, Listed};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use super::http;
@@ -156,6 +156,39 @@ impl TestEngine {
     pub async fn untag(&self, image: &str) {
         let (status, answer) = self.api("DELETE", &format!("/images/{image}?force=1&noprune=1")).await;
         assert!([200, 404].contains(&status), "{status}: {answer}");
+    }
+
+    /// Makes an image of another and a layer with what is in an archive. Answers with its ID.
+    pub async fn derive(&self, image: &str, repository: &str, tag: &str, layer: Bytes) -> String {
+        let json = |path: String, body: Value| async move {
+            let headers = [("content-type", "application/json")];
+            let stream = UnixStream::connect(&self.socket).await.unwrap();
+            let body = Bytes::from(body.to_string());
+            let answer = http::request_with(stream, "POST", &path, &headers, body).await;
+            let (status, body) = answer.expect("the engine answers");
+            assert_eq!(status, 201, "{path}: {}", String::from_utf8_lossy(&body));
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            answer["Id"].as_str().expect("what was made has an ID").to_owned()
+        };
+        let container = json("/containers/create".to_owned(), json!({ "Image": image })).await;
+        let (status, answer) =
+            self.raw("PUT", &format!("/containers/{container}/archive?path=/"), layer).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+        let made = format!("/commit?container={container}&repo={repository}&tag={tag}");
+        let id = json(made, json!({})).await;
+        self.remove(&container).await;
+        id
+    }
+
+    /// Puts an image into its registry. `auth` is what the header `X-Registry-Auth` holds.
+    pub async fn push(&self, repository: &str, tag: &str, auth: &str) {
+        let stream = UnixStream::connect(&self.socket).await.unwrap();
+        let path = format!("/images/{repository}/push?tag={tag}");
+        let answer =
+            http::request_with(stream, "POST", &path, &[("x-registry-auth", auth)], Bytes::new()).await;
+        let (status, body) = answer.expect("the engine answers");
+        let told = String::from_utf8_lossy(&body);
+        assert!(status == 200 && !told.contains("errorDetail"), "{status}: {told}");
     }
 
     /// Brings an image from another engine, unless it is there.

@@ -9,6 +9,7 @@
 
 mod bare;
 mod engine;
+mod gate;
 mod golang;
 mod hosts;
 mod http;
@@ -17,12 +18,14 @@ mod metrics;
 mod outside;
 mod program;
 mod redis;
+mod registry;
 mod scenario;
 mod spare;
 mod world;
 
 pub use bare::{BarePlugin, reattach, to_start};
 pub use engine::{TestEngine, skipped};
+pub use gate::Flow;
 pub use golang::go_program;
 pub use hosts::{
     BackendHost, CallbackHost, DatabaseHost, FailedCalls, Failure, GenericHost, HostOptions, Instance, Load,
@@ -36,6 +39,7 @@ pub use metrics::Metrics;
 pub use outside::Outside;
 pub use program::{Ended, Program, Said};
 pub use redis::{RedisServer, StoppedRedis};
+pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
 pub use scenario::{on_each_engine, on_one_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use world::{Held, LIMIT, World, restarts, slot};

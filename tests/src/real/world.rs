@@ -17,6 +17,7 @@ use plugward::names::{ClusterId, cluster_selector};
 use plugward_engine::container::{LogRotation, Resources, Security};
 use plugward_engine::{ContainerId, ContainerSpec, Created, Engine as _};
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::engine::TestEngine;
@@ -41,6 +42,7 @@ pub struct World {
     home: TempDir,
     program: Mutex<Option<Program>>,
     tags: Mutex<BTreeSet<String>>,
+    environment: Mutex<BTreeMap<String, String>>,
     strangers: Mutex<Vec<ContainerId>>,
 }
 
@@ -62,6 +64,7 @@ impl World {
             home,
             program: Mutex::default(),
             tags: Mutex::default(),
+            environment: Mutex::default(),
             strangers: Mutex::default(),
         }
     }
@@ -127,6 +130,11 @@ impl World {
         let repository = self.repository();
         self.tags.lock().unwrap().insert(format!("{repository}:{tag}"));
         self.engine.tag(image, &repository, tag).await;
+    }
+
+    /// Takes this image from the test's engine at the end.
+    pub fn take_away(&self, image: &str) {
+        self.tags.lock().unwrap().insert(image.to_owned());
     }
 
     /// Starts a container that is not the controller's: a program that waits. Answers with its ID.
@@ -206,10 +214,26 @@ impl World {
 
     /// Starts the controller, and waits for nothing.
     pub fn launch(&self, more: &[&str]) {
-        let environment = [("DOCKER_HOST", self.engine.host.as_str()), ("RUST_BACKTRACE", "1")];
+        let more_environment = self.environment.lock().unwrap().clone();
+        let mut environment = vec![("DOCKER_HOST", self.engine.host.as_str()), ("RUST_BACKTRACE", "1")];
+        environment.extend(more_environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let program = Program::start(&self.arguments(more), &environment, &self.path("log"));
         let before = self.program.lock().unwrap().replace(program);
         assert!(before.is_none(), "a controller runs already");
+    }
+
+    /// Gives controllers that are started from here on this in their environment.
+    pub fn set_variable(&self, name: &str, value: &str) {
+        self.environment.lock().unwrap().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Writes Docker's configuration for the controllers that are started from here on, and changes it for one that runs.
+    pub fn configure_docker(&self, config: &Value) {
+        let directory = self.path("docker");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(".new"), config.to_string()).unwrap();
+        fs::rename(directory.join(".new"), directory.join("config.json")).unwrap();
+        self.set_variable("DOCKER_CONFIG", &directory.to_string_lossy());
     }
 
     /// Runs a second controller to its end, while the first runs or not.

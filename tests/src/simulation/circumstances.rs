@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use plugward_api::image::PullPolicy;
 use plugward_api::instance::{ActivationMode, UpdateStrategy};
+use plugward_engine::simulated::Registry;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -23,6 +25,10 @@ pub struct Circumstances {
     pub priming: Priming,
     /// Whether there are hosts.
     pub hosts: bool,
+    /// When images are pulled.
+    pub pull_policy: PullPolicy,
+    /// How registries behave until there is peace.
+    pub registry: Registry,
 }
 
 /// How much hosts have to tell plugins.
@@ -39,6 +45,9 @@ pub enum Priming {
 /// Long enough for a few starts in a row that fail.
 pub const LONG_HOLD: Duration = Duration::from_secs(60);
 
+/// Registries that are well.
+pub const UP: Registry = Registry::Up { pace: Duration::from_millis(5) };
+
 /// Too short for a start that takes its time.
 const SHORT_HOLD: Duration = Duration::from_millis(300);
 
@@ -53,6 +62,8 @@ impl Default for Circumstances {
             multiplexes: false,
             priming: Priming::None,
             hosts: false,
+            pull_policy: PullPolicy::Never,
+            registry: UP,
         }
     }
 }
@@ -74,6 +85,18 @@ impl Circumstances {
                 (false, false) => Priming::Needed,
             },
             hosts: true,
+            pull_policy: match (perhaps(2), perhaps(2)) {
+                (true, _) => PullPolicy::Never,
+                (false, true) => PullPolicy::IfNotPresent,
+                (false, false) => PullPolicy::Always,
+            },
+            registry: match (perhaps(2), perhaps(2), perhaps(2)) {
+                (true, ..) => UP,
+                (false, true, true) => Registry::Down,
+                (false, true, false) => Registry::BreaksOff,
+                (false, false, true) => Registry::FallsSilent,
+                (false, false, false) => Registry::Up { pace: Duration::from_secs(2) },
+            },
         }
     }
 

@@ -52,7 +52,7 @@ impl Declared {
 pub fn instance(name: &str, declared: &Declared, image: &str, circumstances: &Circumstances) -> String {
     let (repository, tag) = image.split_once(':').unwrap_or((image, "latest"));
     let Declared { variant, multiplexing, .. } = declared;
-    let Circumstances { strategy, activation, hold, priming, .. } = circumstances;
+    let Circumstances { strategy, activation, hold, priming, pull_policy, .. } = circumstances;
     let mounts: Vec<String> = declared.mounts().iter().map(|mount| format!("{{ name: {mount} }}")).collect();
     let priming =
         if *priming == Priming::None { String::new() } else { format!("{{ method: {INITIALIZE} }}") };
@@ -62,7 +62,7 @@ kind: PluginInstance
 metadata: {{ name: {name} }}
 spec:
   plugin: {{ type: custom, name: simulated, version: v1 }}
-  image: {{ repository: {repository}, tag: \"{tag}\" }}
+  image: {{ repository: {repository}, tag: \"{tag}\", pullPolicy: {pull_policy:?} }}
   runtime: simulated
   env: {{ VARIANT: \"{variant}\", SECRET: {SECRET} }}
   handshake: {{ cookieKey: SIMULATED, cookieValue: plugin, protocolVersions: [1] }}

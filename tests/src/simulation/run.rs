@@ -6,7 +6,7 @@ use plugward_api::instance::ActivationMode;
 use plugward_engine::simulated::{FaultPlan, Settings};
 use tokio::time::{Instant, sleep};
 
-use super::circumstances::Circumstances;
+use super::circumstances::{self, Circumstances};
 use super::invariants::{self, Broken, Wanted};
 use super::manifests::{self, Declared, HOSTILE_IMAGE};
 use super::plugin::Mood;
@@ -107,6 +107,7 @@ impl Play {
     async fn make_peace(&mut self) -> Result<(), Broken> {
         self.world.engine.set_fault_plan(FaultPlan::default());
         self.world.plugins.set_mood(Mood::Calm);
+        self.world.engine.set_registry(circumstances::UP);
         self.world.boot();
         self.pass(Duration::from_secs(1)).await?;
         self.be_at_peace(PEACE_LIMIT).await?;

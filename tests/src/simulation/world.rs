@@ -94,6 +94,9 @@ impl World {
         }
         let behaving = plugins.clone();
         engine.add_image(IMAGE, move |container| behaving.behave(container));
+        let pulled = plugins.clone();
+        engine.publish(IMAGE, move |container| pulled.behave(container));
+        engine.set_registry(circumstances.registry);
         let misbehaving = plugins.clone();
         engine.add_image(HOSTILE_IMAGE, move |container| misbehaving.misbehave(container));
         engine.add_image("stranger:1", |_| Script::new().hang());

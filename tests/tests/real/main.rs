@@ -24,6 +24,7 @@ mod mounts;
 mod multiplexing;
 mod options;
 mod priming;
+mod pulls;
 mod runtimes;
 mod sleeping;
 mod strangers;

@@ -299,7 +299,8 @@ fn tls_from_environment(surroundings: &dyn Surroundings) -> Result<Option<TlsFil
     Ok(Some(TlsFiles::in_directory(&directory)))
 }
 
-fn docker_directory(surroundings: &dyn Surroundings) -> Option<PathBuf> {
+/// Where the docker command keeps its configuration.
+pub(super) fn docker_directory(surroundings: &dyn Surroundings) -> Option<PathBuf> {
     surroundings
         .variable("DOCKER_CONFIG")
         .map(PathBuf::from)

@@ -23,7 +23,7 @@ pub(super) fn classify(operation: Operation, error: &ClientError) -> (ErrorKind,
             (ErrorKind::Unreachable, shortened(&chain(error)))
         }
         ClientError::RequestTimeoutError => (ErrorKind::TimedOut, "no answer".to_owned()),
-        ClientError::DockerStreamError { error } => (ErrorKind::Internal, shortened(error)),
+        ClientError::DockerStreamError { error } => (by_answer(operation, 500, error), shortened(error)),
         // What is left cannot be read as Docker's answer, or is our own request gone wrong.
         _ => (ErrorKind::Incompatible, shortened(&format!("not a Docker Engine's answer: {}", chain(error)))),
     }
@@ -40,6 +40,10 @@ fn by_answer(operation: Operation, status: u16, message: &str) -> ErrorKind {
         }
         Operation::Create if says("Unknown runtime specified") || says("unknown or invalid runtime name") => {
             return ErrorKind::UnknownRuntime;
+        }
+        Operation::Pull if status == 404 || says("manifest unknown") => return ErrorKind::NoSuchImage,
+        Operation::Pull if ["unauthorized", "denied", "authorization", "401"].iter().any(|it| says(it)) => {
+            return ErrorKind::Refused;
         }
         // Registered with the engine, but its program is not there.
         Operation::Start if says("unable to retrieve OCI runtime error") && says("fork/exec") => {
@@ -111,6 +115,21 @@ mod tests {
             (Operation::Create, 400, "Minimum memory limit allowed is 6MB", ErrorKind::Refused),
             (Operation::Create, 404, "network nosuch not found", ErrorKind::Refused),
             (Operation::Create, 403, "Forbidden", ErrorKind::Refused),
+            (
+                Operation::Pull,
+                404,
+                "manifest for r.example/x:1 not found: manifest unknown: manifest unknown",
+                ErrorKind::NoSuchImage,
+            ),
+            (Operation::Pull, 404, "failed to resolve reference \"r.example/x:1\"", ErrorKind::NoSuchImage),
+            (Operation::Pull, 500, "unauthorized: authentication required", ErrorKind::Refused),
+            (
+                Operation::Pull,
+                500,
+                "unexpected status from HEAD request to https://r.example/v2/x/manifests/1: 401 Unauthorized",
+                ErrorKind::Refused,
+            ),
+            (Operation::Pull, 500, "dial tcp: connect: connection refused", ErrorKind::Internal),
             (Operation::Start, 404, "No such container: x", ErrorKind::NotFound),
             (Operation::Start, 404, "network nosuch not found", ErrorKind::Refused),
             (

@@ -15,6 +15,7 @@ use super::SimulatedEngine;
 use super::containers::{Entry, State};
 use super::output::Output;
 use super::process::{self, Handle};
+use super::registry;
 use super::script::{Script, Signal, StartedContainer};
 use super::world::{Shared, World, pass};
 use crate::container::{Container, ContainerId, ContainerSpec, Exit, Listed};
@@ -25,6 +26,7 @@ use crate::info::EngineInfo;
 use crate::limits;
 use crate::log::{LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
+use crate::pull::Progress;
 
 /// The least memory that an engine accepts as a limit.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
@@ -63,6 +65,20 @@ impl Engine for SimulatedEngine {
             };
             Ok(world.images.find(&name).map(image))
         })
+        .await
+    }
+
+    async fn pull(
+        &self,
+        reference: &str,
+    ) -> Result<BoxStream<'static, Result<Progress, EngineError>>, EngineError> {
+        let name = reference.to_owned();
+        self.call(
+            Operation::Pull,
+            reference,
+            Duration::ZERO,
+            |shared| async move { registry::pull(shared, name) },
+        )
         .await
     }
 

@@ -43,7 +43,7 @@ impl Images {
 }
 
 /// `redis` means `redis:latest`. A colon before the last slash is a registry's port.
-fn with_tag(name: &str) -> String {
+pub(super) fn with_tag(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }

@@ -83,8 +83,8 @@ impl Latency {
     pub(super) const fn of(&self, operation: Operation) -> Duration {
         match operation {
             Operation::Create => self.create,
-            // The start itself knows the script.
-            Operation::Start => Duration::ZERO,
+            // The start itself knows the script, and a registry its pace.
+            Operation::Start | Operation::Pull => Duration::ZERO,
             Operation::Stop | Operation::Kill => self.signal,
             Operation::Remove => self.remove,
             Operation::Connect

@@ -15,6 +15,7 @@ use super::events::Events;
 use super::fault::{Disturbance, Fault, Faults};
 use super::images::Images;
 use super::process::End;
+use super::registry::Published;
 use super::script::{Script, StartedContainer};
 use super::settings::Settings;
 use crate::container::{ContainerId, Exit};
@@ -33,6 +34,7 @@ pub(super) struct World {
     pub(super) random: StdRng,
     pub(super) engine_id: String,
     pub(super) images: Images,
+    pub(super) published: Published,
     pub(super) containers: Containers,
     pub(super) events: Events,
     pub(super) faults: Faults,
@@ -77,6 +79,7 @@ impl Shared {
                 random,
                 engine_id,
                 images: Images::default(),
+                published: Published::default(),
                 containers: Containers::default(),
                 events: Events::default(),
                 faults: Faults::default(),

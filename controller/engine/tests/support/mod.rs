@@ -1,5 +1,7 @@
 //! The engines to test on, and an image for them made on the spot.
 
+mod registry;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +20,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
+
+use registry::Registry;
 
 /// An engine under test. Dropping it removes its directory; what it holds is each test's own to remove.
 pub(crate) struct RealEngine {
@@ -27,6 +31,7 @@ pub(crate) struct RealEngine {
     image: String,
     engine: Arc<DockerEngine>,
     directory: TempDir,
+    registry: OnceCell<Option<Registry>>,
 }
 
 /// The engines that the environment names, with the test image.
@@ -102,6 +107,7 @@ impl RealEngine {
             image: format!("plugward-contract:{:02x}{:02x}{:02x}", program[0], program[1], program[2]),
             engine: Arc::new(DockerEngine::new(address(host))),
             directory: tempfile::tempdir().unwrap(),
+            registry: OnceCell::new(),
         };
         engine.import_image().await;
         engine
@@ -109,6 +115,10 @@ impl RealEngine {
 
     /// A request to the API past the port.
     pub(crate) async fn api(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> (u16, Value) {
+        self.request(method, path, "application/x-tar", body.unwrap_or_default()).await
+    }
+
+    async fn request(&self, method: &str, path: &str, content: &str, body: Vec<u8>) -> (u16, Value) {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -117,8 +127,10 @@ impl RealEngine {
             .method(method)
             .uri(path)
             .header("host", "docker")
-            .header("content-type", "application/x-tar")
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .header("content-type", content)
+            // What is pushed is pushed by nobody in particular.
+            .header("x-registry-auth", "e30=")
+            .body(Full::new(Bytes::from(body)))
             .unwrap();
         let response = sender.send_request(request).await.unwrap();
         let status = response.status().as_u16();
@@ -206,6 +218,43 @@ impl Harness for RealEngine {
         assert_eq!(self.api("POST", &path, None).await.0, 201);
         assert_eq!(self.api("DELETE", &format!("/images/{name}:1"), None).await.0, 200);
     }
+
+    async fn publish(&self, part: &str) -> Option<String> {
+        let registry = self.registry.get_or_init(Registry::start).await.as_ref()?;
+        let repository = format!("{}/{part}", registry.address);
+        // The test's image and a layer that no other has.
+        let body = serde_json::json!({ "Image": self.image }).to_string().into_bytes();
+        let (status, made) = self.request("POST", "/containers/create", "application/json", body).await;
+        assert_eq!(status, 201, "{made}");
+        let id = made["Id"].as_str().unwrap();
+        let path = format!("/containers/{id}/archive?path=/");
+        assert_eq!(self.api("PUT", &path, Some(random_archive())).await.0, 200);
+        let path = format!("/commit?container={id}&repo={repository}&tag=1");
+        let (status, made) = self.request("POST", &path, "application/json", b"{}".to_vec()).await;
+        assert_eq!(status, 201, "{made}");
+        assert_eq!(self.api("DELETE", &format!("/containers/{id}?force=1"), None).await.0, 204);
+        assert_eq!(self.api("POST", &format!("/images/{repository}/push?tag=1"), None).await.0, 200);
+        let name = format!("{repository}:1");
+        self.unpublish(&name).await;
+        Some(name)
+    }
+
+    async fn unpublish(&self, name: &str) {
+        assert_eq!(self.api("DELETE", &format!("/images/{name}?force=1"), None).await.0, 200);
+    }
+}
+
+/// An archive with a file in it that cannot be compressed.
+fn random_archive() -> Vec<u8> {
+    let mut bytes = vec![0; 4 << 20];
+    rand::fill(&mut bytes[..]);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, "layer", &bytes[..]).unwrap();
+    archive.into_inner().unwrap()
 }
 
 /// An archive with the test program in it, and nothing else.

@@ -77,6 +77,7 @@ fn record(object: &Value, now: Timestamp) -> String {
             page.title("Engine");
             page.tree(engine, 1);
         }
+        page.pull(status, now);
         page.slots(status, now);
         page.conditions(status, now);
         page.events(status, now);
@@ -127,6 +128,34 @@ impl Page {
                     let _ = writeln!(self.text, "{indent}{key}: {}", scalar(value));
                 }
             }
+        }
+    }
+
+    fn pull(&mut self, status: &Value, now: Timestamp) {
+        let Some(pull) = status.get("pull").filter(|pull| pull.is_object()) else { return };
+        let number = |pointer: &str| pull.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+        self.title("Pull");
+        let error = text(pull, "/error");
+        let progress = format!(
+            "{} of {}, {} of {} layers",
+            bytes(number("/bytes")),
+            bytes(number("/totalBytes")),
+            number("/layersDone"),
+            number("/layers")
+        );
+        let fields = [
+            ("Image", text(pull, "/image").to_owned()),
+            ("Started", ago(pull, "/startedAt", now)),
+            ("Progress", if error.is_empty() { progress } else { String::new() }),
+            (
+                "Failed",
+                if error.is_empty() { String::new() } else { format!("{} times", number("/failures")) },
+            ),
+            ("Error", printable(error)),
+            ("Next try", text(pull, "/retryAt").to_owned()),
+        ];
+        for (title, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+            let _ = writeln!(self.text, "  {:<12}{value}", format!("{title}:"));
         }
     }
 
@@ -254,6 +283,18 @@ fn scalar(value: &Value) -> String {
         }
         value => value.to_string(),
     }
+}
+
+/// A number of bytes in the unit that suits it: `6.0 MiB`.
+fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB"];
+    let unit = (0..units.len()).rev().find(|unit| number >> (10 * unit) > 0).unwrap_or(0);
+    if unit == 0 {
+        return format!("{number} B");
+    }
+    // Tenths, cut off.
+    let tenths = u128::from(number) * 10 >> (10 * unit);
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
 
 /// A plugin's words must not move a terminal's cursor.

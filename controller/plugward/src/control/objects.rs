@@ -1,6 +1,7 @@
 //! Records with their status, as Kubernetes shapes them.
 
-use plugward_api::{Kind, Name, Record, RecordKey};
+use plugward_api::status::PullStatus;
+use plugward_api::{InstanceStatus, Kind, Name, Record, RecordKey};
 use serde_json::{Value, json};
 
 use crate::source::{Declared, FileState};
@@ -32,7 +33,10 @@ pub(super) fn list(view: &View, kind: Kind) -> Value {
 pub(super) fn get(view: &View, kind: Kind, name: &Name) -> Option<Value> {
     let declared = view.records.get(&RecordKey { kind, name: name.clone() });
     let status = match kind {
-        Kind::PluginInstance => view.book.instance(name).map(|status| json!(status)),
+        Kind::PluginInstance => view.book.instance(name).map(|mut status| {
+            status.pull = pull(view, name, &status);
+            json!(status)
+        }),
         Kind::PluginRuntime => view.book.runtime(name).map(|status| json!(status)),
     };
     let mut object = match (&declared, kind) {
@@ -52,6 +56,12 @@ pub(super) fn get(view: &View, kind: Kind, name: &Name) -> Option<Value> {
         fields.insert("status".to_owned(), status);
     }
     Some(object)
+}
+
+/// The pull of an instance's image, while it matters: one that failed does not where the image came some other way.
+fn pull(view: &View, name: &Name, status: &InstanceStatus) -> Option<PullStatus> {
+    let matters = status.conditions.iter().any(|condition| condition.reason == "PullFailed");
+    view.engines.pull_status(name).filter(|pull| pull.error.is_none() || matters)
 }
 
 fn declared_object(declared: &Declared) -> Value {

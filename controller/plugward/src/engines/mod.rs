@@ -7,6 +7,8 @@
 
 mod changes;
 mod images;
+mod live;
+mod pulls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +17,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use plugward_api::Name;
+use plugward_api::status::PullStatus;
 use plugward_engine::watch::{Signal, WatchOptions, watch};
-use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Image, Listed};
+use plugward_engine::{Engine, EngineError, EngineInfo, EventKind};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -27,6 +30,10 @@ use crate::slot::EngineRef;
 use crate::state::{State, StateError};
 use changes::Changes;
 use images::Images;
+use pulls::Pulls;
+
+pub use live::LiveEngine;
+pub use pulls::{Begun, PullEnd};
 
 /// A declared address of an engine; `None` is the machine's default one.
 pub type Host = Option<String>;
@@ -46,6 +53,8 @@ pub trait Listener: Send + Sync + 'static {
     fn instance(&self, instance: &Name, reason: WakeReason);
     /// Something changed that may concern every instance on the engine at `host`.
     fn engine(&self, host: &Host, reason: WakeReason);
+    /// A pull that this instance wanted has ended.
+    fn pulled(&self, instance: &Name, end: &PullEnd);
 }
 
 /// Why an engine's news ask for a reconcile.
@@ -83,6 +92,7 @@ struct Shared {
 struct Link {
     engine: Option<Arc<dyn Engine>>,
     images: Arc<Images>,
+    pulls: Option<Arc<Pulls>>,
     changes: Arc<Changes>,
     status: LinkStatus,
     absence: Option<Absence>,
@@ -107,17 +117,6 @@ pub enum LinkStatus {
     },
     /// Its engine is the one at another address too.
     Alias(Host),
-}
-
-/// A link that answers.
-#[derive(Clone)]
-pub struct LiveEngine {
-    /// Which it is.
-    pub reference: EngineRef,
-    /// The connection.
-    pub engine: Arc<dyn Engine>,
-    images: Arc<Images>,
-    changes: Arc<Changes>,
 }
 
 // === impl Engines ===
@@ -202,11 +201,12 @@ impl Engines {
     /// The engines that answer.
     pub fn live(&self) -> Vec<LiveEngine> {
         let links = self.shared.lock();
-        let live = links.iter().filter_map(|(host, link)| match (&link.status, &link.engine) {
-            (LinkStatus::Up(info), Some(engine)) => Some(LiveEngine {
+        let live = links.iter().filter_map(|(host, link)| match (&link.status, &link.engine, &link.pulls) {
+            (LinkStatus::Up(info), Some(engine), Some(pulls)) => Some(LiveEngine {
                 reference: EngineRef { id: info.id.clone(), host: host.clone() },
                 engine: engine.clone(),
                 images: link.images.clone(),
+                pulls: pulls.clone(),
                 changes: link.changes.clone(),
             }),
             _ => None,
@@ -224,6 +224,12 @@ impl Engines {
     /// The connection to an engine that answers.
     pub fn engine(&self, id: &str) -> Option<Arc<dyn Engine>> {
         self.live().into_iter().find(|live| *live.reference.id == *id).map(|live| live.engine)
+    }
+
+    /// What there is to tell of an instance's pull: that it is under way, or that it failed.
+    pub fn pull_status(&self, instance: &Name) -> Option<PullStatus> {
+        let links = self.shared.lock();
+        links.values().filter_map(|link| link.pulls.as_ref()).find_map(|pulls| pulls.status(instance))
     }
 
     /// Remembers that an engine may hold containers of ours, before it does.
@@ -258,17 +264,23 @@ impl Engines {
             Ok(engine) => {
                 let span = tracing::info_span!("engine", host = host.as_deref().unwrap_or("default"));
                 let (images, changes) = (Arc::new(Images::default()), Arc::new(Changes::default()));
+                let listener = self.shared.listener.clone();
+                let ended = move |instance: &Name, end: &PullEnd| listener.pulled(instance, end);
+                let pulls = Pulls::new(engine.clone(), images.clone(), self.shared.clock, Box::new(ended));
+                let pulls = Arc::new(pulls);
                 let follow = Follow {
                     shared: self.shared.clone(),
                     host,
                     engine: engine.clone(),
                     images: images.clone(),
+                    pulls: pulls.clone(),
                     changes: changes.clone(),
                 };
                 let task = Some(tokio::spawn(follow.run().instrument(span)).abort_handle());
                 Link {
                     engine: Some(engine),
                     images,
+                    pulls: Some(pulls),
                     changes,
                     status: LinkStatus::Connecting,
                     absence: None,
@@ -285,6 +297,7 @@ impl Engines {
                 Link {
                     engine: None,
                     images: Arc::default(),
+                    pulls: None,
                     changes: Arc::default(),
                     status,
                     absence: None,
@@ -292,33 +305,6 @@ impl Engines {
                 }
             }
         }
-    }
-}
-
-// === impl LiveEngine ===
-
-impl LiveEngine {
-    /// The image that a reference names, as the engine said a moment ago or says now.
-    ///
-    /// # Errors
-    /// When the engine does not say it.
-    pub async fn image(&self, reference: &str) -> Result<Option<Image>, EngineError> {
-        self.images.inspect(&*self.engine, reference).await
-    }
-
-    /// The containers of an instance: those with these labels. They are known from now on, so that the next list of all is a reason to look
-    /// again only where they have changed since.
-    ///
-    /// # Errors
-    /// When the engine does not say it.
-    pub async fn containers_of(
-        &self,
-        instance: &Name,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<Vec<Listed>, EngineError> {
-        let containers = self.engine.list(labels).await?;
-        self.changes.looked_at(instance, &containers);
-        Ok(containers)
     }
 }
 
@@ -337,6 +323,7 @@ struct Follow {
     host: Host,
     engine: Arc<dyn Engine>,
     images: Arc<Images>,
+    pulls: Arc<Pulls>,
     changes: Arc<Changes>,
 }
 
@@ -349,6 +336,7 @@ impl Follow {
             match signal {
                 Signal::Up { info, containers } => {
                     self.images.changed();
+                    self.pulls.forget_failures();
                     if !self.up(info) {
                         return;
                     }

@@ -15,12 +15,13 @@ use super::Run;
 use super::directories::{make_shared_directory, remove_directory};
 use super::timings::Timing;
 use crate::container::container_spec;
+use crate::engines::Begun;
 use crate::errors::chain;
 use crate::failure::ReconcileError;
 use crate::names::{SlotName, label};
 use crate::plan::{self, ImageSight, Place, Which};
 use crate::session::Opening;
-use crate::slot::{GainsBecause, Making, Start};
+use crate::slot::{EngineRef, GainsBecause, Making, Start};
 
 /// How long a plugin may take to end after `Shutdown`, as go-plugin's hosts have it.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
@@ -55,6 +56,20 @@ impl Run<'_> {
         }
         let stored = self.executor.state.slot(self.instance, slot);
         stored.current.clone().ok_or(ReconcileError::NoStart)
+    }
+
+    /// Begins a pull. That it ended wakes all instances that want it.
+    pub(super) fn pull(&self, engine: &EngineRef, image: &str) -> Result<(), ReconcileError> {
+        let live = self.executor.engines.live().into_iter().find(|live| live.reference.id == engine.id);
+        let live = live.ok_or_else(|| ReconcileError::EngineLost(engine.id.to_string()))?;
+        match live.begin_pull(image, self.situation.random) {
+            Begun::Begun => {
+                let message = format!("pulling image {image}");
+                self.executor.book.event(self.instance, EventType::Normal, "Pulling", message);
+            }
+            Begun::UnderWay => {}
+        }
+        Ok(())
     }
 
     pub(super) async fn create(&mut self, slot: &SlotName, image: &str) -> Result<Made, ReconcileError> {

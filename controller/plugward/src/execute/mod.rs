@@ -144,6 +144,7 @@ impl Run<'_> {
             Step::RecordEnd { slot, end, retry_at, edit, container } => {
                 self.record_end(slot, end, *retry_at, *edit, container.as_ref()).await?;
             }
+            Step::Pull { engine, image } => self.pull(engine, image)?,
             Step::Prepare { slot, start } => self.prepare(slot, start).await?,
             Step::Start { slot } => return self.start(slot).await,
             Step::Converse { slot, which } => self.converse(slot, *which)?,

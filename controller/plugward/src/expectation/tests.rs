@@ -78,4 +78,7 @@ fn hosts_hear_what_keeps_a_plugin_from_serving() {
     let waiting = outlook(OutlookState::Waiting(Obstacle::ImageMissing));
     let reason = "the image is not on the engine".to_owned();
     assert_eq!(prospect(&waiting), Prospect::Blocked { reason });
+    let failed = Obstacle::PullFailed { message: "connection refused".to_owned(), retry_at: until };
+    let reason = "the image cannot be pulled: connection refused".to_owned();
+    assert_eq!(prospect(&outlook(OutlookState::Waiting(failed))), Prospect::Later { reason, at: until });
 }

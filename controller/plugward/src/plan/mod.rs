@@ -15,11 +15,12 @@
 //!   serves (`Surge`), or on another engine. It serves until the current one does, and comes back if it ends before.
 //! - A container that serves is withdrawn first: it is halted when no call is under way in it any more.
 //! - A container is never given up for one that cannot start: a replacement waits for its image and runtime.
-//! - Nothing is done on an engine that cannot be seen.
+//! - Nothing is done on an engine that cannot be seen, and nothing waits for a pull: it is begun, and its end is a reason to look again.
 
 mod going;
 mod judge;
 mod outgoing;
+mod pull;
 mod slot;
 mod spare;
 mod step;
@@ -42,6 +43,7 @@ use crate::recipe::{Recipe, SpecHash};
 use crate::slot::{Edit, EngineRef, Slot, Start};
 
 pub use judge::OWN_END_WINDOW;
+pub use pull::PullSight;
 pub use step::{Before, Ended, NewStart, Place, Step, Which};
 
 /// Everything that a decision about an instance rests on.
@@ -80,6 +82,8 @@ pub struct Target {
     pub engine: EngineSight,
     /// The image there.
     pub image: ImageSight,
+    /// The pull of that, where it may be pulled.
+    pub pull: PullSight,
     /// The mounts that it serves.
     pub mounts: Vec<Name>,
     /// How a container that serves is replaced.
@@ -308,6 +312,15 @@ pub enum Obstacle {
     },
     /// The image is not on the engine.
     ImageMissing,
+    /// It, or a newer one, is on its way there.
+    Pulling,
+    /// It could not be brought there.
+    PullFailed {
+        /// Why, in words.
+        message: String,
+        /// When that is tried again.
+        retry_at: Timestamp,
+    },
     /// The image of that name is another one.
     ImageMismatch(String),
 }

@@ -10,6 +10,7 @@ use plugward_engine::{ContainerState, Exit};
 
 use super::going::{after, is_over, remove, retire};
 use super::judge::{Judgement, judge, reason_of, signed};
+use super::pull::Patience;
 use super::{
     Activation, Before, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState, POLL, Plan,
     REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target, UpdateState,
@@ -86,6 +87,11 @@ impl SlotPlanner<'_> {
         let orphaned = self.sight.containers.iter().any(Sighting::runs);
         if let Some(obstacle) = self.obstacle() {
             return self.wait_for(obstacle);
+        }
+        // Who was stopped because nobody needed it is needed now.
+        let patience = if self.sight.stored.starts > 0 { Patience::Short } else { Patience::Whole };
+        if self.waits_for_news(patience) {
+            return self.wait_for(Obstacle::Pulling);
         }
         for container in &self.sight.containers {
             remove(self.slot, container, false, self.plan);
@@ -249,7 +255,8 @@ impl SlotPlanner<'_> {
         if let Some(outlook) = self.stand_in(&Before::Ended(ended.clone()), retry_at) {
             return outlook;
         }
-        if retry_at <= self.situation.now && self.obstacle().is_none() {
+        let unhindered = self.obstacle().is_none() && !self.would_wait_for_news(Patience::Short);
+        if retry_at <= self.situation.now && unhindered {
             return self.restart(reason, retry_at, Before::Ended(ended), container);
         }
         self.plan.steps.push(Step::RecordEnd {
@@ -279,6 +286,9 @@ impl SlotPlanner<'_> {
         }
         if let Some(obstacle) = self.obstacle() {
             return self.wait_for(obstacle);
+        }
+        if self.waits_for_news(Patience::Short) {
+            return self.wait_for(Obstacle::Pulling);
         }
         let failures = match &before {
             Before::Ended(ended) => ended.failures,
@@ -313,10 +323,11 @@ impl SlotPlanner<'_> {
         };
         if let Some(obstacle) = self.obstacle() {
             self.plan.look_again_at(after(self.situation.now, POLL));
+            self.work_on(&obstacle);
             outlook.update = UpdateState::Blocked(obstacle);
         } else if !self.situation.may_replace {
             outlook.update = UpdateState::WaitingForTurn;
-        } else if self.outgoing_leaves(container) {
+        } else if self.outgoing_leaves(container) || self.waits_for_news(Patience::Whole) {
             outlook.update = UpdateState::InProgress;
         } else {
             outlook.covered = self.serves_until_replaced(container);
@@ -415,6 +426,9 @@ impl SlotPlanner<'_> {
         if let Some(obstacle) = self.obstacle() {
             return self.wait_for(obstacle);
         }
+        if self.waits_for_news(Patience::Short) {
+            return self.wait_for(Obstacle::Pulling);
+        }
         for container in self.sight.containers.iter().filter(|found| found.name == start.container) {
             remove(self.slot, container, false, self.plan);
         }
@@ -501,9 +515,11 @@ impl SlotPlanner<'_> {
 
     fn wait_for(&mut self, obstacle: Obstacle) -> Outlook {
         self.plan.look_again_at(after(self.situation.now, POLL));
+        self.work_on(&obstacle);
+        let comes = obstacle == Obstacle::Pulling;
         let mut outlook = Outlook::new(OutlookState::Waiting(obstacle));
         if self.sight.stored.updating {
-            outlook.update = UpdateState::Failing;
+            outlook.update = if comes { UpdateState::InProgress } else { UpdateState::Failing };
         }
         outlook
     }
@@ -514,23 +530,15 @@ impl SlotPlanner<'_> {
         let runtime = &recipe.oci_runtime;
         let not_a_slice =
             recipe.cgroup_parent.as_ref().filter(|parent| parent.strip_suffix(".slice").is_none());
-        match (&self.target.engine, &self.target.image) {
-            (EngineSight::Down { message }, _) => Some(Obstacle::EngineDown(message.clone())),
-            (EngineSight::Up { oci_runtimes, .. }, _) if !oci_runtimes.contains(runtime) => {
+        match &self.target.engine {
+            EngineSight::Down { message } => Some(Obstacle::EngineDown(message.clone())),
+            EngineSight::Up { oci_runtimes, .. } if !oci_runtimes.contains(runtime) => {
                 Some(Obstacle::UnknownRuntime { wanted: runtime.clone(), known: oci_runtimes.clone() })
             }
-            (EngineSight::Up { cgroup_driver, .. }, _)
-                if cgroup_driver == "systemd" && not_a_slice.is_some() =>
-            {
+            EngineSight::Up { cgroup_driver, .. } if cgroup_driver == "systemd" && not_a_slice.is_some() => {
                 not_a_slice.map(|wanted| Obstacle::NotASlice { wanted: wanted.clone() })
             }
-            (EngineSight::Up { .. }, ImageSight::Missing | ImageSight::Unknown) => {
-                Some(Obstacle::ImageMissing)
-            }
-            (EngineSight::Up { .. }, ImageSight::Mismatch { found }) => {
-                Some(Obstacle::ImageMismatch(found.clone()))
-            }
-            (EngineSight::Up { .. }, ImageSight::Found { .. }) => None,
+            EngineSight::Up { .. } => self.image_obstacle(),
         }
     }
 

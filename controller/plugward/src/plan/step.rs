@@ -34,6 +34,13 @@ pub enum Step {
         /// The start.
         start: NewStart,
     },
+    /// Begins to pull an image, unless that is under way.
+    Pull {
+        /// Where to.
+        engine: EngineRef,
+        /// By what registries know it: `repository:tag`.
+        image: String,
+    },
     /// Makes the container of the current start, unless it is there.
     Create {
         /// The slot.
@@ -216,7 +223,7 @@ impl Step {
             | Self::Remove { slot, .. }
             | Self::DropOutgoing { slot }
             | Self::Forget { slot } => Some(slot),
-            Self::Halt { .. } | Self::Withdraw { .. } => None,
+            Self::Pull { .. } | Self::Halt { .. } | Self::Withdraw { .. } => None,
         }
     }
 
@@ -228,6 +235,7 @@ impl Step {
             Self::RecordReady { .. }
             | Self::RecordEnd { .. }
             | Self::Prepare { .. }
+            | Self::Pull { .. }
             | Self::Create { .. }
             | Self::Start { .. }
             | Self::Converse { .. }

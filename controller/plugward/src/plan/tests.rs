@@ -1,6 +1,7 @@
 //! Situations, and the plans for them: golden files in `golden/`. `UPDATE_GOLDEN=1` writes them anew.
 
 mod model;
+mod pulls;
 pub(crate) mod scene;
 mod service;
 

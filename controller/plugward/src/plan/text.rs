@@ -36,6 +36,7 @@ impl fmt::Display for Step {
                 "{slot}: prepare start {} as {} on {} ({}, failures {})",
                 start.number, start.container, start.engine.id, start.before, start.failures
             ),
+            Self::Pull { engine, image } => write!(f, "pull {image} on {}", engine.id),
             Self::Create { slot, image } => write!(f, "{slot}: create from {image}"),
             Self::Start { slot } => write!(f, "{slot}: start"),
             Self::Converse { slot, which: Which::Current } => write!(f, "{slot}: converse"),
@@ -113,6 +114,10 @@ impl fmt::Display for super::Obstacle {
                 write!(f, "the engine's cgroup driver is systemd, and {wanted:?} is no slice")
             }
             Self::ImageMissing => f.write_str("the image is not on the engine"),
+            Self::Pulling => f.write_str("the image is being pulled"),
+            Self::PullFailed { message, retry_at } => {
+                write!(f, "the image cannot be pulled: {message}; it is tried again at {retry_at}")
+            }
             Self::ImageMismatch(found) => write!(f, "the image of that name is {found}"),
         }
     }

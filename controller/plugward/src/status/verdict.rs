@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use plugward_api::image::PullPolicy;
 use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
 
 use super::limits::{limits_enforced, no_new_privileges};
@@ -13,8 +15,8 @@ use crate::errors::chain;
 use crate::gateway::sockets::SocketError;
 use crate::names::SlotName;
 use crate::plan::{
-    EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, SessionSight, Situation, Target,
-    UpdateState,
+    EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, PullSight, SessionSight, Situation,
+    Target, UpdateState,
 };
 use crate::slot::Slot;
 
@@ -61,7 +63,7 @@ pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan, unserved: 
     let mut conditions = vec![
         accepted(desired),
         runtime_available(desired, target, &outlooks),
-        image_verified(target),
+        image_verified(situation.now, target),
         image_outdated(&outlooks, target),
         progressing(&outlooks),
         healthy(situation, &outlooks),
@@ -154,7 +156,7 @@ fn runtime_available(
     }
 }
 
-fn image_verified(target: Option<&Target>) -> Finding {
+fn image_verified(now: Timestamp, target: Option<&Target>) -> Finding {
     let condition = InstanceCondition::ImageVerified;
     let Some(target) = target else {
         return finding(condition, ConditionStatus::Unknown, "NotLookedFor", "");
@@ -167,11 +169,23 @@ fn image_verified(target: Option<&Target>) -> Finding {
             "EngineUnreachable",
             "the engine that holds the image does not answer",
         ),
+        ImageSight::Missing if target.recipe.pull_policy != PullPolicy::Never => {
+            let (reason, message) = match &target.pull {
+                PullSight::Failed { message, retry_at } if now < *retry_at => {
+                    ("PullFailed", format!("{message}; it is tried again at {retry_at}"))
+                }
+                _ => ("Pulling", format!("image {} is being pulled", recipe.image)),
+            };
+            finding(condition, ConditionStatus::False, reason, message)
+        }
         ImageSight::Missing => finding(
             condition,
             ConditionStatus::False,
             "ImageNotFound",
-            format!("image {} is not on the engine: pull, load or build it there", recipe.image),
+            format!(
+                "image {} is not on the engine: pull, load or build it there, or set image.pullPolicy",
+                recipe.image
+            ),
         ),
         ImageSight::Mismatch { found } => finding(
             condition,
@@ -199,6 +213,20 @@ fn image_outdated(outlooks: &[(&SlotName, &Outlook)], target: Option<&Target>) -
         let message = format!("{image} names another image by now than the one that runs");
         return finding(condition, ConditionStatus::True, "TagMoved", message);
     }
+    if let Some(Target {
+        image: ImageSight::Found { .. },
+        pull: PullSight::Failed { message, retry_at },
+        recipe,
+        ..
+    }) = target
+        && recipe.pull_policy == PullPolicy::Always
+        && recipe.container.image_id.is_none()
+    {
+        let message = format!(
+            "{message}; what is on the engine is used, and the next start after {retry_at} tries again"
+        );
+        return finding(condition, ConditionStatus::Unknown, "PullFailed", message);
+    }
     finding(condition, ConditionStatus::False, "Current", "")
 }
 
@@ -220,6 +248,11 @@ fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
             (UpdateState::Failing, _) => {
                 (ConditionStatus::False, "UpdateFailed", "the updated container cannot be started".to_owned())
             }
+            (UpdateState::Blocked(Obstacle::Pulling), _) => (
+                ConditionStatus::True,
+                "Pulling",
+                "the new image is being pulled; the container of the earlier state goes on".to_owned(),
+            ),
             (UpdateState::Blocked(obstacle), _) => (
                 ConditionStatus::False,
                 "UpdateBlocked",
@@ -238,6 +271,9 @@ fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
                 "BackingOff",
                 format!("the last container is over: {}", reason.as_str()),
             ),
+            (UpdateState::None, OutlookState::Waiting(Obstacle::Pulling)) => {
+                (ConditionStatus::True, "Pulling", Obstacle::Pulling.to_string())
+            }
             (UpdateState::None, OutlookState::Waiting(obstacle)) => {
                 (ConditionStatus::False, "Waiting", obstacle.to_string())
             }

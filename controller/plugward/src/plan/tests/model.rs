@@ -4,13 +4,16 @@ use std::iter::repeat_n;
 use std::time::Duration;
 
 use plugward_api::RestartReason;
+use plugward_api::image::PullPolicy;
 use plugward_api::instance::UpdateStrategy;
 use plugward_engine::ContainerState;
 use proptest::prelude::*;
 
 use super::scene::{Scene, at, exited, running, sighting};
 use crate::names::SlotName;
-use crate::plan::{Activation, Before, ImageSight, Plan, ServiceSight, SessionSight, Step, Which, plan};
+use crate::plan::{
+    Activation, Before, ImageSight, Plan, PullSight, ServiceSight, SessionSight, Step, Which, plan,
+};
 use crate::slot::{End, Start};
 
 /// What may happen between two looks.
@@ -30,6 +33,10 @@ enum Happening {
     Moved,
     /// The image goes or comes.
     Image(bool),
+    /// The record says whether it may be pulled.
+    Policy(PullPolicy),
+    /// A pull that is under way ends, well or not.
+    PullEnds(bool),
     /// The turn to replace comes or goes.
     Turn(bool),
     /// The controller starts anew: conversations are gone.
@@ -65,6 +72,9 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Happening::Edited),
         1 => Just(Happening::Moved),
         1 => any::<bool>().prop_map(Happening::Image),
+        1 => prop_oneof![Just(PullPolicy::Never), Just(PullPolicy::IfNotPresent), Just(PullPolicy::Always)]
+            .prop_map(Happening::Policy),
+        2 => any::<bool>().prop_map(Happening::PullEnds),
         1 => any::<bool>().prop_map(Happening::Turn),
         1 => Just(Happening::Restarted),
         3 => Just(Happening::Drained),
@@ -139,6 +149,22 @@ impl World {
             (Happening::Image(there), _) => {
                 self.scene.target().image =
                     if *there { ImageSight::Found { id: "sha256:feed".into() } } else { ImageSight::Missing };
+            }
+            (Happening::Policy(policy), _) => {
+                std::sync::Arc::make_mut(&mut self.scene.target().recipe).pull_policy = *policy;
+            }
+            (Happening::PullEnds(well), _) => {
+                let target = self.scene.target();
+                if !matches!(target.pull, PullSight::Running { .. }) {
+                    return;
+                }
+                if *well {
+                    target.image = ImageSight::Found { id: "sha256:feed".into() };
+                    target.pull = PullSight::Done { at: now };
+                } else {
+                    let retry_at = now + jiff::SignedDuration::from_secs(20);
+                    target.pull = PullSight::Failed { message: "words".into(), retry_at };
+                }
             }
             (Happening::Turn(may), _) => self.scene.situation.may_replace = *may,
             (Happening::Restarted, _) => {
@@ -219,6 +245,10 @@ impl World {
                     }
                     Before::Nothing => {}
                 }
+            }
+            Step::Pull { .. } => {
+                let since = self.scene.situation.now;
+                self.scene.target().pull = PullSight::Running { since };
             }
             Step::Create { .. } => {
                 let start = self.current().expect("a start is stored before it is made");
@@ -332,7 +362,8 @@ proptest! {
         // An end that was under way backs off once more at the most, and one that had fallen back is replaced again.
         let rounds = [Happening::Image(true), Happening::Turn(true)].into_iter().chain(repeat_n(Happening::Later(1000), 4));
         for happening in rounds {
-            for happening in [happening, Happening::Drained, Happening::Ready, Happening::Drained] {
+            let pulled = Happening::PullEnds(true);
+            for happening in [happening, pulled, Happening::Drained, Happening::Ready, Happening::Drained] {
                 world.happen(&happening);
                 world.settle();
             }

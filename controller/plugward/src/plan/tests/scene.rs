@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use plugward_api::RestartReason;
+use plugward_api::image::PullPolicy;
 use plugward_api::instance::UpdateStrategy;
 use plugward_api::status::{LastExit, StartTimes};
 use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
 use crate::plan::{
-    Absence, Activation, EngineSight, ImageSight, ServiceSight, SessionSight, Sighting, Situation, SlotSight,
-    Target,
+    Absence, Activation, EngineSight, ImageSight, PullSight, ServiceSight, SessionSight, Sighting, Situation,
+    SlotSight, Target,
 };
 use crate::recipe::{
     BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SecurityRecipe, SpecHash,
@@ -68,6 +69,7 @@ pub(super) fn recipe() -> Recipe {
             max: Duration::from_secs(300),
             reset_after: Duration::from_secs(600),
         },
+        pull_policy: PullPolicy::Never,
         labels: Vec::new(),
     }
 }
@@ -91,6 +93,7 @@ impl Scene {
                 absence: None,
             },
             image: ImageSight::Found { id: "sha256:feed".into() },
+            pull: PullSight::None,
             mounts: vec!["orders".parse().unwrap()],
             strategy: UpdateStrategy::Recreate,
             activation: Activation::Eager,
@@ -197,6 +200,12 @@ impl Scene {
             finished_at: at(when),
             output: Vec::new(),
         });
+    }
+
+    /// Its image may be pulled.
+    pub(super) fn pulls(mut self, policy: PullPolicy) -> Self {
+        Arc::make_mut(&mut self.target().recipe).pull_policy = policy;
+        self
     }
 
     pub(super) fn oci_runtimes(&mut self, names: &[&str]) {
