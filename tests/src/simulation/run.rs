@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use plugward_api::image::PullPolicy;
 use plugward_api::instance::ActivationMode;
+use plugward_engine::Operation;
 use plugward_engine::simulated::{FaultPlan, Settings};
 use tokio::time::{Instant, sleep};
 
@@ -84,6 +86,10 @@ impl Play {
         }
         self.pass(Duration::from_secs(5)).await?;
         self.make_peace().await?;
+        let pulls = self.world.engine.calls_of(Operation::Pull);
+        if self.world.circumstances.pull_policy == PullPolicy::Never && pulls > 0 {
+            return Err(Broken(format!("{pulls} pulls, and nothing may be pulled")));
+        }
         if self.world.circumstances.hosts {
             self.drill(&schedule.drill).await?;
             invariants::calls::any(&self.world)?;

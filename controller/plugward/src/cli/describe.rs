@@ -293,7 +293,7 @@ fn bytes(number: u64) -> String {
         return format!("{number} B");
     }
     // Tenths, cut off.
-    let tenths = u128::from(number) * 10 >> (10 * unit);
+    let tenths = (u128::from(number) * 10) >> (10 * unit);
     format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
 

@@ -153,19 +153,7 @@ impl World {
             (Happening::Policy(policy), _) => {
                 std::sync::Arc::make_mut(&mut self.scene.target().recipe).pull_policy = *policy;
             }
-            (Happening::PullEnds(well), _) => {
-                let target = self.scene.target();
-                if !matches!(target.pull, PullSight::Running { .. }) {
-                    return;
-                }
-                if *well {
-                    target.image = ImageSight::Found { id: "sha256:feed".into() };
-                    target.pull = PullSight::Done { at: now };
-                } else {
-                    let retry_at = now + jiff::SignedDuration::from_secs(20);
-                    target.pull = PullSight::Failed { message: "words".into(), retry_at };
-                }
-            }
+            (Happening::PullEnds(well), _) => self.end_pull(*well),
             (Happening::Turn(may), _) => self.scene.situation.may_replace = *may,
             (Happening::Restarted, _) => {
                 for container in &mut sight.containers {
@@ -205,6 +193,22 @@ impl World {
                 self.scene.situation.now += jiff::SignedDuration::from_secs(*seconds);
             }
             _ => {}
+        }
+    }
+
+    /// The pull that is under way, if one is, ends.
+    fn end_pull(&mut self, well: bool) {
+        let now = self.scene.situation.now;
+        let target = self.scene.target();
+        if !matches!(target.pull, PullSight::Running { .. }) {
+            return;
+        }
+        if well {
+            target.image = ImageSight::Found { id: "sha256:feed".into() };
+            target.pull = PullSight::Done { at: now };
+        } else {
+            let retry_at = now + jiff::SignedDuration::from_secs(20);
+            target.pull = PullSight::Failed { message: "words".into(), retry_at };
         }
     }
 
