@@ -39,7 +39,7 @@ pub struct Failure {
     /// What was done.
     pub schedule: Schedule,
     /// In what world.
-    pub circumstances: Circumstances,
+    pub circumstances: Box<Circumstances>,
 }
 
 /// A world while its schedule is played.
@@ -65,6 +65,7 @@ pub async fn run(seed: u64, circumstances: Circumstances) -> Result<(), Failure>
     let done = play.play(&schedule).await;
     let at = play.began.elapsed();
     play.world.crash().await;
+    let circumstances = Box::new(circumstances);
     done.map_err(|broken| Failure { seed, broken, at, schedule, circumstances })
 }
 
