@@ -65,7 +65,8 @@ pub async fn run(seed: u64, circumstances: Circumstances) -> Result<(), Failure>
     let done = play.play(&schedule).await;
     let at = play.began.elapsed();
     play.world.crash().await;
-    done.map_err(|broken| Failure { seed, broken, at, schedule, circumstances: Box::new(circumstances) })
+    let circumstances = Box::new(circumstances);
+    done.map_err(|broken| Failure { seed, broken, at, schedule, circumstances })
 }
 
 impl Play {

@@ -25,7 +25,10 @@ fn pulled(name: &str, registry: &Registry, policy: PullPolicy) -> Manifest {
 /// Puts an image into the registry, to be taken from the engine at the end.
 async fn publish(world: &World, registry: &Registry, tag: &str, bytes: usize) -> Published {
     world.take_away(&format!("{}:{tag}", registry.repository(NAME)));
-    registry.publish(&world.engine, NAME, tag, bytes).await
+    let published = registry.publish(&world.engine, NAME, tag, bytes).await;
+    // Where a tag moves on, it is left without a name.
+    world.take_away(&published.id);
+    published
 }
 
 /// How many pulls ended so (`ok`, or a cause).
