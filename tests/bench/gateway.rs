@@ -4,7 +4,11 @@
 //! plugins. It takes several ways to one and the same plugin, in turns: past the gateway to the socket of its container with
 //! mTLS, through a pump, through the mount socket. The pump is a process of its own, as the controller is, and only copies bytes
 //! from a socket into TLS: whatever stands between a host and a plugin costs as much.
+//!
+//! Calls that call back are another matter: those are made by hosts in Go, each a process of its own, through a mount and to a plugin
+//! that the host started.
 
+mod callbacks;
 mod calls;
 mod mounts;
 mod nginx;
@@ -26,6 +30,7 @@ pub(crate) async fn measure() -> Vec<Row> {
     for engine in &engines {
         rows.push(revival::measure(engine, &engines).await);
     }
+    rows.extend(callbacks::measure(engine, &engines).await);
     rows.extend(streams::measure(engine, &engines).await);
     rows.extend(mounts::measure(engine, &engines).await);
     rows

@@ -7,13 +7,13 @@
 //! | work | measured |
 //! | --- | --- |
 //! | `start` | a manifest is dropped → ready, and a container is killed → ready again, against the same container made by hand through the same API |
-//! | `gateway` | calls and streams through a mount socket, against the plugin's own socket, a byte pump and nginx; a plugin is killed → the next call is answered; memory of idle mounts |
+//! | `gateway` | calls and streams through a mount socket, against the plugin's own socket, a byte pump and nginx; calls that call back, against the plugin as a process of its host's; a plugin is killed → the next call is answered; memory of idle mounts |
 //! | `standby` | a plugin that has a spare is killed → the next call is answered |
 //! | `fleet` | 10,000 instances on a simulated engine: until all are ready, over a restart of the controller, memory |
 //! | `idle` | memory and wake-ups of a controller whose plugins run |
 //!
 //! `start`, `gateway`, `standby` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`;
-//! `gateway` wants nginx, and the counter's program in `PLUGWARD_BENCH_COUNTER`.
+//! `gateway` wants nginx, Go, and the counter's program in `PLUGWARD_BENCH_COUNTER`.
 //!
 //! Times vary from machine to machine and from day to day; what is compared with a goal is a ratio of two that were
 //! taken in turns, or a figure that does not depend on the machine's speed.

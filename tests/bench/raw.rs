@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use go_plugin::{Cookie, Fed, Handshake, Health, Identity, Launch, LineReader, Plugin, SocketAddress};
-use plugward_engine::container::{Bind, LogRotation, Resources};
+use plugward_engine::container::{Bind, LogRotation, Resources, Security};
 use plugward_engine::{ContainerSpec, Created, Engine, LogQuery};
 use plugward_tests::real::COUNTER;
 use tempfile::TempDir;
@@ -75,7 +75,8 @@ fn spec(directory: &Path, certificate: String) -> ContainerSpec {
         log: LogRotation { max_size_bytes: 10 << 20, max_files: 3 },
         groups: Vec::new(),
         capabilities: Vec::new(),
-        no_new_privileges: true,
-        read_only_root: false,
+        security: Security::default(),
+        tmpfs: Vec::new(),
+        cgroup_parent: None,
     }
 }

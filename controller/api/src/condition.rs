@@ -60,8 +60,10 @@ pub enum InstanceCondition {
     Progressing,
     /// The plugin answers its health probes.
     Healthy,
-    /// The limits of the runtime are in force.
+    /// The limits of the runtime are in force. Only there where it has some.
     LimitsEnforced,
+    /// Processes can gain no privileges. Only there where they can.
+    NoNewPrivileges,
     /// The instance can serve.
     Ready,
 }
@@ -133,6 +135,11 @@ impl<T: Copy + Ord> Conditions<T> {
         self.0.len() != before
     }
 
+    /// Forgets those of other types than these.
+    pub fn keep(&mut self, types: &[T]) {
+        self.0.retain(|condition| types.contains(&condition.condition_type));
+    }
+
     /// All of them, in the order of the types.
     pub fn iter(&self) -> std::slice::Iter<'_, Condition<T>> {
         self.0.iter()
@@ -186,6 +193,7 @@ impl InstanceCondition {
             Self::Progressing => "Progressing",
             Self::Healthy => "Healthy",
             Self::LimitsEnforced => "LimitsEnforced",
+            Self::NoNewPrivileges => "NoNewPrivileges",
             Self::Ready => "Ready",
         }
     }

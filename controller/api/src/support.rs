@@ -3,7 +3,7 @@
 //! Manifests may say all that the schemas have. What has no effect yet is refused by the controller, never ignored;
 //! a written default asks for nothing, and is always accepted.
 
-use crate::{PluginInstanceSpec, PluginRuntimeSpec, image::PullPolicy, instance::Attach, runtime::Security};
+use crate::{PluginInstanceSpec, PluginRuntimeSpec, image::PullPolicy, instance::Attach};
 
 /// A field whose value asks for what this version does not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,6 @@ pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
     let attach = Attach::default();
     let checks = [
         (spec.image.pull_policy != PullPolicy::Never, "spec.image.pullPolicy", "images are not pulled"),
-        (!spec.env_from.is_empty(), "spec.envFrom", "environment variables are not read from files"),
-        (spec.mlock, "spec.mlock", "plugins cannot lock their memory"),
         (spec.attach != attach, "spec.attach", "hosts cannot attach"),
     ];
     collect(checks)
@@ -28,7 +26,6 @@ pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
 
 /// What a runtime asks for that this version does not do.
 pub fn unsupported_runtime(spec: &PluginRuntimeSpec) -> Vec<Unsupported> {
-    let security = Security::default();
     let checks = [
         (
             spec.engine.socket_directory.is_some(),
@@ -39,22 +36,6 @@ pub fn unsupported_runtime(spec: &PluginRuntimeSpec) -> Vec<Unsupported> {
             spec.rootless,
             "spec.rootless",
             "rootless engines with a non-root container user are not prepared for",
-        ),
-        (!spec.cgroup_parent.is_empty(), "spec.cgroupParent", "the parent cgroup cannot be chosen"),
-        (
-            spec.security.read_only_root_filesystem != security.read_only_root_filesystem,
-            "spec.security.readOnlyRootFilesystem",
-            "root file systems are writable",
-        ),
-        (
-            spec.security.no_new_privileges != security.no_new_privileges,
-            "spec.security.noNewPrivileges",
-            "processes never gain privileges",
-        ),
-        (
-            spec.security.seccomp_profile != security.seccomp_profile,
-            "spec.security.seccompProfile",
-            "the engine's own profile is always used",
         ),
     ];
     collect(checks)

@@ -40,10 +40,35 @@ pub struct ContainerSpec {
     pub groups: Vec<u32>,
     /// Linux capabilities to have. All others are dropped.
     pub capabilities: Vec<String>,
+    /// What it may do on the machine.
+    pub security: Security,
+    /// Absolute paths in the container at which there is an empty file system in memory, writable for everybody as `/tmp` is.
+    pub tmpfs: Vec<PathBuf>,
+    /// The cgroup in which that of the container is made; `None` is the engine's own.
+    pub cgroup_parent: Option<String>,
+}
+
+/// What a container may do on the machine. The default is what most should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
     /// Whether the process and its children can gain no privileges (file capabilities, set-uid).
     pub no_new_privileges: bool,
     /// Whether the root file system is read-only.
     pub read_only_root: bool,
+    /// What system calls it may make.
+    pub seccomp: Seccomp,
+}
+
+/// What system calls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// What the engine's own profile allows.
+    #[default]
+    Default,
+    /// All.
+    Unconfined,
+    /// What this profile allows, JSON as Docker reads it.
+    Profile(String),
 }
 
 /// Limits of a container; `None` is none.
@@ -174,6 +199,14 @@ impl ContainerId {
 impl fmt::Display for ContainerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.short())
+    }
+}
+
+// === impl Security ===
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { no_new_privileges: true, read_only_root: false, seccomp: Seccomp::default() }
     }
 }
 

@@ -31,7 +31,9 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use rand::Rng as _;
 
-use crate::container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, LogRotation, Resources};
+use crate::container::{
+    Container, ContainerId, ContainerSpec, ContainerState, Exit, LogRotation, Resources, Security,
+};
 use crate::port::{Created, Engine, Started};
 
 /// The label that marks the containers of one case.
@@ -211,8 +213,9 @@ impl Bench {
             log: LogRotation { max_size_bytes: 8 << 20, max_files: 2 },
             groups: Vec::new(),
             capabilities: Vec::new(),
-            no_new_privileges: true,
-            read_only_root: false,
+            security: Security::default(),
+            tmpfs: Vec::new(),
+            cgroup_parent: None,
         }
     }
 

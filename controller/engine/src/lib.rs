@@ -42,7 +42,9 @@ pub mod port;
 pub mod simulated;
 pub mod watch;
 
-pub use container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
+pub use container::{
+    Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase, Seccomp, Security,
+};
 pub use docker::{Address, DockerEngine};
 pub use error::{EngineError, ErrorKind, Operation};
 pub use event::{Event, EventKind};

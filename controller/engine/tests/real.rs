@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use plugward_engine::container::{Bind, LogRotation, Resources};
+use plugward_engine::container::{Bind, LogRotation, Resources, Seccomp, Security};
 use plugward_engine::contract::{self, Harness};
 use plugward_engine::{ContainerSpec, ContainerState, EventKind, LogQuery, Removed, Started, Stopped};
 use serde_json::json;
@@ -48,7 +48,13 @@ async fn a_specification_arrives_as_settings_of_the_container() {
             log: LogRotation { max_size_bytes: 12345, max_files: 3 },
             groups: vec![7],
             capabilities: vec!["IPC_LOCK".to_owned()],
-            read_only_root: true,
+            security: Security {
+                no_new_privileges: true,
+                read_only_root: true,
+                seccomp: Seccomp::Profile(r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#.to_owned()),
+            },
+            tmpfs: vec!["/tmp".into()],
+            cgroup_parent: Some("/plugins".to_owned()),
             ..engine.spec("settings", &["sleep"])
         };
         let id = engine.created("settings", &spec).await;
@@ -68,7 +74,9 @@ async fn a_specification_arrives_as_settings_of_the_container() {
             "Runtime": "runc",
             "GroupAdd": ["7"],
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
+            "SecurityOpt": ["no-new-privileges", r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#],
+            "Tmpfs": { "/tmp": "mode=1777" },
+            "CgroupParent": "/plugins",
             "LogConfig": { "Type": "json-file", "Config": { "max-size": "12345", "max-file": "3" } },
         });
         for (key, value) in expected.as_object().unwrap() {

@@ -45,7 +45,6 @@
 //!
 //! [go-plugin]: https://github.com/hashicorp/go-plugin
 
-mod ahead;
 mod application;
 mod broker;
 mod call;

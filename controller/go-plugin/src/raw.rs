@@ -12,12 +12,12 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::{ahead::ReadAhead, mux::MuxStream};
+use crate::mux::MuxStream;
 
 /// A connection without the TLS on it.
 #[derive(Debug)]
 pub(crate) enum Raw {
-    Socket(ReadAhead),
+    Socket(UnixStream),
     Stream(MuxStream),
 }
 
@@ -27,7 +27,7 @@ impl Raw {
     pub(crate) fn is_open(&self) -> bool {
         match self {
             Self::Socket(socket) => {
-                let mut ended = [PollFd::new(socket.socket(), PollFlags::RDHUP)];
+                let mut ended = [PollFd::new(socket, PollFlags::RDHUP)];
                 let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
                 matches!(poll(&mut ended, Some(&at_once)), Ok(0))
             }
@@ -38,7 +38,7 @@ impl Raw {
 
 impl From<UnixStream> for Raw {
     fn from(socket: UnixStream) -> Self {
-        Self::Socket(ReadAhead::new(socket))
+        Self::Socket(socket)
     }
 }
 

@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use go_plugin::{CookieError, Launch};
 use plugward_api::Name;
 use plugward_engine::ContainerSpec;
-use plugward_engine::container::{Bind, LogRotation, Resources};
+use plugward_engine::container::{Bind, LogRotation, Resources, Seccomp, Security};
 
 use crate::names::{ClusterId, PLUGIN_SIDE_DIRECTORY, SlotName, instance_selector, label};
+use crate::recipe::{SeccompRecipe, SecurityRecipe};
 use crate::slot::Start;
+
+/// The capability to lock memory.
+pub const IPC_LOCK: &str = "IPC_LOCK";
 
 /// The container of a start, made from `image`. `certificate` is ours, as PEM.
 ///
@@ -45,10 +49,24 @@ pub fn container_spec(
         binds: vec![Bind { source: start.directory.clone(), target: PathBuf::from(PLUGIN_SIDE_DIRECTORY) }],
         log: LogRotation { max_size_bytes: recipe.log.max_size_bytes, max_files: recipe.log.max_files },
         groups: start.group.into_iter().collect(),
-        capabilities: Vec::new(),
-        no_new_privileges: true,
-        read_only_root: false,
+        capabilities: recipe.mlock.then(|| IPC_LOCK.to_owned()).into_iter().collect(),
+        security: security(&recipe.security),
+        // The directory of the socket lies beneath it, bound.
+        tmpfs: recipe.security.read_only_root.then(|| PathBuf::from("/tmp")).into_iter().collect(),
+        cgroup_parent: recipe.cgroup_parent.clone(),
     })
+}
+
+fn security(recipe: &SecurityRecipe) -> Security {
+    Security {
+        no_new_privileges: !recipe.new_privileges,
+        read_only_root: recipe.read_only_root,
+        seccomp: match &recipe.seccomp {
+            SeccompRecipe::Default => Seccomp::Default,
+            SeccompRecipe::Unconfined => Seccomp::Unconfined,
+            SeccompRecipe::Profile(profile) => Seccomp::Profile(profile.clone()),
+        },
+    }
 }
 
 /// What the plugin finds in its environment. The protocol's variables win over declared ones: each is there once.
@@ -63,7 +81,7 @@ fn environment(start: &Start, certificate: String) -> Result<Vec<(String, String
         multiplex_broker: recipe.broker.asks(),
     };
     let mut variables: BTreeMap<String, String> = recipe.env.clone();
-    variables.extend(recipe.protocol.environment());
+    variables.extend(recipe.protocol.environment(recipe.mlock));
     variables.extend(launch.environment());
     Ok(variables.into_iter().collect())
 }

@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::desired::{self, Records};
 use crate::engines::{Connector, Engines, Host, Listener, WakeReason};
 use crate::execute::{Executor, Timings, sweep_directories};
+use crate::files;
 use crate::gateway::sockets::Sockets;
 use crate::gateway::{Gateway, Relays};
 use crate::metrics::Metrics;
@@ -266,6 +267,7 @@ impl Controller {
         background.spawn(runtimes::keep_statuses(view.clone(), news.clone()));
         background.spawn(note_sync(view.clone()));
         background.spawn(sweep_sockets(view.clone()));
+        background.spawn(watch_files(view.clone()));
 
         if let Err(error) = sweep_directories(&reconciler.executor.sockets, &view.state) {
             tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
@@ -432,6 +434,12 @@ async fn count_manifests(mut view: View) {
             return std::future::pending().await;
         }
     }
+}
+
+/// Asks for a reconcile of instances whose files have changed.
+async fn watch_files(view: View) {
+    let records = view.records.clone();
+    files::watch(records, |instance| wake(&view, [instance.clone()], Reason::File)).await;
 }
 
 /// Removes the sockets that earlier controllers left of mounts that nobody declares any more, once that is certain.

@@ -8,6 +8,7 @@ use plugward_api::{Kind, Name, PluginInstance, PluginRuntime, Record, RecordKey,
 use plugward_runtime::Store;
 
 use crate::engines::Host;
+use crate::files::Files;
 use crate::recipe::{HashKey, Recipe, SpecHash};
 use crate::slot::Edit;
 use crate::source::{Declared, Reports};
@@ -42,6 +43,8 @@ pub struct Declaration {
 pub enum KeptBecause {
     /// It, or its runtime, asks for what this version does not do. One sentence for each field.
     NotSupported(Vec<String>),
+    /// A file that it, or its runtime, names cannot be used. One sentence for each.
+    FilesUnusable(Vec<String>),
     /// The runtime it names is not declared.
     RuntimeMissing(Name),
 }
@@ -86,7 +89,14 @@ impl Desired {
         if !refused.is_empty() {
             return Self::Kept(declaration, KeptBecause::NotSupported(refused));
         }
-        let recipe = Recipe::of(spec, &runtime.spec);
+        let files = match Files::read(spec, &runtime.spec) {
+            Ok(files) => files,
+            Err(errors) => {
+                let errors = errors.iter().map(ToString::to_string).collect();
+                return Self::Kept(declaration, KeptBecause::FilesUnusable(errors));
+            }
+        };
+        let recipe = Recipe::of(spec, &runtime.spec, &files);
         let wanted = Wanted {
             hash: recipe.container.hash(key),
             recipe: Arc::new(recipe),

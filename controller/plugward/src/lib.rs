@@ -99,6 +99,7 @@ pub mod errors;
 pub mod execute;
 pub mod expectation;
 pub mod failure;
+pub mod files;
 pub mod gateway;
 pub mod lock;
 pub mod metrics;

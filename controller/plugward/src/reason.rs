@@ -13,6 +13,8 @@ pub enum Reason {
     Record,
     /// Its runtime's record changed.
     Runtime,
+    /// A file that either names changed.
+    File,
     /// Its engine has news.
     Engine(WakeReason),
     /// The conversation with its plugin changed.
@@ -27,6 +29,7 @@ impl fmt::Display for Reason {
             Self::Start => "start",
             Self::Record => "record",
             Self::Runtime => "runtime",
+            Self::File => "file",
             Self::Engine(WakeReason::Container) => "container",
             Self::Engine(WakeReason::Image) => "image",
             Self::Engine(WakeReason::EngineUp) => "engine_up",

@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use go_plugin::{Application, BrokerMultiplexing as Told, Cookie, CookieError, Handshake};
 use hmac::{Hmac, Mac};
-use plugward_api::instance::BrokerMultiplexing;
-use plugward_api::{PluginInstanceSpec, PluginRuntimeSpec, PluginType, Quantity};
+use plugward_api::{PluginInstanceSpec, PluginRuntimeSpec, Quantity};
 use plugward_runtime::Backoff;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+pub use self::protocol::{BrokerMode, Protocol};
+pub use self::security::{SeccompRecipe, SecurityRecipe};
+use crate::files::Files;
 use crate::names::label;
+
+mod protocol;
+mod security;
 
 /// What is wanted of an instance's containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,9 +66,12 @@ pub struct ContainerRecipe {
     /// Replaces the arguments, unless empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// The declared environment.
+    /// The declared environment, that of files too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Whether the plugin is to lock its memory.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mlock: bool,
     /// How the plugin and its host recognise each other.
     pub protocol: Protocol,
     /// How the connections of the plugin's broker are made, unless each server has a socket.
@@ -84,6 +91,12 @@ pub struct ContainerRecipe {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u64>,
+    /// The cgroup in which that of the container is made, unless the engine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_parent: Option<String>,
+    /// What it may do on the machine, unless it is the default.
+    #[serde(default, skip_serializing_if = "SecurityRecipe::is_default")]
+    pub security: SecurityRecipe,
     /// Log rotation, unless it is the default one.
     #[serde(default, skip_serializing_if = "LogRecipe::is_default")]
     pub log: LogRecipe,
@@ -99,39 +112,6 @@ pub struct LogRecipe {
     pub max_files: u32,
 }
 
-/// How a plugin and its host recognise each other.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Protocol {
-    /// A Vault or OpenBao database plugin.
-    Database,
-    /// A Vault or OpenBao secrets engine or auth method.
-    Backend,
-    /// The host application's own.
-    #[serde(rename_all = "camelCase")]
-    Custom {
-        /// The magic cookie's variable.
-        cookie_key: String,
-        /// The magic cookie.
-        cookie_value: String,
-        /// The application protocol versions that the host speaks.
-        versions: Vec<u32>,
-    },
-}
-
-/// How the connections of a plugin's broker are made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum BrokerMode {
-    /// Each server has a socket.
-    #[default]
-    Sockets,
-    /// All share the plugin's one connection, if the plugin can do that.
-    PreferShared,
-    /// All share it, and a plugin that cannot do that is refused.
-    Shared,
-}
-
 /// Tells whether a container was made from a recipe. A keyed hash: a label shows it to everybody, and must
 /// not let anyone try out secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -142,22 +122,16 @@ pub struct SpecHash(String);
 #[derive(Clone, zeroize::ZeroizeOnDrop)]
 pub struct HashKey([u8; 32]);
 
-/// The version of Vault that plugins of its kinds are told: the one whose protocol is spoken here.
-const VAULT_VERSION: &str = "1.21.0";
-
-/// The OCI runtime in whose sandboxes plugins can rarely connect to sockets of ours: gVisor, which has to be told to let them.
-const GVISOR: &str = "runsc";
-
 /// The way of hashing. A container with a hash of another version is never replaced for it.
 const HASH_VERSION: &str = "v1";
 
 // === impl Recipe ===
 
 impl Recipe {
-    /// What the records want.
-    pub fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec) -> Self {
+    /// What the records, and the files that they name, want.
+    pub fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec, files: &Files) -> Self {
         Self {
-            container: ContainerRecipe::of(instance, runtime),
+            container: ContainerRecipe::of(instance, runtime, files),
             start_timeout: instance.start_timeout.get(),
             restart: RestartPolicy {
                 initial: instance.restart.initial_backoff.get(),
@@ -184,18 +158,17 @@ impl RestartPolicy {
 // === impl ContainerRecipe ===
 
 impl ContainerRecipe {
-    fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec) -> Self {
+    fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec, files: &Files) -> Self {
         let resources = &runtime.resources;
+        let declared = instance.env.iter().map(|(name, value)| (name.to_string(), value.as_str().to_owned()));
         Self {
             image: instance.image_reference(),
             image_id: instance.image.sha256.as_ref().map(ToString::to_string),
             command: instance.command.clone(),
             args: instance.args.clone(),
-            env: instance
-                .env
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
-                .collect(),
+            // What the record says wins over what files say.
+            env: files.environment.clone().into_iter().chain(declared).collect(),
+            mlock: instance.mlock,
             protocol: Protocol::of(instance),
             broker: BrokerMode::of(instance, runtime),
             oci_runtime: runtime.oci_runtime.to_string(),
@@ -203,6 +176,8 @@ impl ContainerRecipe {
             nano_cpus: resources.cpu.and_then(Quantity::nanos).and_then(whole),
             memory_bytes: resources.memory.map(Quantity::value).and_then(whole),
             pids: resources.pids.map(|pids| u64::from(pids.get())),
+            cgroup_parent: Some(runtime.cgroup_parent.to_string()).filter(|parent| !parent.is_empty()),
+            security: SecurityRecipe::of(&runtime.security, files),
             log: LogRecipe {
                 max_size_bytes: whole(runtime.log.max_size.value()).unwrap_or_default(),
                 max_files: runtime.log.max_files.get(),
@@ -243,87 +218,6 @@ impl Default for LogRecipe {
 impl LogRecipe {
     fn is_default(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-// === impl BrokerMode ===
-
-impl BrokerMode {
-    fn of(instance: &PluginInstanceSpec, runtime: &PluginRuntimeSpec) -> Self {
-        let backend = matches!(instance.plugin.plugin_type, PluginType::Auth | PluginType::Secret);
-        match instance.broker_multiplexing {
-            BrokerMultiplexing::Enabled => Self::Shared,
-            // Only of these it is known that they never offer their host a server, which a shared connection does not allow.
-            BrokerMultiplexing::Auto if backend && runtime.oci_runtime.as_ref() == GVISOR => {
-                Self::PreferShared
-            }
-            BrokerMultiplexing::Auto | BrokerMultiplexing::Disabled => Self::Sockets,
-        }
-    }
-
-    /// Whether a plugin is asked to share its connection.
-    pub fn asks(self) -> bool {
-        self != Self::Sockets
-    }
-
-    /// Whether a plugin that gave this handshake shares its connection.
-    pub fn is_shared(self, handshake: &Handshake) -> bool {
-        self.asks() && handshake.broker_multiplexing == Told::Supported
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-// === impl Protocol ===
-
-impl Protocol {
-    fn of(instance: &PluginInstanceSpec) -> Self {
-        match (instance.plugin.plugin_type, &instance.handshake) {
-            (PluginType::Database, _) => Self::Database,
-            (PluginType::Auth | PluginType::Secret, _) => Self::Backend,
-            (PluginType::Custom, Some(handshake)) => Self::Custom {
-                cookie_key: handshake.cookie_key.to_string(),
-                cookie_value: handshake.cookie_value.as_str().to_owned(),
-                versions: handshake.protocol_versions.clone(),
-            },
-            // Validation requires the handshake of a custom plugin. Without one no cookie can match.
-            (PluginType::Custom, None) => {
-                Self::Custom { cookie_key: String::new(), cookie_value: String::new(), versions: Vec::new() }
-            }
-        }
-    }
-
-    /// The magic cookie.
-    ///
-    /// # Errors
-    /// When a custom one is such that no plugin could be started with it.
-    pub fn cookie(&self) -> Result<Cookie, CookieError> {
-        match self {
-            Self::Database => Ok(Application::Database.cookie()),
-            Self::Backend => Ok(Application::Backend.cookie()),
-            Self::Custom { cookie_key, cookie_value, .. } => Cookie::new(cookie_key, cookie_value),
-        }
-    }
-
-    /// The application protocol versions to offer.
-    pub fn versions(&self) -> &[u32] {
-        match self {
-            Self::Database => Application::Database.protocol_versions(),
-            Self::Backend => Application::Backend.protocol_versions(),
-            Self::Custom { versions, .. } => versions,
-        }
-    }
-
-    /// What plugins of Vault's kinds want to find in their environment besides.
-    pub fn environment(&self) -> Vec<(String, String)> {
-        match self {
-            Self::Database => Application::Database.environment(VAULT_VERSION, false),
-            Self::Backend => Application::Backend.environment(VAULT_VERSION, false),
-            Self::Custom { .. } => Vec::new(),
-        }
     }
 }
 
@@ -369,6 +263,11 @@ fn plugin_labels(spec: &PluginInstanceSpec) -> Vec<(String, String)> {
         (label::PLUGIN_TYPE.to_owned(), spec.plugin.plugin_type.as_str().to_owned()),
         (label::PLUGIN_VERSION.to_owned(), spec.plugin.version.to_string()),
     ]
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Validation has refused negative amounts: they count as none here.

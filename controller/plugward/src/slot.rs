@@ -71,6 +71,9 @@ pub struct Start {
     /// Whether the engine is known to have made the container.
     #[serde(default, skip_serializing_if = "is_false")]
     pub created: bool,
+    /// What is to be known of how it was made.
+    #[serde(default, skip_serializing_if = "Making::is_nothing")]
+    pub made: Making,
     /// The plugin's handshake line, once it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake: Option<Arc<str>>,
@@ -86,6 +89,28 @@ pub struct Start {
     /// How long its phases took, once it was ready.
     #[serde(default)]
     pub times: StartTimes,
+}
+
+/// What is to be known of how a container was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Making {
+    /// What the engine said that it ignores, in its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
+    /// Why its processes may gain privileges, if they may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gains_privileges: Option<GainsBecause>,
+}
+
+/// Why a container's processes may gain privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GainsBecause {
+    /// The runtime says so.
+    Declared,
+    /// The program has to get the capability to lock memory from its file.
+    Mlock,
 }
 
 /// An engine as it is remembered: what it is, and where it was reached.
@@ -147,6 +172,14 @@ impl Start {
         handshake
             .and_then(|line| Handshake::parse(line.as_bytes()).ok())
             .is_some_and(|handshake| mode.is_shared(&handshake))
+    }
+}
+
+// === impl Making ===
+
+impl Making {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 }
 

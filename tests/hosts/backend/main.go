@@ -3,6 +3,8 @@
 //
 //	backend [-own-pid] '{"MOUNT": {"Protocol": "grpc", "ProtocolVersion": 5, "Pid": 123, "Test": true, "Addr": {…}}}'
 //
+// or starts it itself, where it is told of a command (package reattach).
+//
 //	open        {backend, mount, within}          {multiplexed}                   a client of the backend's own over that of the mount
 //	setup       {backend, config, within}         {}                              once for each open: the plugin calls back from then on
 //	initialize  {backend, within}                 {}
@@ -77,6 +79,8 @@ func main() {
 	flag.Parse()
 	mounts, err := reattach.Parse(flag.Arg(0), *ownPid, func(config *plugin.ClientConfig, _ string, version int) {
 		config.HandshakeConfig = backendplugin.HandshakeConfig
+		// What is offered to a plugin that is started, beside which the SDK's own is of long ago.
+		config.HandshakeConfig.ProtocolVersion = uint(version)
 		config.Plugins = backendplugin.PluginSet[version]
 	})
 	if err != nil {

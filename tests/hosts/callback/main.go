@@ -3,6 +3,8 @@
 //
 //	callback [-own-pid] '{"MOUNT": {"Protocol": "grpc", "ProtocolVersion": 1, "Pid": 123, "Test": true, "Addr": {…}}}'
 //
+// or starts it itself, where it is told of a command (package reattach).
+//
 //	connect      {mount}                                              {version, multiplexed}  as every other verb does when it is needed
 //	increment    {mount, instance, key, delta, within}                {value}           plugin-counter's only method
 //	add          {mount, instance, key, delta, within}                {value}           through a server of this call's own

@@ -53,8 +53,9 @@ fn build(module: &str, package: &str) -> PathBuf {
     program
 }
 
-/// Where cargo builds into.
+/// Where cargo builds into: tests lie in `PROFILE/deps` there, and programs in `PROFILE`.
 fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a process has an executable");
-    test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps").to_owned()
+    let program = std::env::current_exe().expect("a process has an executable");
+    let profile = program.ancestors().skip(1).find(|directory| !directory.ends_with("deps"));
+    profile.and_then(Path::parent).expect("cargo has a directory for each profile").to_owned()
 }

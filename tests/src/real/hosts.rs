@@ -4,7 +4,8 @@
 //! that go between them. [`GenericHost`] is one on go-plugin's client, [`CallbackHost`] one whose plugins call it back,
 //! [`DatabaseHost`] one on Vault's client for database plugins, [`BackendHost`] one on that for secrets and auth plugins. All
 //! reattach to what they are told of at their start: what `plugward get instance NAME -o reattach` prints, or
-//! [`BarePlugin::reattach`](super::BarePlugin::reattach) of a plugin without a gateway.
+//! [`BarePlugin::reattach`](super::BarePlugin::reattach) of a plugin without a gateway; or start their plugin as a process
+//! ([`to_start`](super::to_start)).
 //!
 //! The calls that a test may want to have under way beside others (`increment`, `get`, `initialize`, `new_user`) are made when the
 //! method is called, not when its future is first awaited.

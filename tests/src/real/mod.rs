@@ -14,13 +14,14 @@ mod hosts;
 mod http;
 mod manifest;
 mod metrics;
+mod outside;
 mod program;
 mod redis;
 mod scenario;
 mod spare;
 mod world;
 
-pub use bare::{BarePlugin, reattach};
+pub use bare::{BarePlugin, reattach, to_start};
 pub use engine::{TestEngine, skipped};
 pub use golang::go_program;
 pub use hosts::{
@@ -32,8 +33,9 @@ pub use manifest::{
     couchbase, counter, database, go_counter, hostile, jwt, kv, redis, runtime,
 };
 pub use metrics::Metrics;
+pub use outside::Outside;
 pub use program::{Ended, Program, Said};
 pub use redis::{RedisServer, StoppedRedis};
 pub use scenario::{on_each_engine, on_one_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
-pub use world::{LIMIT, World, restarts, slot};
+pub use world::{Held, LIMIT, World, restarts, slot};

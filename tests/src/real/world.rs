@@ -1,5 +1,6 @@
 //! A controller's world: its directories, its engine, its process.
 
+mod held;
 mod mounts;
 mod seen;
 
@@ -13,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use plugward::control::client;
 use plugward::names::{ClusterId, cluster_selector};
-use plugward_engine::container::{LogRotation, Resources};
+use plugward_engine::container::{LogRotation, Resources, Security};
 use plugward_engine::{ContainerId, ContainerSpec, Created, Engine as _};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -22,6 +23,7 @@ use super::engine::TestEngine;
 use super::manifest::{self, HOSTILE, Manifest};
 use super::program::{self, Ended, Program, Said};
 
+pub use held::Held;
 pub use seen::{LIMIT, restarts, slot};
 
 /// Lines of the controller's log that a failed test shows.
@@ -142,8 +144,9 @@ impl World {
             log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
             groups: Vec::new(),
             capabilities: Vec::new(),
-            no_new_privileges: true,
-            read_only_root: false,
+            security: Security::default(),
+            tmpfs: Vec::new(),
+            cgroup_parent: None,
         };
         let name = format!("stranger-{:08x}", rand::random::<u32>());
         let Created::Created { id, .. } = self.engine.port.create(&name, &spec).await.unwrap() else {

@@ -18,7 +18,7 @@ use plugward::source;
 use plugward::state::State;
 use plugward::view::View;
 use plugward_api::manifest::Rules;
-use plugward_engine::container::LogRotation;
+use plugward_engine::container::{LogRotation, Security};
 use plugward_engine::simulated::{Script, Settings, SimulatedContainer, SimulatedEngine};
 use plugward_engine::{ContainerId, ContainerSpec, ContainerState, Created, Engine, EngineError};
 use tempfile::TempDir;
@@ -144,8 +144,9 @@ impl World {
                 log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
                 groups: Vec::new(),
                 capabilities: Vec::new(),
-                no_new_privileges: true,
-                read_only_root: false,
+                security: Security::default(),
+                tmpfs: Vec::new(),
+                cgroup_parent: None,
             };
             let Ok(Created::Created { id, .. }) = self.engine.create(name, &spec).await else {
                 panic!("a stranger's container");

@@ -18,6 +18,9 @@ const KILLS: u64 = 10;
 /// Callers that each have one call, and its callback, under way.
 const LOAD: Load = Load { callers: 8, rate: Some(100.0), deadline: LIMIT };
 
+/// Calls with servers of their own: more than there may be servers at a time.
+const CALLS: u64 = 3000;
+
 /// How often a plugin offers its host a server, and takes it back.
 const OFFERS: usize = 50;
 
@@ -84,6 +87,19 @@ async fn a_plugin_calls_its_host_back_and_goes_on_after_ten_kills() {
         }
         kills_under_load(&world, &host, &LOAD).await;
         assert_eq!(host.add(numbers, "a", 1, LONG).await, Ok(4), "the host's numbers are the host's");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_may_be_called_back_as_often_as_it_can_be() {
+    on_one_engine(|world| async move {
+        let Some(host) = numbers(&world).await else { return };
+        // Each call has a server of its own, which is ended after it.
+        let load = host.load(only("numbers"), &Load { callers: 64, rate: None, ..LOAD }).await.unwrap();
+        load.until_answered(CALLS).await;
+        let tally = load.stop().await;
+        assert_eq!((tally.failures(), tally.lost, tally.repeated, tally.wrong), (0, 0, 0, 0), "{tally:?}");
     })
     .await;
 }

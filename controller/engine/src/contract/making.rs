@@ -1,5 +1,5 @@
 use super::{Bench, LABEL};
-use crate::container::{Bind, ContainerSpec, Resources};
+use crate::container::{Bind, ContainerSpec, Resources, Security};
 use crate::error::{ErrorKind, Operation};
 use crate::log::LogQuery;
 use crate::port::Created;
@@ -64,7 +64,8 @@ pub(super) async fn limits_are_accepted(bench: Bench) {
         resources,
         groups: vec![4242],
         capabilities: vec!["IPC_LOCK".to_owned()],
-        read_only_root: true,
+        security: Security { read_only_root: true, ..Security::default() },
+        tmpfs: vec!["/tmp".into()],
         ..bench.spec(&["exit", "0"])
     };
     let id = bench.create("limited", &spec).await;

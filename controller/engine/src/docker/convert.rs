@@ -1,6 +1,7 @@
 //! Between the port's types and the API's. No bollard type leaves the adapter.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{
@@ -11,7 +12,9 @@ use bollard::models::{
 };
 use jiff::Timestamp;
 
-use crate::container::{Bind, Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
+use crate::container::{
+    Bind, Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase, Seccomp, Security,
+};
 use crate::event::{Event, EventKind};
 use crate::image::Image;
 use crate::info::EngineInfo;
@@ -58,8 +61,11 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(spec.capabilities.clone()),
-        security_opt: spec.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
-        readonly_rootfs: Some(spec.read_only_root),
+        security_opt: Some(security_options(&spec.security)).filter(|options| !options.is_empty()),
+        readonly_rootfs: Some(spec.security.read_only_root),
+        tmpfs: Some(spec.tmpfs.iter().map(|target| tmpfs(target)).collect())
+            .filter(|mounts: &HashMap<_, _>| !mounts.is_empty()),
+        cgroup_parent: spec.cgroup_parent.clone(),
         // Restarts and removals are ours to decide, and a daemon-wide `init` is not ours to inherit: the plugin is
         // to be the process that signals reach.
         restart_policy: Some(RestartPolicy {
@@ -71,6 +77,19 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         privileged: Some(false),
         ..HostConfig::default()
     }
+}
+
+fn security_options(security: &Security) -> Vec<String> {
+    let seccomp = match &security.seccomp {
+        Seccomp::Default => None,
+        Seccomp::Unconfined => Some("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(profile) => Some(format!("seccomp={profile}")),
+    };
+    security.no_new_privileges.then(|| "no-new-privileges".to_owned()).into_iter().chain(seccomp).collect()
+}
+
+fn tmpfs(target: &Path) -> (String, String) {
+    (target.to_string_lossy().into_owned(), "mode=1777".to_owned())
 }
 
 fn mount(bind: &Bind) -> Mount {
@@ -152,7 +171,14 @@ fn state(state: ApiState, created_at: Timestamp) -> Result<ContainerState, Missi
 }
 
 pub(super) fn image(answer: ImageInspect) -> Result<Image, Missing> {
-    Ok(Image { id: answer.id.ok_or(Missing("Id"))?, repo_digests: answer.repo_digests.unwrap_or_default() })
+    let config = answer.config.unwrap_or_default();
+    Ok(Image {
+        id: answer.id.ok_or(Missing("Id"))?,
+        repo_digests: answer.repo_digests.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+    })
 }
 
 pub(super) fn info(answer: SystemInfo, api_version: String) -> Result<EngineInfo, Missing> {

@@ -54,7 +54,14 @@ impl Engine for SimulatedEngine {
         let name = reference.to_owned();
         self.call(Operation::InspectImage, reference, Duration::ZERO, |shared| async move {
             let world = shared.world();
-            Ok(world.images.find(&name).map(|id| Image { id: id.to_owned(), repo_digests: Vec::new() }))
+            let image = |id: &str| Image {
+                id: id.to_owned(),
+                repo_digests: Vec::new(),
+                user: String::new(),
+                entrypoint: Vec::new(),
+                command: Vec::new(),
+            };
+            Ok(world.images.find(&name).map(image))
         })
         .await
     }

@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 
 use super::*;
-use crate::container::{ContainerId, ContainerSpec, ContainerState, LogRotation, Resources};
+use crate::container::{ContainerId, ContainerSpec, ContainerState, LogRotation, Resources, Security};
 use crate::error::{ErrorKind, Operation};
 use crate::event::EventKind;
 use crate::limits;
@@ -34,8 +34,9 @@ fn spec() -> ContainerSpec {
         log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
         groups: Vec::new(),
         capabilities: Vec::new(),
-        no_new_privileges: true,
-        read_only_root: false,
+        security: Security::default(),
+        tmpfs: Vec::new(),
+        cgroup_parent: None,
     }
 }
 

@@ -3,7 +3,7 @@ use std::pin::Pin;
 use futures::FutureExt as _;
 
 use super::*;
-use crate::container::{ContainerId, ContainerSpec, LogRotation, Resources};
+use crate::container::{ContainerId, ContainerSpec, LogRotation, Resources, Security};
 use crate::event::EventKind;
 use crate::port::Created;
 use crate::simulated::{Fault, Script, Settings, SimulatedEngine};
@@ -46,8 +46,9 @@ async fn create(engine: &SimulatedEngine, name: &str) -> ContainerId {
         log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
         groups: Vec::new(),
         capabilities: Vec::new(),
-        no_new_privileges: true,
-        read_only_root: false,
+        security: Security::default(),
+        tmpfs: Vec::new(),
+        cgroup_parent: None,
     };
     match engine.create(name, &spec).await.unwrap() {
         Created::Created { id, .. } => id,

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use plugward_engine::container::{ContainerId, LogRotation, Resources};
+use plugward_engine::container::{ContainerId, LogRotation, Resources, Security};
 use plugward_engine::contract::Harness;
 use plugward_engine::docker::Surroundings;
 use plugward_engine::{Address, ContainerSpec, Created, DockerEngine, Engine};
@@ -141,8 +141,9 @@ impl RealEngine {
             log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
             groups: Vec::new(),
             capabilities: Vec::new(),
-            no_new_privileges: true,
-            read_only_root: false,
+            security: Security::default(),
+            tmpfs: Vec::new(),
+            cgroup_parent: None,
         }
     }
 

@@ -184,6 +184,7 @@ impl Engines {
             Some(Link { status: LinkStatus::Up(info), absence, .. }) => EngineSight::Up {
                 engine: EngineRef { id: info.id.clone(), host: host.clone() },
                 oci_runtimes: info.oci_runtimes.clone(),
+                cgroup_driver: info.cgroup_driver.clone(),
                 absence: *absence,
             },
             Some(Link { status: LinkStatus::Down { message, .. }, .. }) => {

@@ -20,7 +20,7 @@ use crate::failure::ReconcileError;
 use crate::names::{SlotName, label};
 use crate::plan::{self, ImageSight, Place, Which};
 use crate::session::Opening;
-use crate::slot::Start;
+use crate::slot::{GainsBecause, Making, Start};
 
 /// How long a plugin may take to end after `Shutdown`, as go-plugin's hosts have it.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
@@ -74,16 +74,32 @@ impl Run<'_> {
             image,
             identity.certificate_pem(),
         );
-        let spec = match spec {
+        let mut spec = match spec {
             Ok(spec) => spec,
             Err(error) => return Ok(Made::Refused(chain(&error))),
         };
+        self.made = Making::default();
+        if start.recipe.container.mlock && spec.security.no_new_privileges {
+            let user = engine.inspect_image(image).await?.map(|image| image.user).unwrap_or_default();
+            if !is_root(&user) {
+                spec.security.no_new_privileges = false;
+                self.made.gains_privileges = Some(GainsBecause::Mlock);
+            }
+        } else if !spec.security.no_new_privileges {
+            self.made.gains_privileges = Some(GainsBecause::Declared);
+        }
         let began = Instant::now();
         let id = match engine.create(&start.container, &spec).await {
             Ok(Created::Created { id, warnings }) => {
                 for warning in warnings {
                     tracing::warn!(container = start.container, warning, "the engine warns");
-                    self.executor.book.event(self.instance, EventType::Warning, "EngineWarning", warning);
+                    self.executor.book.event(
+                        self.instance,
+                        EventType::Warning,
+                        "EngineWarning",
+                        warning.clone(),
+                    );
+                    self.made.ignored.push(warning);
                 }
                 id
             }
@@ -141,6 +157,7 @@ impl Run<'_> {
             self.change(slot, |stored| {
                 if let Some(start) = &mut stored.current {
                     start.created = true;
+                    start.made = self.made.clone();
                 }
             })
             .await
@@ -292,6 +309,12 @@ impl Run<'_> {
         let keep = lines.len().saturating_sub(LAST_LINES as usize);
         lines.into_iter().skip(keep).collect()
     }
+}
+
+/// Whether the user that an image names is root.
+fn is_root(user: &str) -> bool {
+    let user = user.split(':').next().unwrap_or_default();
+    matches!(user, "" | "root") || user.parse() == Ok(0u32)
 }
 
 /// An engine's error about a start: its own trouble, or the start's end.

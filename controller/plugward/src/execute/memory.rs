@@ -12,7 +12,7 @@ use super::directories::remove_directory;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place};
-use crate::slot::{Edit, End, Slot, Start, StoredIdentity};
+use crate::slot::{Edit, End, Making, Slot, Start, StoredIdentity};
 use crate::state::StateError;
 
 /// A start that is decided on, and being stored.
@@ -63,6 +63,7 @@ impl Run<'_> {
             identity: StoredIdentity::new(identity.to_pem().as_str()),
             at: now,
             created: false,
+            made: Making::default(),
             handshake: None,
             ready_at: None,
             fallback: matches!(new.before, Before::FellBack(_)),

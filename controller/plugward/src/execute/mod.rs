@@ -27,7 +27,7 @@ use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName};
 use crate::plan::{self, Place, Situation, Step};
 use crate::session::Sessions;
-use crate::slot::EngineRef;
+use crate::slot::{EngineRef, Making};
 use crate::state::State;
 use crate::status::Book;
 
@@ -69,6 +69,8 @@ struct Run<'a> {
     prepared: Option<Prepared>,
     /// How long the create of this run took.
     create_took: Duration,
+    /// What is to be stored of how a container was made.
+    made: Making,
 }
 
 impl Executor {
@@ -92,8 +94,15 @@ impl Executor {
                 places.insert(slot.clone(), place);
             }
         }
-        let mut run =
-            Run { executor: self, instance, situation, places, prepared: None, create_took: Duration::ZERO };
+        let mut run = Run {
+            executor: self,
+            instance,
+            situation,
+            places,
+            prepared: None,
+            create_took: Duration::ZERO,
+            made: Making::default(),
+        };
         let failed_until = run.steps(steps).await?;
         run.finish_prepare().await?;
         Ok(failed_until)

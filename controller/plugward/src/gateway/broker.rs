@@ -25,6 +25,7 @@
 //! since nobody could tell their servers apart.
 
 mod bridge;
+mod complaints;
 mod container;
 mod host;
 mod knocks;

@@ -106,7 +106,7 @@ async fn broker(instance: &Arc<Instance>, mount: &Mount, client: Client, mut str
         let Some(arrived) = arrived else { break Status::ok() };
         match BrokerMessage::from_bytes(arrived) {
             Ok(BrokerMessage::Announce { id, address: Address::Unix(socket) }) => {
-                if let Err(status) = instance.broker_announced(&host, id, socket.into()) {
+                if let Err(status) = instance.broker_announced(&host, id, socket.into()).await {
                     break status;
                 }
             }

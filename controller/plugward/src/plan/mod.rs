@@ -113,6 +113,8 @@ pub enum EngineSight {
         engine: EngineRef,
         /// The OCI runtimes that it knows.
         oci_runtimes: Vec<String>,
+        /// What makes its cgroups: `cgroupfs`, `systemd` or `none`.
+        cgroup_driver: String,
         /// When it was last lost and found again, if it was while this controller ran.
         absence: Option<Absence>,
     },
@@ -298,6 +300,11 @@ pub enum Obstacle {
         wanted: String,
         /// Those that it has.
         known: Vec<String>,
+    },
+    /// The engine makes cgroups in slices of systemd, and this is none.
+    NotASlice {
+        /// The wanted parent.
+        wanted: String,
     },
     /// The image is not on the engine.
     ImageMissing,

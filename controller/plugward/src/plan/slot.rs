@@ -510,11 +510,19 @@ impl SlotPlanner<'_> {
 
     /// What keeps the wanted container from being started.
     fn obstacle(&self) -> Option<Obstacle> {
-        let runtime = &self.target.recipe.container.oci_runtime;
+        let recipe = &self.target.recipe.container;
+        let runtime = &recipe.oci_runtime;
+        let not_a_slice =
+            recipe.cgroup_parent.as_ref().filter(|parent| parent.strip_suffix(".slice").is_none());
         match (&self.target.engine, &self.target.image) {
             (EngineSight::Down { message }, _) => Some(Obstacle::EngineDown(message.clone())),
             (EngineSight::Up { oci_runtimes, .. }, _) if !oci_runtimes.contains(runtime) => {
                 Some(Obstacle::UnknownRuntime { wanted: runtime.clone(), known: oci_runtimes.clone() })
+            }
+            (EngineSight::Up { cgroup_driver, .. }, _)
+                if cgroup_driver == "systemd" && not_a_slice.is_some() =>
+            {
+                not_a_slice.map(|wanted| Obstacle::NotASlice { wanted: wanted.clone() })
             }
             (EngineSight::Up { .. }, ImageSight::Missing | ImageSight::Unknown) => {
                 Some(Obstacle::ImageMissing)

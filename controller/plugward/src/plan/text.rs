@@ -109,6 +109,9 @@ impl fmt::Display for super::Obstacle {
             Self::UnknownRuntime { wanted, known } => {
                 write!(f, "the engine has no OCI runtime {wanted:?}; it has {}", known.join(", "))
             }
+            Self::NotASlice { wanted } => {
+                write!(f, "the engine's cgroup driver is systemd, and {wanted:?} is no slice")
+            }
             Self::ImageMissing => f.write_str("the image is not on the engine"),
             Self::ImageMismatch(found) => write!(f, "the image of that name is {found}"),
         }

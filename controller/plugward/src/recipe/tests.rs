@@ -1,3 +1,4 @@
+use go_plugin::Handshake;
 use plugward_api::{Record, manifest};
 
 use super::*;
@@ -17,7 +18,7 @@ fn recipe(plugin_type: &str, more: &str, oci_runtime: &str) -> ContainerRecipe {
     let (Record::Runtime(runtime), Record::Instance(instance)) = (runtime.value, instance.value) else {
         panic!("other records")
     };
-    ContainerRecipe::of(&instance.spec, &runtime.spec)
+    ContainerRecipe::of(&instance.spec, &runtime.spec, &Files::default())
 }
 
 #[test]

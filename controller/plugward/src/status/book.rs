@@ -109,6 +109,8 @@ impl Book {
             status.phase = verdict.phase;
             status.observed_generation = generation;
             status.slots = slots;
+            let told: Vec<_> = verdict.conditions.iter().map(|finding| finding.condition).collect();
+            status.conditions.keep(&told);
             for finding in verdict.conditions {
                 status.conditions.set(Condition {
                     condition_type: finding.condition,

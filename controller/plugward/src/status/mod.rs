@@ -4,6 +4,7 @@
 //! Kubernetes' conditions and events need, and writes them to the state directory from time to time.
 
 mod book;
+mod limits;
 pub mod verdict;
 
 pub use book::Book;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
 
+use super::limits::{limits_enforced, no_new_privileges};
 use crate::assignment::mounts_of;
 use crate::desired::{Desired, KeptBecause};
 use crate::errors::chain;
@@ -57,7 +58,7 @@ pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan, unserved: 
         stored.is_some_and(|start| start.ready_at.is_some() && start.end.is_none())
     };
     let target = situation.targets.values().next();
-    let conditions = vec![
+    let mut conditions = vec![
         accepted(desired),
         runtime_available(desired, target, &outlooks),
         image_verified(target),
@@ -66,6 +67,8 @@ pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan, unserved: 
         healthy(situation, &outlooks),
         ready(desired, &outlooks, unserved),
     ];
+    conditions.extend(target.and_then(|target| limits_enforced(situation, target)));
+    conditions.extend(no_new_privileges(situation));
     Verdict { phase: phase(&outlooks, served_before), conditions }
 }
 
@@ -101,6 +104,12 @@ fn accepted(desired: &Desired) -> Finding {
             "NotSupported",
             format!("{}; what ran before goes on as it was", refused.join("; ")),
         ),
+        Desired::Kept(_, KeptBecause::FilesUnusable(errors)) => finding(
+            InstanceCondition::Accepted,
+            ConditionStatus::False,
+            "FileUnusable",
+            format!("{}; what ran before goes on as it was", errors.join("; ")),
+        ),
         _ => finding(InstanceCondition::Accepted, ConditionStatus::True, "Accepted", ""),
     }
 }
@@ -125,6 +134,15 @@ fn runtime_available(
         | (_, UpdateState::Blocked(obstacle @ Obstacle::UnknownRuntime { .. })) => Some(obstacle),
         _ => None,
     });
+    let not_a_slice = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
+        (OutlookState::Waiting(obstacle @ Obstacle::NotASlice { .. }), _)
+        | (_, UpdateState::Blocked(obstacle @ Obstacle::NotASlice { .. })) => Some(obstacle),
+        _ => None,
+    });
+    if let Some(obstacle) = not_a_slice {
+        let message = format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent");
+        return finding(condition, ConditionStatus::False, "CgroupParentUnfit", message);
+    }
     match unknown {
         Some(obstacle) => {
             let message = format!(
@@ -271,6 +289,9 @@ fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)], unserved: &Unser
         if outlooks.is_empty() {
             let message = match desired {
                 Desired::Kept(_, KeptBecause::NotSupported(_)) => "the record is not accepted",
+                Desired::Kept(_, KeptBecause::FilesUnusable(_)) => {
+                    "a file that the record names cannot be used"
+                }
                 Desired::Kept(_, KeptBecause::RuntimeMissing(_)) => "the runtime is not declared",
                 _ => "nothing runs",
             };

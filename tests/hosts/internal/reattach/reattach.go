@@ -1,13 +1,20 @@
 // Package reattach makes go-plugin clients of what `plugward get instance NAME -o reattach` prints: an object with a description per
 // mount, in the shape of Terraform's TF_REATTACH_PROVIDERS.
+//
+// A description that has a Command instead of an address is of a plugin that is nobody's yet: its client starts it as a process, with
+// AutoMTLS, as hosts do that have no gateway.
 package reattach
 
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"os/exec"
+	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -15,8 +22,8 @@ import (
 
 // Mounts are clients by mount, made when they are first needed.
 type Mounts struct {
-	configs map[string]*plugin.ReattachConfig
-	ours    func(*plugin.ClientConfig, string, int)
+	described map[string]description
+	ours      func(*plugin.ClientConfig, string, int)
 
 	mutex   sync.Mutex
 	clients map[string]*plugin.Client
@@ -28,6 +35,9 @@ type description struct {
 	Pid             int
 	Test            bool
 	Addr            struct{ Network, String string }
+	// The program to start and its arguments, and what is added to our environment for it.
+	Command []string
+	Env     map[string]string
 }
 
 // Parse reads the object. With ownPid the process that clients watch is this one, as it is of a host that writes
@@ -37,23 +47,16 @@ func Parse(text string, ownPid bool, ours func(config *plugin.ClientConfig, moun
 	if err := json.Unmarshal([]byte(text), &described); err != nil {
 		return nil, fmt.Errorf("the reattach object: %w", err)
 	}
-	mounts := &Mounts{ours: ours, configs: map[string]*plugin.ReattachConfig{}, clients: map[string]*plugin.Client{}}
 	for name, mount := range described {
-		if mount.Addr.Network != "unix" {
+		if len(mount.Command) == 0 && mount.Addr.Network != "unix" {
 			return nil, fmt.Errorf("the mount %s has a %q address, not a Unix socket's", name, mount.Addr.Network)
 		}
 		if ownPid {
 			mount.Pid = os.Getpid()
-		}
-		mounts.configs[name] = &plugin.ReattachConfig{
-			Protocol:        plugin.Protocol(mount.Protocol),
-			ProtocolVersion: mount.ProtocolVersion,
-			Pid:             mount.Pid,
-			Test:            mount.Test,
-			Addr:            &net.UnixAddr{Net: mount.Addr.Network, Name: mount.Addr.String},
+			described[name] = mount
 		}
 	}
-	return mounts, nil
+	return &Mounts{ours: ours, described: described, clients: map[string]*plugin.Client{}}, nil
 }
 
 // Client is the mount's client, which may not be connected. It is the same one until it is forgotten.
@@ -63,19 +66,40 @@ func (m *Mounts) Client(mount string) (*plugin.Client, error) {
 	if client := m.clients[mount]; client != nil {
 		return client, nil
 	}
-	reattach := m.configs[mount]
-	if reattach == nil {
+	described, found := m.described[mount]
+	if !found {
 		return nil, fmt.Errorf("nothing was said of a mount %q", mount)
 	}
 	config := &plugin.ClientConfig{
-		Reattach:         reattach,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           hclog.New(&hclog.LoggerOptions{Name: mount, Level: hclog.Error, Output: os.Stderr}),
 	}
-	m.ours(config, mount, reattach.ProtocolVersion)
+	described.found(config)
+	m.ours(config, mount, described.ProtocolVersion)
 	client := plugin.NewClient(config)
 	m.clients[mount] = client
 	return client, nil
+}
+
+// found says to a client where its plugin is, or how to start it.
+func (d description) found(config *plugin.ClientConfig) {
+	if len(d.Command) == 0 {
+		config.Reattach = &plugin.ReattachConfig{
+			Protocol:        plugin.Protocol(d.Protocol),
+			ProtocolVersion: d.ProtocolVersion,
+			Pid:             d.Pid,
+			Test:            d.Test,
+			Addr:            &net.UnixAddr{Net: d.Addr.Network, Name: d.Addr.String},
+		}
+		return
+	}
+	config.AutoMTLS = true
+	config.Cmd = exec.Command(d.Command[0], d.Command[1:]...)
+	// It would outlive a host that is killed.
+	config.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for _, name := range slices.Sorted(maps.Keys(d.Env)) {
+		config.Cmd.Env = append(config.Cmd.Env, name+"="+d.Env[name])
+	}
 }
 
 // GRPC is the mount's connected client.

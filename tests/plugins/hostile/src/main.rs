@@ -4,6 +4,7 @@
 //! command `bulk`: `proto/bulk.proto`. Whatever a command does not say about it is done as a good plugin does it:
 //! SIGTERM, for one, ends it.
 
+mod broker;
 mod bulk;
 mod flood;
 mod line;
@@ -20,7 +21,7 @@ use go_plugin::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{flood::Channel, moment::Moment};
+use crate::{broker::Misuse, flood::Channel, moment::Moment};
 
 /// How the process exits, or why it could not even misbehave.
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -99,6 +100,16 @@ enum Behaviour {
     },
     /// Be a good plugin that sends, and takes, as much as its host asks for in one call.
     Bulk,
+    /// Be a plugin that has nothing but a broker, and misuses that.
+    Broker {
+        misuse: Misuse,
+        /// A place outside of its directory, of which it tells as its own. May be given several times.
+        #[arg(long)]
+        outside: Vec<String>,
+        /// When what it offers becomes a link to the first of these places.
+        #[command(flatten)]
+        moment: Moment,
+    },
     /// Be a good plugin that writes without end.
     Flood {
         channel: Channel,
@@ -165,6 +176,9 @@ async fn behave(behaviour: Behaviour) -> Outcome {
         Behaviour::Immortal => return serving::for_ever(listen()?).await,
         Behaviour::Allocate { moment } => return serving::allocate(listen()?, moment.arm()?).await,
         Behaviour::Bulk => return serving::well(server_of(bulk::service())?.listen(variable)?).await,
+        Behaviour::Broker { misuse, outside, moment } => {
+            return broker::misuse(listen()?, moment.arm()?, misuse, outside).await;
+        }
         Behaviour::Flood { channel, early } => {
             let server = server()?;
             let output = server.output();

@@ -76,7 +76,7 @@ pub(crate) async fn symlink(listening: Listening) -> Outcome {
 }
 
 /// The path of the plugin's socket.
-fn socket(listening: &Listening) -> String {
+pub(crate) fn socket(listening: &Listening) -> String {
     match &listening.handshake().address {
         Address::Unix(path) | Address::Tcp(path) => path.clone(),
     }

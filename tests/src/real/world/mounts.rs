@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use go_plugin::{Address, Plugin, SocketAddress};
 use plugward_api::SlotStatus;
 use serde_json::Value;
 
-use super::World;
+use super::{LIMIT, World};
 use crate::real::bare;
 use crate::real::hosts::{BackendHost, CallbackHost, DatabaseHost, GenericHost, HostOptions};
 
@@ -57,6 +58,18 @@ impl World {
     /// A host of secrets engines and auth methods, of an instance's mounts. `None`, which is said, where there is no Go.
     pub async fn backend_host(&self, instance: &str) -> Option<BackendHost> {
         BackendHost::start(&self.reattach(instance).await, &OPTIONS)
+    }
+
+    /// A host of a mount that is this process: it does on its connection what it is told to, whatever hosts do.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub async fn wayward_host(&self, instance: &str, mount: &str) -> Plugin {
+        let socket = self.mount_socket(instance, mount);
+        let directory = socket.parent().expect("a socket lies in a directory");
+        let address = Address::Unix(socket.display().to_string());
+        let address = SocketAddress::translate(&address, directory, directory).unwrap();
+        Plugin::connect(&address, None, LIMIT).await.unwrap()
     }
 
     fn early(&self, instance: &str, mounts: &[&str], version: u32) -> Value {

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use plugward::names::PLUGIN_SIDE_DIRECTORY;
 use plugward::plugin::Brokering;
 use plugward::slot::StoredIdentity;
-use plugward_engine::container::{Bind, LogRotation, Resources};
+use plugward_engine::container::{Bind, LogRotation, Resources, Security};
 use plugward_engine::simulated::{Settings, Signal, SimulatedEngine};
 use plugward_engine::{ContainerId, ContainerSpec, Created, Engine};
 use tempfile::TempDir;
@@ -60,8 +60,9 @@ impl Running {
             log: LogRotation { max_size_bytes: 1 << 20, max_files: 1 },
             groups: Vec::new(),
             capabilities: Vec::new(),
-            no_new_privileges: true,
-            read_only_root: false,
+            security: Security::default(),
+            tmpfs: Vec::new(),
+            cgroup_parent: None,
         };
         let Created::Created { id, .. } = engine.create("alpha-1", &spec).await.unwrap() else {
             panic!("no container");

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::container::{LogRotation, Resources};
+use crate::container::{LogRotation, Resources, Security};
 
 fn spec() -> ContainerSpec {
     ContainerSpec {
@@ -17,8 +17,9 @@ fn spec() -> ContainerSpec {
         log: LogRotation { max_size_bytes: 10, max_files: 0 },
         groups: Vec::new(),
         capabilities: Vec::new(),
-        no_new_privileges: false,
-        read_only_root: false,
+        security: Security { no_new_privileges: false, ..Security::default() },
+        tmpfs: Vec::new(),
+        cgroup_parent: None,
     }
 }
 

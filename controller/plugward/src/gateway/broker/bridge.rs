@@ -4,28 +4,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use go_plugin::{Address, Inbound, Listener};
 use tokio::io::copy_bidirectional;
 use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::complaints::Complaints;
 use super::host::HostBroker;
 use super::offers::TOLD_WITHIN;
 use crate::errors::chain;
 use crate::plugin::{Conversation, HostLine, Offer, Proving};
 
-/// How often to look whether a server is still there: nobody tells of its end.
+/// How often to look whether a server is still there, at the least: nobody tells of its end.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How soon to look first, and after a connection has ended: many servers are for one, and are ended right after it. From then on
+/// ever less often.
+const LOOK_FIRST: Duration = Duration::from_millis(10);
 
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The connections to one server at a time: as many as a mount has. Others wait to be accepted.
+const MOST_CONNECTIONS: usize = 64;
+
 /// How long a host's connection may take to be accepted. It has nothing to prove.
 const SECURED: Duration = Duration::from_secs(5);
+
+/// What ends bridges, and bounds them together.
+pub(super) struct Bounds {
+    pub(super) stop: CancellationToken,
+    /// The connections that all bridges of a container may have.
+    pub(super) connections: Arc<Semaphore>,
+}
 
 /// One end of a bridge: who connects there is led to the other side.
 trait Bridgehead: Sync {
@@ -59,35 +75,51 @@ struct ToPlugin {
 }
 
 /// Leads a plugin's connections to a server of a host, until either is gone.
-pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u32, stop: CancellationToken) {
-    let leading = lead(ToHost { offer, host: host.clone(), id, began: Instant::now(), seen: false }, &stop);
+pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u32, bounds: Bounds) {
+    let leading = lead(ToHost { offer, host: host.clone(), id, began: Instant::now(), seen: false }, &bounds);
     tokio::select! {
         () = leading => {}
         () = host.over() => {}
     }
 }
 
-/// Leads hosts' connections to a server of a plugin, until that is gone.
+/// Leads hosts' connections to a server of a plugin, until that is gone, or all of the hosts that were told of it.
 pub(super) async fn to_plugin(
     listener: Listener,
     plugin: Arc<dyn Conversation>,
     address: Address,
-    stop: CancellationToken,
+    told: Vec<Arc<HostBroker>>,
+    bounds: Bounds,
 ) {
-    lead(ToPlugin { listener, plugin, address }, &stop).await;
+    // The plugin may live on for long, and keep what nobody can ask for any more.
+    tokio::select! {
+        () = lead(ToPlugin { listener, plugin, address }, &bounds) => {}
+        _ = join_all(told.iter().map(|host| host.over())) => {}
+    }
 }
 
 /// Leads who connects, until the other side has nothing there any more, or it is stopped. With this, what is under way ends.
-async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
+async fn lead(mut head: impl Bridgehead, bounds: &Bounds) {
     let mut connections = JoinSet::new();
+    let complaints = Arc::new(Complaints::default());
     let leading = async {
+        let mut pause = LOOK_FIRST;
+        let mut look = Instant::now() + pause;
         loop {
             tokio::select! {
-                arrived = head.accept() => {
+                arrived = head.accept(), if connections.len() < MOST_CONNECTIONS => {
                     match arrived {
-                        Ok(arrival) => {
-                            connections.spawn(carry(head.bridge(arrival)).in_current_span());
-                        }
+                        Ok(arrival) => match bounds.connections.clone().try_acquire_owned() {
+                            Ok(place) => {
+                                let bridge = carry(head.bridge(arrival), complaints.clone());
+                                connections.spawn(hold(place, bridge).in_current_span());
+                            }
+                            Err(_) => {
+                                if let Some(times) = complaints.another("is one too many") {
+                                    tracing::warn!(times, "a connection of the broker is one too many");
+                                }
+                            }
+                        },
                         Err(error) => {
                             tracing::debug!(error, "no connection of the broker is accepted");
                             sleep(ACCEPT_PAUSE).await;
@@ -95,24 +127,38 @@ async fn lead(mut head: impl Bridgehead, stop: &CancellationToken) {
                     }
                     continue;
                 }
-                // Many servers are for one connection.
-                Some(_) = connections.join_next() => {}
-                () = sleep(LOOK) => {}
+                Some(_) = connections.join_next() => pause = LOOK_FIRST,
+                // However often somebody comes.
+                () = sleep_until(look) => pause = LOOK.min(pause * 2),
             }
             if head.is_over() {
                 return;
             }
+            look = Instant::now() + pause;
         }
     };
-    stop.run_until_cancelled(leading).await;
+    bounds.stop.run_until_cancelled(leading).await;
+}
+
+/// Keeps a place as long as something goes on.
+async fn hold(place: OwnedSemaphorePermit, task: impl Future<Output = ()>) {
+    task.await;
+    drop(place);
 }
 
 /// Carries what each side of a bridge says to the other, until either has gone away.
-pub(super) async fn carry(bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>) {
+pub(super) async fn carry(
+    bridge: BoxFuture<'static, Result<(HostLine, HostLine), String>>,
+    complaints: Arc<Complaints>,
+) {
     match bridge.await {
         // That one side has gone away is how all of them end.
         Ok((mut from, mut to)) => drop(copy_bidirectional(&mut from, &mut to).await),
-        Err(error) => tracing::warn!(error, "a connection of the broker leads nowhere"),
+        Err(error) => {
+            if let Some(times) = complaints.another("leads nowhere") {
+                tracing::warn!(error, times, "a connection of the broker leads nowhere");
+            }
+        }
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use futures::StreamExt;
 use go_plugin::{Address, BrokerError, BrokerMessage, Listener};
 use plugward_relay::grpc::{Code, Status};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::bridge;
+use super::bridge::{self, Bounds};
+use super::complaints::Complaints;
 use super::host::HostBroker;
 use super::knocks::{self, Porter};
 use super::offers::{MOST_SERVERS, Numbers, Offering};
@@ -24,6 +25,9 @@ use crate::plugin::{Conversation, Meeting, SendMessage};
 
 /// Messages that wait for a plugin that reads slowly. More are refused.
 const WAITING: usize = 2 * MOST_SERVERS;
+
+/// The connections that a container's broker may have at a time, in either direction, where each is one of sockets.
+const MOST_CONNECTIONS: usize = 1024;
 
 /// How long it may take until a plugin is known to have ended whose broker has.
 const DEATH_LIMIT: Duration = Duration::from_secs(2);
@@ -49,6 +53,8 @@ enum Ways {
 /// What runs for a container's broker, and ends with it.
 struct Tasks {
     stop: CancellationToken,
+    /// How many connections there may be yet.
+    connections: Arc<Semaphore>,
     _end: DropGuard,
 }
 
@@ -64,6 +70,8 @@ struct Receiving {
     sockets: (PathBuf, Option<u32>),
     bridges: TaskTracker,
     stop: CancellationToken,
+    connections: Arc<Semaphore>,
+    complaints: Complaints,
 }
 
 // === impl ContainerBroker ===
@@ -84,6 +92,7 @@ impl ContainerBroker {
         let (to_plugin, messages) = mpsc::channel(WAITING);
         let offering = Offering::new(numbers);
         let stop = CancellationToken::new();
+        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let span = tracing::info_span!(
             parent: None, "broker", instance = %backend.instance, container = backend.place.name
         );
@@ -112,16 +121,23 @@ impl ContainerBroker {
             sockets,
             bridges: TaskTracker::new(),
             stop: stop.clone(),
+            connections: connections.clone(),
+            complaints: Complaints::default(),
         };
         let receiving = receiving.run(brokering.from_plugin, noting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(receiving).instrument(span));
-        let tasks = Tasks { _end: stop.clone().drop_guard(), stop };
+        let tasks = Tasks { _end: stop.clone().drop_guard(), stop, connections };
         Arc::new(Self { conversation, ways, to_plugin, offering, tasks })
     }
 
     /// Whether it goes over this conversation.
     pub(in crate::gateway) fn goes_over(&self, conversation: &Arc<dyn Conversation>) -> bool {
         Arc::ptr_eq(&self.conversation, conversation)
+    }
+
+    /// The other host that uses it, if only one may, and that one is there.
+    pub(in crate::gateway) fn used_beside(&self, host: &Arc<HostBroker>) -> Option<Arc<HostBroker>> {
+        self.offering.lock().other(host).cloned()
     }
 
     /// Offers a host's server to the plugin, unless that was done. Gives its number there.
@@ -142,9 +158,11 @@ impl ContainerBroker {
                 let offer = self.conversation.offer().map_err(unavailable)?;
                 let number = offers.insert(host, id, Some(offer.address()));
                 self.announce(number, offer.address()).inspect_err(|_| offers.remove(host, id))?;
-                let (host, stop, offering) = (host.clone(), self.tasks.stop.clone(), self.offering.clone());
+                let (host, offering) = (host.clone(), self.offering.clone());
+                let Tasks { stop, connections, .. } = &self.tasks;
+                let bounds = Bounds { stop: stop.clone(), connections: connections.clone() };
                 tokio::spawn(async move {
-                    bridge::to_host(offer, host.clone(), id, stop).await;
+                    bridge::to_host(offer, host.clone(), id, bounds).await;
                     host.forget(id);
                     offering.lock().remove(&host, id);
                 });
@@ -224,7 +242,13 @@ impl Receiving {
                     self.take(message);
                 }
                 Err(BrokerError::Message(error)) => {
-                    tracing::warn!(error = chain(&error), "a message of the plugin's broker is dropped");
+                    if let Some(times) = self.complaints.another("means nothing") {
+                        tracing::warn!(
+                            error = chain(&error),
+                            times,
+                            "a message of the plugin's broker is dropped"
+                        );
+                    }
                 }
                 Err(BrokerError::Unimplemented) => {
                     tracing::debug!("the plugin has no broker");
@@ -250,24 +274,31 @@ impl Receiving {
             (BrokerMessage::Announce { id, address }, None) => self.announce(id, address),
             (BrokerMessage::Knock { id }, Some(knocks)) => {
                 if knocks.try_send(id).is_err() {
-                    tracing::warn!(id, "the plugin knocks for more servers at a time than are answered");
+                    self.complain(id, "the plugin knocks for more servers at a time than are answered");
                 }
             }
             (BrokerMessage::Announce { id, .. }, Some(_)) => {
-                tracing::warn!(
+                self.complain(
                     id,
-                    "the plugin offers a server on a socket, and was asked to share its connection"
+                    "the plugin offers a server on a socket, and was asked to share its connection",
                 );
             }
             (BrokerMessage::Knock { id }, None) => {
-                tracing::warn!(
+                self.complain(
                     id,
-                    "the plugin knocks for a server, and was not asked to share its connection"
+                    "the plugin knocks for a server, and was not asked to share its connection",
                 );
             }
             (BrokerMessage::Ack { id, .. }, _) => {
-                tracing::warn!(id, "the plugin lets in who has not knocked");
+                self.complain(id, "the plugin lets in who has not knocked");
             }
+        }
+    }
+
+    /// Tells what the plugin does wrong.
+    fn complain(&self, id: u32, what: &'static str) {
+        if let Some(times) = self.complaints.another(what) {
+            tracing::warn!(id, times, "{what}");
         }
     }
 
@@ -275,31 +306,38 @@ impl Receiving {
     fn announce(&self, id: u32, address: Address) {
         let hosts = (self.hosts)();
         if hosts.is_empty() || !self.conversation.offers(&address) {
-            let told = hosts.len();
-            return tracing::warn!(
-                id,
-                ?address,
-                told,
-                "a server that the plugin offers is nobody's, or not in its directory"
-            );
+            if let Some(times) = self.complaints.another("is nobody's") {
+                let told = hosts.len();
+                tracing::warn!(
+                    id,
+                    ?address,
+                    told,
+                    times,
+                    "a server that the plugin offers is nobody's, or not in its directory"
+                );
+            }
+            return;
         }
         if self.bridges.len() >= MOST_SERVERS {
-            return tracing::warn!(
-                id,
-                "the plugin offers more than {MOST_SERVERS} servers: this one is not passed on"
-            );
+            return self
+                .complain(id, "the plugin offers too many servers at a time: this one is not passed on");
         }
         let (directory, group) = &self.sockets;
         match Listener::bind(directory, *group) {
             Ok(listener) => {
                 let path = Address::Unix(listener.path().display().to_string());
-                for host in hosts {
+                for host in &hosts {
                     host.tell(BrokerMessage::Announce { id, address: path.clone() });
                 }
-                let (conversation, stop) = (self.conversation.clone(), self.stop.clone());
-                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, stop));
+                let bounds = Bounds { stop: self.stop.clone(), connections: self.connections.clone() };
+                let conversation = self.conversation.clone();
+                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, hosts, bounds));
             }
-            Err(error) => tracing::warn!(error = chain(&error), "hosts cannot be offered a plugin's server"),
+            Err(error) => {
+                if let Some(times) = self.complaints.another("gets no socket") {
+                    tracing::warn!(error = chain(&error), times, "hosts cannot be offered a plugin's server");
+                }
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::complaints::Complaints;
 use super::reach::{self, ReachError};
 
 /// How many servers a host may offer at a time.
@@ -50,6 +51,7 @@ pub(in crate::gateway) struct HostBroker {
     used: AtomicBool,
     refusal: Mutex<Option<Status>>,
     ended: CancellationToken,
+    complaints: Complaints,
 }
 
 /// A host offers more servers than it may.
@@ -77,6 +79,7 @@ impl HostBroker {
             used: AtomicBool::new(false),
             refusal: Mutex::default(),
             ended: CancellationToken::new(),
+            complaints: Complaints::default(),
         };
         (Arc::new(broker), messages)
     }
@@ -139,8 +142,11 @@ impl HostBroker {
 
     /// Tells the host something, unless too much waits for it already.
     pub(super) fn tell(&self, message: BrokerMessage) {
-        if self.to_host.try_send(message).is_err() {
-            tracing::debug!(mount = %self.mount, pid = self.client.pid, "a host does not read what its broker is told");
+        if self.to_host.try_send(message).is_err()
+            && let Some(times) = self.complaints.another("does not read")
+        {
+            let pid = self.client.pid;
+            tracing::debug!(mount = %self.mount, pid, times, "a host does not read what its broker is told");
         }
     }
 

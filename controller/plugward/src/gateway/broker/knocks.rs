@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use go_plugin::BrokerMessage;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::bridge;
+use super::complaints::Complaints;
 use super::offers::{Offered, Offering};
 use crate::errors::chain;
 use crate::gateway::terms::Broken;
@@ -48,6 +49,7 @@ impl Porter {
     /// Answers knocks, and leads the streams that follow, until the plugin's connection has ended. With this, what is under way ends.
     pub(super) async fn run(mut self) {
         let mut connections = JoinSet::new();
+        let complaints = Arc::new(Complaints::default());
         loop {
             let number = tokio::select! {
                 Some(number) = self.knocks.recv() => number,
@@ -55,7 +57,9 @@ impl Porter {
                     if stream.is_none() {
                         return;
                     }
-                    tracing::warn!("the plugin opens a stream for which it has not knocked");
+                    if let Some(times) = complaints.another("has not knocked") {
+                        tracing::warn!(times, "the plugin opens a stream for which it has not knocked");
+                    }
                     continue;
                 }
                 // Its tasks end by themselves.
@@ -69,8 +73,10 @@ impl Porter {
                     (None, Some(format!("no host offers a server {number}, or its host does not answer")))
                 }
             };
-            if let Some(error) = &error {
-                tracing::warn!(number, error, "a plugin knocks for a server that it is not led to");
+            if let Some(error) = &error
+                && let Some(times) = complaints.another("knocks for what it is not led to")
+            {
+                tracing::warn!(number, error, times, "a plugin knocks for a server that it is not led to");
             }
             if self.to_plugin.send(BrokerMessage::Ack { id: number, error }).await.is_err() {
                 return;
@@ -78,9 +84,11 @@ impl Porter {
             let Some((offered, server)) = server else { continue };
             match timeout(OPENED_WITHIN, self.streams.next()).await {
                 Ok(Some(stream)) => {
+                    let bridge = bridge::pair(stream, async { Ok(server) }).boxed();
+                    let bridge = bridge::carry(bridge, complaints.clone());
                     let lead = async move {
                         tokio::select! {
-                            () = bridge::carry(Box::pin(bridge::pair(stream, async { Ok(server) }))) => {}
+                            () = bridge => {}
                             () = offered.host.over() => {}
                         }
                     };

@@ -146,10 +146,14 @@ impl Offers {
         self.offered.remove(&(host.number, id));
     }
 
+    /// The host that uses the broker, if only one may, and it is there and another than this.
+    pub(super) fn other(&self, host: &HostBroker) -> Option<&Arc<HostBroker>> {
+        self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over())
+    }
+
     /// Makes a host the one that uses the broker.
     fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
-        let other = self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over());
-        if other.is_some() {
+        if self.other(host).is_some() {
             return Err(Status::new(
                 Code::FailedPrecondition,
                 "another host uses the broker of this plugin's container, and their servers could not be told apart: \

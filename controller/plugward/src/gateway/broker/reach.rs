@@ -1,8 +1,8 @@
 //! The way to a socket that a host says is its.
 //!
 //! A host is not the controller, and may be less: what it names must not lead where it could not go itself, such as to the
-//! Docker Engine's socket. So the socket is opened as a mere reference, without following a link, and who listens on it must be of the
-//! host's own user, which the system says of the connection.
+//! Docker Engine's socket. So the socket is opened as a mere reference, without following a link. It must be the host's own user's, or
+//! it is not even connected to; and so must be who listens on it, which the system says of the connection.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -35,6 +35,16 @@ pub(super) enum ReachError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// It belongs to another user.
+    #[error("the socket {} is not the host's: it is user {owner}'s, and the host is of user {host:?}", path.display())]
+    AnothersFile {
+        /// Where it is.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose the host is.
+        host: Option<u32>,
+    },
     /// It cannot be connected to.
     #[error("the host's socket {} cannot be connected to", path.display())]
     Connect {
@@ -43,7 +53,7 @@ pub(super) enum ReachError {
         /// Why.
         source: io::Error,
     },
-    /// It is another user's.
+    /// Another user listens on it.
     #[error(
         "the socket {} is not the host's: user {listens:?} listens there, and the host is of user {host:?}",
         path.display()
@@ -63,8 +73,13 @@ pub(super) async fn connect(path: &Path, user: Option<u32>) -> Result<UnixStream
     let open = |source: rustix::io::Errno| ReachError::Open { path: path.to_owned(), source: source.into() };
     let socket =
         openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(open)?;
-    if FileType::from_raw_mode(fstat(&socket).map_err(open)?.st_mode) != FileType::Socket {
+    let found = fstat(&socket).map_err(open)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(ReachError::NotASocket { path: path.to_owned() });
+    }
+    // To be connected to may be all that something waits for: what is another's is left alone.
+    if user != Some(found.st_uid) {
+        return Err(ReachError::AnothersFile { path: path.to_owned(), owner: found.st_uid, host: user });
     }
     let failed = |source| ReachError::Connect { path: path.to_owned(), source };
     // By the reference: what the name leads to by now does not matter.
@@ -87,6 +102,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use futures::FutureExt;
     use rustix::process::geteuid;
     use tokio::net::UnixListener;
 
@@ -113,10 +129,11 @@ mod tests {
     async fn a_host_leads_nobody_to_another_users_socket() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("engine.sock");
-        let _listener = UnixListener::bind(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
         let other = Some(us() + 1);
-        assert!(matches!(connect(&path, other).await, Err(ReachError::NotTheHosts { .. })));
-        assert!(matches!(connect(&path, None).await, Err(ReachError::NotTheHosts { .. })));
+        assert!(matches!(connect(&path, other).await, Err(ReachError::AnothersFile { .. })));
+        assert!(matches!(connect(&path, None).await, Err(ReachError::AnothersFile { .. })));
+        assert!(listener.accept().now_or_never().is_none(), "it is not even connected to");
     }
 
     #[tokio::test]

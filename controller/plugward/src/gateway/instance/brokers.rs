@@ -2,16 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures::future::join_all;
 use go_plugin::BrokerMessage;
 use plugward_api::Name;
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::{Berthed, Instance};
 use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers};
 use crate::gateway::seat::Serial;
 use crate::gateway::terms::Broken;
+
+/// How long a host waits for another to go that is in its way. One that has ended its client and begun another at once comes before it is
+/// known that it went; go-plugin waits for 5 s to hear of a server.
+const GOES_WITHIN: Duration = Duration::from_secs(2);
 
 /// The brokers of an instance.
 #[derive(Default)]
@@ -55,16 +62,14 @@ impl Instance {
     ///
     /// # Errors
     /// What it is told if it may not.
-    pub(in crate::gateway) fn broker_announced(
+    pub(in crate::gateway) async fn broker_announced(
         self: &Arc<Self>,
         host: &Arc<HostBroker>,
         id: u32,
         socket: std::path::PathBuf,
     ) -> Result<(), Status> {
-        let rival = self.brokers().hosts.iter().any(|other| {
-            !Arc::ptr_eq(other, host) && host.is_of(&other.mount, other.client()) && other.is_used()
-        });
-        if rival {
+        let rivals = self.rivals_of(host);
+        if timeout(GOES_WITHIN, join_all(rivals.iter().map(|rival| rival.over()))).await.is_err() {
             return Err(Status::new(
                 Code::FailedPrecondition,
                 "another client of the same process uses its broker on this mount, and their calls cannot be told apart: \
@@ -72,8 +77,23 @@ impl Instance {
             ));
         }
         host.announce(id, socket).map_err(|error| Status::new(Code::ResourceExhausted, error.to_string()))?;
-        let broker = self.seat_of(host).and_then(|berthed| self.broker_of(&berthed));
-        broker.map_or(Ok(()), |broker| broker.announced(host, id))
+        let Some(broker) = self.seat_of(host).and_then(|berthed| self.broker_of(&berthed)) else {
+            return Ok(());
+        };
+        if let Some(other) = broker.used_beside(host) {
+            // If it stays this one is refused.
+            let _ = timeout(GOES_WITHIN, other.over()).await;
+        }
+        broker.announced(host, id)
+    }
+
+    /// Other clients of a host's process that use their brokers on its mount.
+    fn rivals_of(&self, host: &Arc<HostBroker>) -> Vec<Arc<HostBroker>> {
+        let brokers = self.brokers();
+        let others = brokers.hosts.iter().filter(|other| {
+            !Arc::ptr_eq(other, host) && host.is_of(&other.mount, other.client()) && other.is_used()
+        });
+        others.cloned().collect()
     }
 
     /// The broker of a host, by which its calls are to be served: the one that it uses, if it has several.

@@ -1,9 +1,11 @@
 //! Servers that hosts and plugins offer each other.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use go_plugin::{Address, BrokerMessage};
+use futures::FutureExt;
+use go_plugin::{Address, BrokerMessage, Listener};
 use plugward_api::PluginType;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +26,22 @@ async fn said(path: &str) -> String {
     let mut text = String::new();
     limited(stream.read_to_string(&mut text)).await.unwrap();
     text
+}
+
+/// Has a plugin offer a server to the only host that listens: where the plugin has it, and where the host is told that it is.
+async fn offered_to(container: &Container, broker: &mut Watching) -> (Listener, String) {
+    limited(container.plugin.broker.opened.subscribe().wait_for(|opened| *opened == 1)).await.unwrap();
+    let listener = container.plugin.broker.listen();
+    let address = Address::Unix(listener.path().display().to_string());
+    container.plugin.broker.say(BrokerMessage::Announce { id: 7, address: address.clone() });
+    let message = limited(broker.answers.message()).await.unwrap().unwrap();
+    let Ok(BrokerMessage::Announce { id: 7, address: Address::Unix(path) }) =
+        BrokerMessage::from_bytes(message)
+    else {
+        panic!("another message")
+    };
+    assert_ne!(Address::Unix(path.clone()), address, "it is led there, not told where it is");
+    (listener, path)
 }
 
 #[tokio::test]
@@ -76,17 +94,7 @@ async fn hosts_reach_what_their_plugin_offers() {
     let world = World::new(&["orders"]);
     let container = world.up(1);
     let mut broker = world.host("orders").open(BROKER, None).await;
-    container.plugin.broker.until_opened().await;
-    let listener = container.plugin.broker.listen();
-    let address = Address::Unix(listener.path().display().to_string());
-    container.plugin.broker.say(BrokerMessage::Announce { id: 7, address: address.clone() });
-    let message = limited(broker.answers.message()).await.unwrap().unwrap();
-    let Ok(BrokerMessage::Announce { id: 7, address: Address::Unix(path) }) =
-        BrokerMessage::from_bytes(message)
-    else {
-        panic!("another message")
-    };
-    assert_ne!(Address::Unix(path.clone()), address, "it is led there, not told where it is");
+    let (listener, path) = offered_to(&container, &mut broker).await;
     let mut host = UnixStream::connect(&path).await.unwrap();
     let plugin = limited(listener.accept()).await.unwrap();
     let mut plugin = plugin.secured(None, Duration::from_secs(60)).await.unwrap();
@@ -96,6 +104,66 @@ async fn hosts_reach_what_their_plugin_offers() {
     assert_eq!(&bytes, b"hello");
     world.kill(&container);
     eventually(|| !Path::new(&path).exists()).await;
+}
+
+#[tokio::test]
+async fn what_a_plugin_offers_is_led_to_no_longer_when_those_who_were_told_have_gone() {
+    let world = World::new(&["orders"]);
+    let container = world.up(1);
+    let mut host = world.host("orders");
+    let mut broker = host.open(BROKER, None).await;
+    let (listener, path) = offered_to(&container, &mut broker).await;
+    drop((broker, host));
+    eventually(|| !Path::new(&path).exists()).await;
+    assert!(listener.path().exists(), "the plugin may keep it for as long as it lives");
+}
+
+#[tokio::test]
+async fn a_server_has_as_many_connections_at_a_time_as_a_mount_and_others_wait() {
+    const MOST: u8 = 64;
+    let world = World::new(&["orders"]);
+    let container = world.up(1);
+    let mut broker = world.host("orders").open(BROKER, None).await;
+    let (listener, path) = offered_to(&container, &mut broker).await;
+    let mut hosts = BTreeMap::new();
+    for number in 0..=MOST {
+        let mut host = UnixStream::connect(&path).await.unwrap();
+        host.write_u8(number).await.unwrap();
+        hosts.insert(number, host);
+    }
+    let mut arrived = Vec::new();
+    for _ in 0..MOST {
+        let plugin = limited(listener.accept()).await.unwrap();
+        let mut plugin = plugin.secured(None, Duration::from_secs(60)).await.unwrap();
+        let number = limited(plugin.read_u8()).await.unwrap();
+        // The way is there in both directions: whoever could come has come.
+        plugin.write_u8(number).await.unwrap();
+        assert_eq!(limited(hosts.get_mut(&number).unwrap().read_u8()).await.unwrap(), number);
+        arrived.push((number, plugin));
+    }
+    assert!(listener.accept().now_or_never().is_none(), "one more has come");
+    let (number, plugin) = arrived.remove(0);
+    drop((plugin, hosts.remove(&number)));
+    limited(listener.accept()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_comes_while_the_one_before_it_goes_may_use_its_broker() {
+    let (world, directory) = (World::new(&["orders", "billing"]), tempfile::tempdir().unwrap());
+    let container = world.up(1);
+    let first = world.host("orders").open(BROKER, Some(server(&directory, "first").to_bytes())).await;
+    container.plugin.broker.offered(1).await;
+    // Another client of the same process, on the same mount.
+    let second = world.host("orders").open(BROKER, Some(server(&directory, "second").to_bytes())).await;
+    drop(first);
+    let offered = container.plugin.broker.offered(2).await;
+    assert_eq!(said(&offered[1].1).await, "second");
+    // Another host, for the plugin.
+    let third = world.host("billing").open(BROKER, Some(server(&directory, "third").to_bytes())).await;
+    drop(second);
+    let offered = container.plugin.broker.offered(3).await;
+    assert_eq!(said(&offered[2].1).await, "third");
+    drop(third);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 pub(super) use self::broker::{BROKER, naming_server};
-pub(super) use self::host::{Host, Http, Octets, path};
+pub(super) use self::host::{Host, Http, Octets, Watching, path};
 pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;
 use super::super::systemd::DescriptorStore;

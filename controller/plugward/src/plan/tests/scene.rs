@@ -15,8 +15,10 @@ use crate::plan::{
     Absence, Activation, EngineSight, ImageSight, ServiceSight, SessionSight, Sighting, Situation, SlotSight,
     Target,
 };
-use crate::recipe::{BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
-use crate::slot::{Edit, End, EngineRef, Slot, Start, StoredIdentity};
+use crate::recipe::{
+    BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SecurityRecipe, SpecHash,
+};
+use crate::slot::{Edit, End, EngineRef, Making, Slot, Start, StoredIdentity};
 
 /// A time of the scene: so many seconds after its beginning. It is 100 now.
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -48,6 +50,7 @@ pub(super) fn recipe() -> Recipe {
             command: Vec::new(),
             args: Vec::new(),
             env: BTreeMap::new(),
+            mlock: false,
             protocol: Protocol::Database,
             broker: BrokerMode::default(),
             oci_runtime: "runc".into(),
@@ -55,6 +58,8 @@ pub(super) fn recipe() -> Recipe {
             nano_cpus: None,
             memory_bytes: None,
             pids: None,
+            cgroup_parent: None,
+            security: SecurityRecipe::default(),
             log: LogRecipe::default(),
         },
         start_timeout: Duration::from_secs(60),
@@ -82,6 +87,7 @@ impl Scene {
             engine: EngineSight::Up {
                 engine: engine("ENGINE-A"),
                 oci_runtimes: vec!["runc".into()],
+                cgroup_driver: "cgroupfs".into(),
                 absence: None,
             },
             image: ImageSight::Found { id: "sha256:feed".into() },
@@ -287,8 +293,12 @@ impl Scene {
 
     /// The record names another engine.
     pub(super) fn moved(mut self) -> Self {
-        self.target().engine =
-            EngineSight::Up { engine: engine("ENGINE-B"), oci_runtimes: vec!["runc".into()], absence: None };
+        self.target().engine = EngineSight::Up {
+            engine: engine("ENGINE-B"),
+            oci_runtimes: vec!["runc".into()],
+            cgroup_driver: "cgroupfs".into(),
+            absence: None,
+        };
         self
     }
 
@@ -342,6 +352,7 @@ impl Scene {
             identity: StoredIdentity::new("pem"),
             at: at(1),
             created: false,
+            made: Making::default(),
             handshake: None,
             ready_at: None,
             fallback: false,
