@@ -8,7 +8,7 @@ use plugward_engine::simulated::Registry;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::plugin::Kind;
+use super::plugin::{Callbacks, Kind};
 
 /// How plugins are in a world, and how it is declared that they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Circumstances {
     pub multiplexes: bool,
     /// How much hosts have to tell them.
     pub priming: Priming,
+    /// What for plugins call their hosts back.
+    pub callbacks: Callbacks,
     /// Whether there are hosts.
     pub hosts: bool,
     /// When images are pulled.
@@ -61,6 +63,7 @@ impl Default for Circumstances {
             hold: LONG_HOLD,
             multiplexes: false,
             priming: Priming::None,
+            callbacks: Callbacks::None,
             hosts: false,
             pull_policy: PullPolicy::Never,
             registry: UP,
@@ -74,7 +77,7 @@ impl Circumstances {
         // Not the numbers of which the schedule is made.
         let mut chance = StdRng::seed_from_u64(!seed);
         let mut perhaps = |of: u32| chance.random_ratio(1, of);
-        Self {
+        let mut circumstances = Self {
             strategy: if perhaps(2) { UpdateStrategy::Surge } else { UpdateStrategy::Recreate },
             activation: if perhaps(3) { ActivationMode::OnDemand } else { ActivationMode::Eager },
             hold: if perhaps(4) { SHORT_HOLD } else { LONG_HOLD },
@@ -84,6 +87,7 @@ impl Circumstances {
                 (false, true) => Priming::Useful,
                 (false, false) => Priming::Needed,
             },
+            callbacks: Callbacks::None,
             hosts: true,
             pull_policy: match (perhaps(2), perhaps(2)) {
                 (true, _) => PullPolicy::Never,
@@ -97,11 +101,22 @@ impl Circumstances {
                 (false, false, true) => Registry::FallsSilent,
                 (false, false, false) => Registry::Up { pace: Duration::from_secs(2) },
             },
-        }
+        };
+        circumstances.callbacks = match (perhaps(2), perhaps(2)) {
+            // A backend is always told something.
+            (true, _) if circumstances.priming != Priming::None => Callbacks::Kept,
+            (_, true) => Callbacks::Each,
+            _ => Callbacks::None,
+        };
+        circumstances
     }
 
     /// What plugins can and need.
     pub fn kind(&self) -> Kind {
-        Kind { multiplexes: self.multiplexes, needs_priming: self.priming == Priming::Needed }
+        Kind {
+            multiplexes: self.multiplexes,
+            needs_priming: self.priming == Priming::Needed,
+            callbacks: self.callbacks,
+        }
     }
 }

@@ -116,7 +116,8 @@ impl Play {
     }
 
     /// The next controller starts, and adopts what was ready.
-    async fn change_controller(&mut self, ready: Vec<Ready>, seconds: u64) -> Result<(), Broken> {
+    async fn change_controller(&mut self, mut ready: Vec<Ready>, seconds: u64) -> Result<(), Broken> {
+        ready.retain(Ready::is_adoptable);
         self.pass(Duration::from_secs(seconds)).await?;
         self.world.boot();
         self.pass(ADOPTION_TIME).await?;
@@ -145,7 +146,7 @@ impl Play {
         let mut ready = invariants::ready(&self.world, &self.wanted);
         let after = Declared { mounts, ..before };
         let stays = |slot: &str| invariants::stays(&self.world, &after, slot);
-        ready.retain(|ready| ready.instance == instance && stays(&ready.slot));
+        ready.retain(|ready| ready.instance == instance && stays(&ready.slot) && ready.has_broker());
         for mount in MOUNTS.get(mounts..before.mounts).unwrap_or_default() {
             self.world.history.mount_goes(instance, mount);
         }

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub struct History {
     /// When a controller began or ended, by the clock and by the ledger.
     controllers: Vec<(Instant, u64)>,
+    /// When a controller began, by the ledger.
+    begins: Vec<u64>,
     /// When containers of an instance died, or were made to.
     deaths: Vec<(&'static str, Instant)>,
     /// When containers of an instance stood still, from when until when.
@@ -26,6 +28,12 @@ impl History {
     /// A controller begins or ends now, which is this moment of the ledger.
     pub fn controller_changes(&mut self, moment: u64) {
         self.controllers.push((Instant::now(), moment));
+    }
+
+    /// A controller begins now, which is this moment of the ledger.
+    pub fn controller_begins(&mut self, moment: u64) {
+        self.begins.push(moment);
+        self.controller_changes(moment);
     }
 
     /// Containers of an instance die now.
@@ -51,6 +59,11 @@ impl History {
     /// Whether a controller began or ended between these moments of the ledger.
     pub fn controller_changed_between(&self, from: u64, to: u64) -> bool {
         self.controllers.iter().any(|(_, moment)| (from..=to).contains(moment))
+    }
+
+    /// Whether a controller began between these moments of the ledger.
+    pub fn controller_began_between(&self, from: u64, to: u64) -> bool {
+        self.begins.iter().any(|moment| (from..=to).contains(moment))
     }
 
     /// Whether containers of an instance died in this time.

@@ -3,14 +3,20 @@
 //! A host lives outside of the controller, and outlives it. It calls its mount's plugin at times of its own, a few calls at once, and
 //! where plugins can be primed it does that first: again at whim, and when it is told that it is needed. What becomes of every
 //! call is noted, for the [invariants](super::invariants::calls).
+//!
+//! Where plugins call back, a host that primes has a broker, and offers a server at each `Setup`, or at each call. Now and then it goes, and
+//! comes again as another client, as it has to where its broker was ended.
 
+mod broker;
+mod calls;
 pub mod channel;
+pub mod server;
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
+use go_plugin::external::prost::Message;
 use go_plugin::external::tonic::Code;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -18,10 +24,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use self::channel::{Call, Channel, End, Outcome};
+use self::broker::Broker;
+pub use self::calls::{Calls, Departure, Made};
+use self::channel::{Call, Channel, Outcome};
+use self::server::Callbacks;
 use super::circumstances::{Circumstances, Priming};
 use super::manifests::MOUNTS;
-use super::plugin::{CALL, INITIALIZE};
+use super::plugin::{self, CALL, CLEANUP, INITIALIZE, INITIALIZE_BACKEND, SETUP, SetupArgs};
 
 /// What hosts tell plugins begins with this, and it must turn up nowhere on disk.
 pub const TOLD: &str = "told-by-a-host";
@@ -34,29 +43,6 @@ const HOSTS: [(&str, &str, bool); 5] = [
     ("beta", MOUNTS[0], true),
     ("hostile", MOUNTS[0], true),
 ];
-
-/// A call as its host saw it.
-#[derive(Debug, Clone)]
-pub struct Made {
-    /// Its name in the ledger.
-    pub id: String,
-    /// Whose plugin was called.
-    pub instance: &'static str,
-    /// Through which mount.
-    pub mount: &'static str,
-    /// Whether it was to prime the plugin, and with what.
-    pub primes: Option<String>,
-    /// When it was begun.
-    pub began: Instant,
-    /// The time that it had.
-    pub time: Duration,
-    /// When it ended.
-    pub ended: Instant,
-    /// How.
-    pub end: End,
-    /// When it was sent.
-    pub sent: Vec<Instant>,
-}
 
 /// How hosts behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +58,12 @@ pub enum Pace {
 /// The time of calls at a steady pace.
 pub const ENOUGH: Duration = Duration::from_secs(30);
 
-/// The calls that ended. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Calls(Arc<Mutex<Vec<Made>>>);
-
 /// All hosts of a world.
 #[derive(Debug)]
 pub struct Hosts {
     pace: watch::Sender<Pace>,
     calls: Calls,
+    callbacks: Callbacks,
     tasks: JoinSet<()>,
 }
 
@@ -90,7 +73,15 @@ struct Host {
     mount: &'static str,
     /// Whether it primes its plugin.
     primes: bool,
+    /// What for its plugin calls back.
+    uses: plugin::Callbacks,
     channel: Channel,
+    broker: Option<Broker>,
+    /// Whether it may not use a broker: another does, and nobody could tell their servers apart.
+    refused: bool,
+    /// Where its servers are.
+    servers: PathBuf,
+    callbacks: Callbacks,
     calls: Calls,
     chance: StdRng,
     pace: watch::Receiver<Pace>,
@@ -101,8 +92,10 @@ struct Host {
 /// A call that a host is about to make.
 struct Next {
     id: String,
-    /// With what it primes the plugin, if it does.
-    told: Option<String>,
+    path: &'static str,
+    message: Vec<u8>,
+    /// The number of a server for it.
+    server: Option<u32>,
     /// How long it keeps the plugin busy.
     work: Duration,
 }
@@ -110,43 +103,13 @@ struct Next {
 /// The longest that a call keeps a plugin busy, in milliseconds. Half of them take no time.
 const LONGEST_WORK: u64 = 1_000;
 
-// === impl Calls ===
-
-impl Calls {
-    /// Those that ended so far, in the order of that.
-    pub fn all(&self) -> Vec<Made> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Made>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Made ===
-
-impl Made {
-    /// The status it ended with, if it did with one.
-    pub fn code(&self) -> Option<i32> {
-        match &self.end {
-            End::Status { code, .. } => Some(*code),
-            End::Broken(_) | End::Silent | End::Unreachable => None,
-        }
-    }
-
-    /// Whether it was done.
-    pub fn is_ok(&self) -> bool {
-        self.code() == Some(Code::Ok as i32)
-    }
-}
-
 // === impl Hosts ===
 
 impl Hosts {
-    /// Hosts whose mounts' sockets are below this directory.
-    pub fn new(sockets: &Path, seed: u64, circumstances: &Circumstances) -> Self {
+    /// Hosts whose mounts' sockets are below this directory, and whose own are in `servers`.
+    pub fn new(sockets: &Path, servers: &Path, seed: u64, circumstances: &Circumstances) -> Self {
         let priming = circumstances.priming;
-        let calls = Calls::default();
+        let (calls, callbacks) = (Calls::default(), Callbacks::default());
         let (pace, paces) = watch::channel(Pace::Leisure);
         let mut tasks = JoinSet::new();
         let hosts = if circumstances.hosts { &HOSTS[..] } else { &[] };
@@ -156,7 +119,13 @@ impl Hosts {
                 instance,
                 mount,
                 primes: primes && priming != Priming::None,
+                // One whose plugins others prime does not use its broker.
+                uses: if primes { circumstances.callbacks } else { plugin::Callbacks::None },
                 channel: Channel::new(sockets.join(instance).join(format!("{mount}.sock"))),
+                broker: None,
+                refused: false,
+                servers: servers.to_owned(),
+                callbacks: callbacks.clone(),
                 calls: calls.clone(),
                 // Of its own, so that what it does depends on no other's.
                 chance: StdRng::seed_from_u64(seed.wrapping_mul(HOSTS.len() as u64) + name as u64),
@@ -165,7 +134,7 @@ impl Hosts {
             };
             tasks.spawn(host.live());
         }
-        Self { pace, calls, tasks }
+        Self { pace, calls, callbacks, tasks }
     }
 
     /// Changes how they behave.
@@ -181,6 +150,18 @@ impl Hosts {
     /// The calls that ended.
     pub fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    /// What plugins asked of hosts.
+    pub fn callbacks(&self) -> &Callbacks {
+        &self.callbacks
+    }
+
+    /// The mount of the host that made a call: instance and mount.
+    pub fn mount_of(call: &str) -> Option<(&'static str, &'static str)> {
+        let (name, _) = call.split_once('-')?;
+        let (instance, mount, _) = HOSTS.get(name.parse::<usize>().ok()?)?;
+        Some((instance, mount))
     }
 
     /// No more calls; waits for the end of those that are under way.
@@ -215,49 +196,132 @@ impl Host {
                 () = sleep(pause) => {}
                 _ = self.pace.changed() => {
                     // A new controller may be there, and a new agreement.
-                    primed = !self.primes;
+                    (primed, self.refused) = (!self.primes, false);
                     continue;
                 }
             }
-            let again = self.primes && self.chance.random_ratio(1, 8);
-            if !primed || again {
-                let call = self.next(true);
-                primed = self.call(&call, time).await.is_ok();
+            if let Some(end) = self.broker.as_ref().and_then(Broker::end) {
+                // What it had given the plugin is gone.
+                self.broker = None;
+                self.refused = end == Code::FailedPrecondition as i32;
+                primed = !self.primes;
+            }
+            if pace == Pace::Leisure && self.broker.is_some() && self.chance.random_ratio(1, 12) {
+                self.depart(time).await;
+                primed = !self.primes;
                 continue;
             }
-            let burst: Vec<_> = (0..self.chance.random_range(1..4)).map(|_| self.next(false)).collect();
-            let made = join_all(burst.iter().map(|call| self.call(call, time))).await;
+            let again = self.primes && self.chance.random_ratio(1, 8);
+            if !primed || again {
+                primed = self.prime(pace, time).await;
+                continue;
+            }
+            let burst: Vec<_> = (0..self.chance.random_range(1..4)).map(|_| self.next(CALL)).collect();
+            let burst = self.offer_to(burst, time).await;
+            let mut made = join_all(burst.iter().map(|call| self.call(call, time))).await;
+            let ended = self.broker.as_ref().is_none_or(|broker| broker.end().is_some());
+            for (call, made) in burst.iter().zip(&mut made) {
+                made.broker_ended = call.server.is_some() && ended;
+                if let Some(broker) = &mut self.broker {
+                    broker.close(&call.id);
+                }
+            }
+            self.calls.note(&made);
             let unprimed = |made: &Made| made.code() == Some(Code::FailedPrecondition as i32);
             primed &= !self.primes || !made.iter().any(unprimed);
         }
     }
 
-    /// What it calls next.
-    fn next(&mut self, primes: bool) -> Next {
-        self.made += 1;
-        let id = format!("{}-{}", self.name, self.made);
-        let told = primes.then(|| format!("{TOLD}-{id}"));
-        let work = Duration::from_millis(self.chance.random_range(0..2 * LONGEST_WORK));
-        Next { id, told, work: work.saturating_sub(Duration::from_millis(LONGEST_WORK)) }
+    /// Ends its client, perhaps after it undid what it had told the plugin.
+    async fn depart(&mut self, time: Duration) {
+        if self.uses == plugin::Callbacks::Kept && self.chance.random_ratio(1, 2) {
+            let call = self.next(CLEANUP);
+            let made = self.call(&call, time).await;
+            self.calls.note(&[made]);
+        }
+        if self.chance.random_ratio(1, 2) {
+            self.calls.departs(self.instance, self.mount);
+            self.broker = None;
+            self.channel.leave().await;
+        }
     }
 
-    async fn call(&self, Next { id, told, work }: &Next, time: Duration) -> Made {
+    /// Tells the plugin what it needs. Gives whether that was done.
+    async fn prime(&mut self, pace: Pace, time: Duration) -> bool {
+        let is_backend = self.uses == plugin::Callbacks::Kept;
+        if is_backend {
+            let mut call = self.next(SETUP);
+            let Some(broker_id) = self.offer(&call.id, time).await else { return false };
+            call.message = SetupArgs { broker_id }.encode_to_vec();
+            let made = self.call(&call, time).await;
+            let done = made.is_ok();
+            self.calls.note(&[made]);
+            if !done {
+                return false;
+            }
+            // At a steady pace calls may be under way that need those before.
+            if pace == Pace::Leisure
+                && self.chance.random_ratio(1, 2)
+                && let Some(broker) = &mut self.broker
+            {
+                broker.keep(1);
+            }
+        }
+        let call = self.next(if is_backend { INITIALIZE_BACKEND } else { INITIALIZE });
+        let made = self.call(&call, time).await;
+        let done = made.is_ok();
+        self.calls.note(&[made]);
+        done
+    }
+
+    /// Offers a server for each of these calls, if that is what the plugin needs.
+    async fn offer_to(&mut self, mut calls: Vec<Next>, time: Duration) -> Vec<Next> {
+        if self.uses == plugin::Callbacks::Each && !self.refused {
+            for call in &mut calls {
+                let id = call.id.clone();
+                call.server = self.offer(&id, time).await;
+            }
+        }
+        calls
+    }
+
+    /// Offers a server of this name. Gives its number, or none if the host has no broker.
+    async fn offer(&mut self, name: &str, time: Duration) -> Option<u32> {
+        if self.broker.is_none() {
+            self.broker = Broker::open(&self.channel, &self.callbacks, Instant::now() + time).await;
+        }
+        Some(self.broker.as_mut()?.offer(name, &self.servers))
+    }
+
+    /// What it calls next.
+    fn next(&mut self, path: &'static str) -> Next {
+        self.made += 1;
+        let id = format!("{}-{}", self.name, self.made);
+        let primes = matches!(path, INITIALIZE | INITIALIZE_BACKEND);
+        let message = if primes { format!("{TOLD}-{id}").into_bytes() } else { Vec::new() };
+        let work = Duration::from_millis(self.chance.random_range(0..2 * LONGEST_WORK));
+        let work = work.saturating_sub(Duration::from_millis(LONGEST_WORK));
+        Next { id, path, message, server: None, work }
+    }
+
+    async fn call(&self, next: &Next, time: Duration) -> Made {
         let began = Instant::now();
-        let path = if told.is_some() { INITIALIZE } else { CALL };
-        let message = told.as_deref().unwrap_or_default();
-        let Outcome { end, sent } = self.channel.call(Call { path, id, time, work: *work, message }).await;
-        let made = Made {
+        let Next { id, path, message, server, work } = next;
+        let call = Call { path, id, time, work: *work, message, server: *server };
+        let Outcome { end, sent } = self.channel.call(call).await;
+        let primes = matches!(*path, INITIALIZE | INITIALIZE_BACKEND);
+        Made {
             id: id.clone(),
             instance: self.instance,
             mount: self.mount,
-            primes: told.clone(),
+            path,
+            primes: primes.then(|| String::from_utf8_lossy(message).into_owned()),
+            broker_ended: false,
             began,
             time,
             ended: Instant::now(),
             end,
             sent,
-        };
-        self.calls.lock().push(made.clone());
-        made
+        }
     }
 }

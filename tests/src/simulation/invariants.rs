@@ -1,4 +1,5 @@
-//! The promises of the program (design, section 3), as far as they can be broken by chance. Those about calls are in [`calls`].
+//! The promises of the program (design, section 3), as far as they can be broken by chance. Those about calls are in [`calls`],
+//! those about the broker in [`callbacks`].
 //!
 //! | promise | when it is checked |
 //! | --- | --- |
@@ -7,7 +8,7 @@
 //! | 4 restarts back off | by the starts of the hostile instance |
 //! | 5 only ours is touched | at every moment |
 //! | 6 one container a slot, but for the one that an update replaces | at every moment |
-//! | 7 a new controller adopts what is ready | after each change of controllers |
+//! | 7 a new controller adopts what is ready, but for what has used its broker | after each change of controllers; what is not adopted, in peace |
 //! | 9 a hostile plugin costs itself alone | in peace |
 //! | 10 nothing secret is shown, and what hosts told is nowhere on disk | in peace |
 //! | each mount has its socket, and there is no other | in peace |
@@ -21,6 +22,7 @@ macro_rules! promise {
     };
 }
 
+pub mod callbacks;
 pub mod calls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +34,9 @@ use std::time::Duration;
 
 use plugward::names::label;
 use plugward_api::instance::{ActivationMode, Multiplexing, UpdateStrategy};
-use plugward_api::{InstanceCondition, InstanceStatus, Kind, Name, Phase, RecordKey};
-use plugward_engine::ContainerState;
+use plugward_api::{InstanceCondition, InstanceStatus, Kind, Name, Phase, RecordKey, RestartReason};
 use plugward_engine::simulated::SimulatedContainer;
+use plugward_engine::{ContainerId, ContainerState};
 
 use super::hosts::TOLD;
 use super::manifests::{Declared, LONGEST_BACKOFF, MOUNTS, SECRET};
@@ -182,7 +184,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Broken> {
 /// # Errors
 /// With those that do not.
 pub fn outlived(world: &World, before: &[Ready], what: &str) -> Result<(), Broken> {
-    for Ready { instance, slot, id } in before {
+    for Ready { instance, slot, id, .. } in before {
         let container = world.engine.container(id);
         let runs =
             container.is_some_and(|container| matches!(container.state, ContainerState::Running { .. }));
@@ -213,6 +215,41 @@ pub struct Ready {
     pub slot: String,
     /// Its ID.
     pub id: String,
+    /// What was done with its plugin's broker.
+    pub broker: Broker,
+    /// How often a container of its slot was replaced since it could not be adopted.
+    pub not_adopted: u64,
+}
+
+/// What was done with the broker of a container's plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broker {
+    /// Nothing.
+    Untouched,
+    /// It was opened, and the plugin was told of nothing.
+    Opened {
+        /// Whether the controller did that which runs now.
+        now: bool,
+    },
+    /// The plugin was told of a server.
+    Used {
+        /// Whether the controller did that which runs now.
+        now: bool,
+    },
+}
+
+// === impl Ready ===
+
+impl Ready {
+    /// Whether another controller can take it as it is.
+    pub fn is_adoptable(&self) -> bool {
+        self.broker == Broker::Untouched
+    }
+
+    /// Whether its broker is as good as new, or is this controller's.
+    pub fn has_broker(&self) -> bool {
+        matches!(self.broker, Broker::Untouched | Broker::Opened { now: true } | Broker::Used { now: true })
+    }
 }
 
 /// The ready containers, as status and engine agree on them; without those that will end, those that an edit is about to replace, and
@@ -244,11 +281,48 @@ pub fn ready(world: &World, wanted: &Wanted) -> Vec<Ready> {
                 && !world.plugins.is_mortal(&container.name)
             {
                 let id = container.id.as_str().to_owned();
-                found.push(Ready { instance, slot: slot_name, id });
+                let broker = broker(world, &container.id);
+                let not_adopted = slot_stored.restarts.get(&RestartReason::NotAdoptable).copied();
+                let not_adopted = not_adopted.unwrap_or_default();
+                found.push(Ready { instance, slot: slot_name, id, broker, not_adopted });
             }
         }
     }
     found
+}
+
+fn broker(world: &World, container: &ContainerId) -> Broker {
+    let ledger = world.plugins.ledger();
+    // The last one's, if it was started again.
+    let Some(life) = ledger.brokers().into_values().filter(|life| life.container == *container).last() else {
+        return Broker::Untouched;
+    };
+    let now = !world.history.controller_began_between(life.opened, ledger.moment());
+    if life.used.is_some() { Broker::Used { now } } else { Broker::Opened { now } }
+}
+
+/// Promise 7, where brokers were used: a container that was ready, and whose plugin's broker went with its controller, is replaced for that.
+///
+/// # Errors
+/// With one that is not.
+pub fn spent_are_replaced(world: &World, before: &[Ready]) -> Result<(), Broken> {
+    let Some(view) = world.view() else { return Ok(()) };
+    for Ready { instance, slot, id, not_adopted, .. } in
+        before.iter().filter(|ready| matches!(ready.broker, Broker::Used { .. }))
+    {
+        let runs = world.running(instance).iter().any(|container| container.id.as_str() == id);
+        promise!(!runs, "promise 7: a container of {instance}'s slot {slot} runs on without its broker");
+        let name = instance.parse().map_err(|_| Broken("a name".into()))?;
+        let slots = view.state.slots(&name);
+        let restarts =
+            slots.iter().find(|(name, _)| name.to_string() == *slot).map(|(_, slot)| &slot.restarts);
+        let now = restarts.and_then(|restarts| restarts.get(&RestartReason::NotAdoptable)).copied();
+        promise!(
+            now.unwrap_or_default() > *not_adopted,
+            "promise 7: {instance}'s slot {slot} was restarted for another reason than its broker: {restarts:?}"
+        );
+    }
+    Ok(())
 }
 
 /// Whether a slot of an instance that is declared like this has no reason to go.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plugward_api::instance::Multiplexing;
 
 use super::circumstances::{Circumstances, Priming};
-use super::plugin::INITIALIZE;
+use super::plugin::{Callbacks, INITIALIZE};
 
 /// The image of plugins that behave, most of the time.
 pub const IMAGE: &str = "example/plugin:1";
@@ -52,26 +52,36 @@ impl Declared {
 pub fn instance(name: &str, declared: &Declared, image: &str, circumstances: &Circumstances) -> String {
     let (repository, tag) = image.split_once(':').unwrap_or((image, "latest"));
     let Declared { variant, multiplexing, .. } = declared;
-    let Circumstances { strategy, activation, hold, priming, pull_policy, .. } = circumstances;
+    let Circumstances { strategy, activation, hold, priming, callbacks, pull_policy, .. } = circumstances;
     let mounts: Vec<String> = declared.mounts().iter().map(|mount| format!("{{ name: {mount} }}")).collect();
-    let priming =
-        if *priming == Priming::None { String::new() } else { format!("{{ method: {INITIALIZE} }}") };
+    // What primes a backend is known.
+    let is_backend = *callbacks == Callbacks::Kept;
+    let (plugin_type, handshake) = if is_backend {
+        ("secret", "")
+    } else {
+        ("custom", "handshake: { cookieKey: SIMULATED, cookieValue: plugin, protocolVersions: [1] }")
+    };
+    let priming = if *priming == Priming::None || is_backend {
+        String::new()
+    } else {
+        format!("priming: [{{ method: {INITIALIZE} }}]")
+    };
     format!(
         "apiVersion: plugward.dev/v1alpha1
 kind: PluginInstance
 metadata: {{ name: {name} }}
 spec:
-  plugin: {{ type: custom, name: simulated, version: v1 }}
+  plugin: {{ type: {plugin_type}, name: simulated, version: v1 }}
   image: {{ repository: {repository}, tag: \"{tag}\", pullPolicy: {pull_policy:?} }}
   runtime: simulated
   env: {{ VARIANT: \"{variant}\", SECRET: {SECRET} }}
-  handshake: {{ cookieKey: SIMULATED, cookieValue: plugin, protocolVersions: [1] }}
+  {handshake}
   restart: {{ initialBackoff: 200ms, maxBackoff: 20s, resetAfter: 10m }}
   startTimeout: 10s
   activation: {{ mode: {activation:?}, idleTimeout: 4s }}
   multiplexing: {multiplexing:?}
   hold: {{ timeout: {hold}ms }}
-  priming: [{priming}]
+  {priming}
   update: {{ strategy: {strategy:?}, drainTimeout: 5s }}
   mounts: [{mounts}]
 ",

@@ -1,6 +1,8 @@
 //! Plugins in simulated containers, and the way to them.
 
 mod application;
+mod broker;
+mod ledger;
 mod process;
 
 use std::collections::{HashMap, HashSet};
@@ -14,19 +16,23 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use go_plugin::external::Bytes;
-use go_plugin::{Address, BrokerClosed, BrokerError, Identity, StdioChannel};
+use go_plugin::{Address, Identity, StdioChannel};
 use plugward::names::label;
 use plugward::plugin::{
-    Brokering, Conversation, HostLine, Meeting, Offer, PluginAddress, PluginError, Plugins, ServiceHealth,
+    Brokering, Conversation, HostLine, Offer, PluginAddress, PluginError, Plugins, ServiceHealth,
     UnaryAnswer, UnaryCall,
 };
 use plugward_engine::simulated::{Script, StartedContainer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use self::application::{Application, MULTIPLEXING_SUPPORT};
-pub use self::application::{CALL, CALL_ID, INITIALIZE, Kind, Ledger, Outcome, Served, WORK};
+pub use self::application::{
+    CALL, CALL_ID, CLEANUP, Callbacks, INITIALIZE, INITIALIZE_BACKEND, Kind, SERVER, SETUP, SetupArgs, WORK,
+};
+pub use self::ledger::{BrokerLife, Ledger, Outcome, Served};
 use self::process::{Door, Process};
 
 /// How long a question of the controller's own may take, as on real plugins.
@@ -55,6 +61,8 @@ struct Shared {
     /// What plugins can and need, by instance, where that is anything.
     kinds: Mutex<HashMap<String, Kind>>,
     ledger: Ledger,
+    /// What ends with the controller that is connected now.
+    controller: Mutex<CancellationToken>,
     chance: Mutex<StdRng>,
     /// Containers, by name, that will end: by themselves, or because somebody saw to it.
     mortals: Mutex<HashSet<String>>,
@@ -85,6 +93,8 @@ struct Registration {
 struct Line {
     alive: watch::Receiver<bool>,
     door: Door,
+    /// The end of the controller.
+    cut: CancellationToken,
 }
 
 // === impl SimulatedPlugins ===
@@ -100,6 +110,7 @@ impl SimulatedPlugins {
                 mood: Mutex::new(Mood::Moody),
                 kinds: Mutex::default(),
                 ledger: Ledger::default(),
+                controller: Mutex::default(),
                 chance: Mutex::new(StdRng::seed_from_u64(seed)),
                 mortals: Mutex::default(),
                 certificate,
@@ -116,6 +127,12 @@ impl SimulatedPlugins {
     pub fn set_kind(&self, instance: &str, kind: Kind) {
         let mut kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         kinds.insert(instance.to_owned(), kind);
+    }
+
+    /// The controller's process ends, and with it what it carries between plugins and hosts.
+    pub fn hang_up(&self) {
+        let mut controller = self.shared.controller.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *controller).cancel();
     }
 
     /// The requests that plugins saw.
@@ -186,13 +203,21 @@ impl SimulatedPlugins {
     }
 
     /// Prints the handshake line.
-    fn hello(&self, script: Script, _: &StartedContainer) -> Script {
+    fn hello(&self, script: Script, container: &StartedContainer) -> Script {
+        // Backends have a version of Vault's.
+        let version = if self.kind(container).callbacks == Callbacks::Kept { 5 } else { 1 };
         let line = format!(
-            "1|1|unix|{}/plugin1|grpc|{}\n",
+            "1|{version}|unix|{}/plugin1|grpc|{}\n",
             plugward::names::PLUGIN_SIDE_DIRECTORY,
             self.shared.certificate
         );
         script.stdout(line)
+    }
+
+    fn kind(&self, container: &StartedContainer) -> Kind {
+        let kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = container.label(label::INSTANCE).and_then(|instance| kinds.get(instance));
+        kind.copied().unwrap_or_default()
     }
 
     /// Listens from now on: a real plugin, too, listens before it says so.
@@ -201,11 +226,9 @@ impl SimulatedPlugins {
             .bound_at(plugward::names::PLUGIN_SIDE_DIRECTORY)
             .map(Path::to_owned)
             .expect("a plugin's container has a shared directory");
-        let kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = container.label(label::INSTANCE).and_then(|instance| kinds.get(instance));
-        let kind = kind.copied().unwrap_or_default();
         let ledger = self.ledger().clone();
-        let (process, door) = Process::new(Application::new(kind, container, ledger.clone()), ledger);
+        let application = Application::new(self.kind(container), container, ledger.clone());
+        let (process, door) = Process::new(application, ledger);
         let (alive, receiver) = watch::channel(true);
         let accepts = container.env("PLUGIN_CLIENT_CERT").unwrap_or_default().to_owned();
         self.shared
@@ -253,7 +276,8 @@ impl Plugins for SimulatedPlugins {
         if ours.certificate_pem() != found.accepts {
             return Err(PluginError::transient("the plugin does not accept our certificate"));
         }
-        Ok(Arc::new(Line { alive: found.alive.clone(), door: found.door.clone() }))
+        let cut = self.shared.controller.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Arc::new(Line { alive: found.alive.clone(), door: found.door.clone(), cut }))
     }
 }
 
@@ -307,19 +331,17 @@ impl Conversation for Line {
     fn warm(&self) {}
 
     fn broker(&self) -> Brokering {
-        Brokering {
-            to_plugin: Box::new(|_| Box::pin(std::future::ready(Err(BrokerClosed)))),
-            from_plugin: stream::iter([Err(BrokerError::Unimplemented)]).boxed(),
-            meeting: Meeting::Sockets,
-        }
+        let (brokering, stream) = broker::stream(self.cut.clone());
+        self.door.broker(stream);
+        brokering
     }
 
     fn offer(&self) -> Result<Box<dyn Offer>, PluginError> {
-        Err(PluginError::permanent("this plugin has no broker"))
+        Ok(self.door.sockets.bind())
     }
 
     async fn dial_at(&self, _: &Address) -> Result<HostLine, PluginError> {
-        Err(PluginError::permanent("this plugin has no broker"))
+        Err(PluginError::permanent("this plugin offers nothing"))
     }
 
     fn offers(&self, _: &Address) -> bool {

@@ -9,7 +9,7 @@ use plugward_engine::simulated::{FaultPlan, Settings};
 use tokio::time::{Instant, sleep};
 
 use super::circumstances::{self, Circumstances};
-use super::invariants::{self, Broken, Wanted};
+use super::invariants::{self, Broken, Ready, Wanted};
 use super::manifests::{self, Declared, HOSTILE_IMAGE};
 use super::plugin::Mood;
 use super::schedule::{INSTANCES, Schedule};
@@ -94,6 +94,7 @@ impl Play {
         if self.world.circumstances.hosts {
             self.drill(&schedule.drill).await?;
             invariants::calls::any(&self.world)?;
+            invariants::callbacks::any(&self.world)?;
         }
         self.be_at_peace(PEACE_LIMIT).await
     }
@@ -119,12 +120,14 @@ impl Play {
         self.pass(Duration::from_secs(1)).await?;
         self.be_at_peace(PEACE_LIMIT).await?;
         // It lasts, and a controller that comes in peace changes nothing.
-        let ready = invariants::ready(&self.world, &self.wanted);
+        let (ready, spent): (Vec<Ready>, Vec<Ready>) =
+            invariants::ready(&self.world, &self.wanted).into_iter().partition(Ready::is_adoptable);
         let starts = self.world.starts("hostile");
         self.world.crash().await;
         self.world.boot();
         self.pass(PEACE_LASTS).await?;
         invariants::outlived(&self.world, &ready, "the controller's restart")?;
+        invariants::spent_are_replaced(&self.world, &spent)?;
         invariants::backs_off(self.world.starts("hostile") - starts, PEACE_LASTS)?;
         // Where containers come and go with their calls, one may be on its way just now.
         let on_demand = self.world.circumstances.activation == ActivationMode::OnDemand;

@@ -104,10 +104,11 @@ impl World {
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let root = root.expect("a temporary directory");
-        for directory in ["manifests", "sockets", "mounts"] {
+        for directory in ["manifests", "sockets", "mounts", "servers"] {
             fs::create_dir(root.path().join(directory)).expect("a directory");
         }
-        let hosts = Hosts::new(&root.path().join("mounts"), seed, &circumstances);
+        let (mounts, servers) = (root.path().join("mounts"), root.path().join("servers"));
+        let hosts = Hosts::new(&mounts, &servers, seed, &circumstances);
         let mut world = Self {
             engine,
             plugins,
@@ -193,7 +194,7 @@ impl World {
         if self.controller.is_some() {
             return;
         }
-        self.history.controller_changes(self.plugins.ledger().moment());
+        self.history.controller_begins(self.plugins.ledger().moment());
         let state = State::open(&self.state()).expect("a state directory");
         let cluster = state.cluster(Some(&Self::cluster())).expect("a cluster");
         let mut source = source::Settings::new([self.manifests()], Rules::default());
@@ -236,6 +237,7 @@ impl World {
             controller.task.abort();
             let _ = controller.task.await;
             drop(controller.view);
+            self.plugins.hang_up();
             // Paused time does not pass while a file is being written: what was begun is done after this.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -249,6 +251,7 @@ impl World {
             self.history.controller_changes(self.plugins.ledger().moment());
             controller.stop.cancel();
             controller.task.await.expect("the controller ends in peace");
+            self.plugins.hang_up();
         }
     }
 

@@ -10,15 +10,22 @@ use std::time::Duration;
 use go_plugin::external::Bytes;
 use go_plugin::external::http::{HeaderMap, Request};
 use h2::client::{SendRequest, handshake};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::simulation::plugin::{CALL_ID, WORK};
+use crate::simulation::plugin::{CALL_ID, SERVER, WORK};
+
+/// The method of a broker's stream.
+const START_STREAM: &str = "/plugin.GRPCBroker/StartStream";
 
 /// How long nothing may come after a call's deadline: the end of a container takes up to a second to be explained.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// Of a stream that ended with its connection.
+const NO_STATUS: i32 = -1;
 
 /// How long to wait after nobody listened.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -45,7 +52,9 @@ pub struct Call<'a> {
     /// How long it keeps the plugin busy.
     pub work: Duration,
     /// What is said.
-    pub message: &'a str,
+    pub message: &'a [u8],
+    /// The number of a server that the plugin may ask.
+    pub server: Option<u32>,
 }
 
 /// How a call ended.
@@ -75,6 +84,15 @@ pub struct Outcome {
     pub end: End,
     /// When it was sent: more than once only if the other end said that it did not look at it.
     pub sent: Vec<Instant>,
+}
+
+/// The stream of a broker. With this it ends.
+#[derive(Debug)]
+pub struct Speaking {
+    says: SendStream<Bytes>,
+    /// Its status, once it has ended: [`NO_STATUS`] without one.
+    end: watch::Receiver<Option<i32>>,
+    hearing: AbortHandle,
 }
 
 /// What becomes of one try.
@@ -112,6 +130,36 @@ impl Channel {
         Outcome { end, sent }
     }
 
+    /// Opens the stream of a broker. It outlives the channel's wish for another connection. `None` if there is no connection before the
+    /// deadline.
+    pub async fn speak(&self, deadline: Instant) -> Option<Speaking> {
+        let mut connection = self.connection(deadline).await?;
+        let request = Request::post(format!("http://localhost{START_STREAM}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .expect("a request");
+        let (answer, says) = connection.send_request(request, false).ok()?;
+        let (over, end) = watch::channel(None);
+        let hearing = tokio::spawn(async move {
+            let ended = async {
+                let (head, body) = answer.await?.into_parts();
+                read(head.headers, body).await
+            };
+            let status = match ended.await {
+                Ok(End::Status { code, .. }) => code,
+                _ => NO_STATUS,
+            };
+            over.send_replace(Some(status));
+        });
+        Some(Speaking { says, end, hearing: hearing.abort_handle() })
+    }
+
+    /// Leaves the connection: the next call makes another.
+    pub async fn leave(&self) {
+        self.connection.lock().await.take();
+    }
+
     /// A connection that takes calls. `None` if there is none before the deadline.
     async fn connection(&self, deadline: Instant) -> Option<SendRequest<Bytes>> {
         let mut connection = timeout_at(deadline, self.connection.lock()).await.ok()?;
@@ -138,6 +186,27 @@ impl Channel {
     }
 }
 
+// === impl Speaking ===
+
+impl Speaking {
+    /// Says something, if it has not ended.
+    pub fn say(&mut self, message: &[u8]) {
+        let _ = self.says.send_data(framed(message), false);
+    }
+
+    /// With which status it was ended; none of gRPC's where its connection was.
+    pub fn end(&self) -> Option<i32> {
+        *self.end.borrow()
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        self.says.send_reset(Reason::CANCEL);
+        self.hearing.abort();
+    }
+}
+
 async fn send(mut connection: SendRequest<Bytes>, call: &Call<'_>, deadline: Instant) -> Tried {
     let left = deadline.saturating_duration_since(Instant::now());
     let request = Request::post(format!("http://localhost{}", call.path))
@@ -145,14 +214,15 @@ async fn send(mut connection: SendRequest<Bytes>, call: &Call<'_>, deadline: Ins
         .header("te", "trailers")
         .header("grpc-timeout", format!("{}m", left.as_millis()))
         .header(CALL_ID, call.id)
-        .header(WORK, call.work.as_millis().to_string())
-        .body(())
-        .expect("a request");
-    let size = u32::try_from(call.message.len()).expect("a short message").to_be_bytes();
-    let content = [[0].as_slice(), &size, call.message.as_bytes()].concat();
+        .header(WORK, call.work.as_millis().to_string());
+    let request = match call.server {
+        Some(number) => request.header(SERVER, number),
+        None => request,
+    };
+    let request = request.body(()).expect("a request");
     let Ok((answer, mut body)) = connection.send_request(request, false) else { return Tried::Unseen };
     // Why it cannot be sent is told with the answer.
-    let _ = body.send_data(content.into(), true);
+    let _ = body.send_data(framed(call.message), true);
     let answered = async {
         let (head, body) = answer.await?.into_parts();
         read(head.headers, body).await
@@ -162,6 +232,12 @@ async fn send(mut connection: SendRequest<Bytes>, call: &Call<'_>, deadline: Ins
         Err(error) if is_unseen(&error) => Tried::Unseen,
         Err(error) => Tried::Ended(End::Broken(error.to_string())),
     }
+}
+
+/// A message as it is on the wire.
+fn framed(message: &[u8]) -> Bytes {
+    let size = u32::try_from(message.len()).expect("a short message").to_be_bytes();
+    [[0].as_slice(), &size, message].concat().into()
 }
 
 /// Whether the other end says that it did not look at a call.

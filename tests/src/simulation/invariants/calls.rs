@@ -19,7 +19,7 @@ use crate::simulation::circumstances::LONG_HOLD;
 use crate::simulation::history::History;
 use crate::simulation::hosts::Made;
 use crate::simulation::hosts::channel::{End, GRACE};
-use crate::simulation::plugin::{Ledger, Outcome, Served};
+use crate::simulation::plugin::{CALL, CLEANUP, Ledger, Outcome, Served};
 use crate::simulation::world::World;
 
 /// How long a call may wait for a container that is there, whatever `hold` says.
@@ -36,8 +36,14 @@ pub fn any(world: &World) -> Result<(), Broken> {
         is_answered(world, made)?;
         is_carried_out_once(ledger, made)?;
     }
+    let departures = world.hosts.calls().departures();
     for (mount, calls) in by_mount(&calls) {
-        follow_priming(&world.history, ledger, mount, &calls)?;
+        let departures: Vec<Instant> = departures
+            .iter()
+            .filter(|gone| (gone.instance, gone.mount) == mount)
+            .map(|gone| gone.at)
+            .collect();
+        follow_priming(&world.history, ledger, mount, &calls, &departures)?;
     }
     one_serves(&world.history, ledger)
 }
@@ -61,14 +67,17 @@ pub fn none_fails(
         let killed = world.history.containers_died(made.instance, made.began, made.ended)
             && matches!(&made.end, End::Status { text, .. } if text.starts_with("the plugin died during this call"));
         let gone = world.history.mount_went((made.instance, made.mount), made.began, made.ended);
-        promise!(killed || gone, "promise 3: a call failed while only plugins were in trouble: {made:?}");
+        promise!(
+            killed || gone || made.broker_ended,
+            "promise 3: a call failed while only plugins were in trouble: {made:?}"
+        );
     }
     Ok(())
 }
 
-type ByMount<'a> = BTreeMap<(&'static str, &'static str), Vec<&'a Made>>;
+pub(super) type ByMount<'a> = BTreeMap<(&'static str, &'static str), Vec<&'a Made>>;
 
-fn by_mount(calls: &[Made]) -> ByMount<'_> {
+pub(super) fn by_mount(calls: &[Made]) -> ByMount<'_> {
     let mut mounts = ByMount::new();
     for made in calls {
         mounts.entry((made.instance, made.mount)).or_default().push(made);
@@ -99,7 +108,7 @@ fn is_answered(world: &World, made: &Made) -> Result<(), Broken> {
 }
 
 fn is_carried_out_once(ledger: &Ledger, made: &Made) -> Result<(), Broken> {
-    if made.primes.is_some() {
+    if made.path != CALL {
         // It is made again, by the controller.
         return Ok(());
     }
@@ -118,14 +127,16 @@ fn follow_priming(
     ledger: &Ledger,
     mount: (&str, &str),
     calls: &[&Made],
+    departures: &[Instant],
 ) -> Result<(), Broken> {
     let primings: Vec<&Made> = calls.iter().copied().filter(|made| made.primes.is_some()).collect();
-    for made in calls.iter().filter(|made| made.primes.is_none()) {
+    for made in calls.iter().filter(|made| made.path == CALL) {
         // Its hosts knew this to be done when they made the call.
         let done = |priming: &&&Made| {
             priming.is_ok()
                 && priming.ended < made.began
                 && !history.mount_went(mount, priming.began, made.ended)
+                && !is_undone(calls, departures, priming.began, made.ended)
         };
         let done: Vec<&Made> = primings.iter().filter(done).copied().collect();
         let Some(known) = done.last() else { continue };
@@ -152,6 +163,15 @@ fn follow_priming(
         );
     }
     Ok(())
+}
+
+/// Whether hosts may have undone in this time what they had told the plugin: in words, or by going with what they offered it.
+pub(super) fn is_undone(calls: &[&Made], departures: &[Instant], from: Instant, to: Instant) -> bool {
+    let cleaned = calls.iter().filter(|made| made.path == CLEANUP).any(|cleanup| {
+        // What ended otherwise than well may still be done.
+        cleanup.began <= to && (!cleanup.is_ok() || cleanup.ended >= from)
+    });
+    cleaned || departures.iter().any(|at| (from..=to).contains(at))
 }
 
 fn one_serves(history: &History, ledger: &Ledger) -> Result<(), Broken> {

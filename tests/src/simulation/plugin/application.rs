@@ -1,28 +1,47 @@
-//! What a simulated plugin is for: to say who answers, and with which priming.
+//! What a simulated plugin is for: to say who answers, with which priming, and whose server it can reach.
 //!
 //! | method of `simulated.Plugin` | answer |
 //! | --- | --- |
 //! | `Initialize` | empty; the message is kept as the value of the request's `multiplex_id` |
-//! | `Call` | the container's ID, a newline and the value; `FAILED_PRECONDITION` without one where it is needed |
+//! | `Call` | lines: the container's ID, the value, and the name of a host's server if there is one to ask; `FAILED_PRECONDITION` without a value where it is needed |
+//!
+//! A backend is primed by `Setup` and `Initialize` of `pb.Backend` until `Cleanup`. At `Setup` it connects to the server that the host offers,
+//! and keeps that connection for its calls. Any other plugin is told of a server by the header `server` of a call, for that alone.
 //!
 //! A request with the header `call-id` is noted in the [`Ledger`]. With the header `work`, in milliseconds, its answer takes so long after it
 //! was decided.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use go_plugin::external::prost::Message;
 use go_plugin::external::tonic::Code;
 use plugward::names::label;
 use plugward::plugin::{UnaryAnswer, UnaryCall};
 use plugward_engine::ContainerId;
 use plugward_engine::simulated::StartedContainer;
 
+use super::broker::Connection;
+use super::ledger::{Ledger, Outcome, Served};
+
 /// Primes the plugin.
 pub const INITIALIZE: &str = "/simulated.Plugin/Initialize";
 
 /// Asks who answers.
 pub const CALL: &str = "/simulated.Plugin/Call";
+
+/// Gives a backend its host's server.
+pub const SETUP: &str = "/pb.Backend/Setup";
+
+/// Primes a backend.
+pub const INITIALIZE_BACKEND: &str = "/pb.Backend/Initialize";
+
+/// Undoes both.
+pub const CLEANUP: &str = "/pb.Backend/Cleanup";
+
+/// The header that says the number of a server for one call.
+pub const SERVER: &str = "server";
 
 /// The header that names a request for the [`Ledger`].
 pub const CALL_ID: &str = "call-id";
@@ -44,53 +63,28 @@ pub struct Kind {
     pub multiplexes: bool,
     /// It answers no `Call` before an `Initialize`.
     pub needs_priming: bool,
+    /// What for it uses its broker.
+    pub callbacks: Callbacks,
 }
 
-/// A request as a plugin saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
-    /// The container whose process saw it.
-    pub container: ContainerId,
-    /// Which start of that container it was, from 1.
-    pub start: u32,
-    /// The instance and the slot that the container is of.
-    pub slot: (String, String),
-    /// When the process began, among all that the ledger counts.
-    pub process: u64,
-    /// When the host's connection was made; the process's own number where it came over the controller's.
-    pub connection: u64,
-    /// When the request was decided.
-    pub at: u64,
-    /// The method's path.
-    pub path: String,
-    /// The `multiplex_id` that it came with, where the plugin multiplexes.
-    pub multiplex_id: Option<String>,
-    /// What became of it.
-    pub outcome: Outcome,
+/// When a plugin calls its host back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Callbacks {
+    /// Never.
+    #[default]
+    None,
+    /// At each call, over the connection that it made when it was set up: it is a backend.
+    Kept,
+    /// At each call that says a number, over a connection of its own.
+    Each,
 }
 
-/// What a plugin made of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was answered.
-    Answered,
-    /// It was refused, since nobody had primed the plugin.
-    Unprimed,
-    /// It was refused as a mistake.
-    Mistaken,
-}
-
-/// The requests that plugins saw, by their `call-id`, in order. Clones share it.
-///
-/// It counts what happens, one number for each process, connection and request: so it is known what came before what, which the
-/// clock does not say while time stands still.
-#[derive(Debug, Clone, Default)]
-pub struct Ledger(Arc<Mutex<Entries>>);
-
-#[derive(Debug, Default)]
-struct Entries {
-    served: BTreeMap<String, Vec<Served>>,
-    moments: u64,
+/// `pb.SetupArgs`, as far as it is understood here.
+#[derive(Clone, PartialEq, Message)]
+pub struct SetupArgs {
+    /// The number of the host's server.
+    #[prost(uint32, tag = "1")]
+    pub broker_id: u32,
 }
 
 /// A process's mind.
@@ -101,37 +95,48 @@ pub(super) struct Application {
     slot: (String, String),
     process: u64,
     /// Without `multiplex_id` where the plugin does not multiplex.
-    values: BTreeMap<Option<String>, Vec<u8>>,
+    users: BTreeMap<Option<String>, User>,
     ledger: Ledger,
 }
 
-// === impl Ledger ===
+/// What one user has told the plugin.
+#[derive(Default)]
+struct User {
+    value: Option<Vec<u8>>,
+    storage: Option<Storage>,
+    /// When that was last undone.
+    ended: u64,
+}
 
-impl Ledger {
-    /// What became of one request: nothing, if no plugin saw it.
-    pub fn of(&self, call_id: &str) -> Vec<Served> {
-        self.entries().served.get(call_id).cloned().unwrap_or_default()
-    }
+/// A connection to its host's server, and when the call was decided that gave it.
+struct Storage {
+    connection: Arc<Connection>,
+    at: u64,
+}
 
-    /// What became of all.
-    pub fn all(&self) -> BTreeMap<String, Vec<Served>> {
-        self.entries().served.clone()
-    }
+/// What is to be done about a request.
+pub(super) enum Decision {
+    /// It is answered.
+    Answer(UnaryAnswer),
+    /// This server is to be connected to, and kept for this user.
+    SetUp { user: Option<String>, number: u32, at: u64 },
+    /// The host's server is to be asked; what it says goes to the end of this answer.
+    Ask { whom: Whom, answer: Vec<u8> },
+}
 
-    /// The number of what happens now.
-    pub fn moment(&self) -> u64 {
-        let mut entries = self.entries();
-        entries.moments += 1;
-        entries.moments
-    }
+/// Which of a host's servers is to be asked.
+pub(super) enum Whom {
+    Kept(Arc<Connection>),
+    Number(u32),
+}
 
-    fn note(&self, call_id: String, served: Served) {
-        self.entries().served.entry(call_id).or_default().push(served);
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// How a request came to the process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// The number of the host's connection, if it is not the controller's own.
+    pub(super) connection: Option<u64>,
+    /// When it was made, or its connection was.
+    pub(super) asked: u64,
 }
 
 // === impl Application ===
@@ -145,41 +150,58 @@ impl Application {
             start: container.start,
             slot: (label(label::INSTANCE), label(label::SLOT)),
             process: ledger.moment(),
-            values: BTreeMap::new(),
+            users: BTreeMap::new(),
             ledger,
         }
     }
 
-    /// Answers a request that came over the connection of this number; none is the controller's own.
-    pub(super) fn answer(&mut self, call: &UnaryCall, connection: Option<u64>) -> UnaryAnswer {
+    /// Its process, by the ledger's number.
+    pub(super) const fn process(&self) -> u64 {
+        self.process
+    }
+
+    /// Its container.
+    pub(super) const fn container(&self) -> &ContainerId {
+        &self.container
+    }
+
+    /// Decides about a request.
+    pub(super) fn decide(&mut self, call: &UnaryCall, arrival: Arrival) -> Decision {
         let multiplex_id = if self.kind.multiplexes { metadata(call, "multiplex_id") } else { Vec::new() };
-        let answer = self.decide(call, &multiplex_id);
+        let at = self.ledger.moment();
+        let decision = self.decision(call, &multiplex_id, at);
         if let [call_id] = metadata(call, CALL_ID).as_slice() {
-            let outcome = match answer.code {
-                code if code == Code::Ok as i32 => Outcome::Answered,
-                code if code == Code::FailedPrecondition as i32 => Outcome::Unprimed,
-                _ => Outcome::Mistaken,
+            let outcome = match &decision {
+                Decision::Answer(answer) if answer.code == Code::FailedPrecondition as i32 => {
+                    Outcome::Unprimed
+                }
+                Decision::Answer(answer) if !answer.is_ok() => Outcome::Mistaken,
+                _ => Outcome::Answered,
             };
             let served = Served {
                 container: self.container.clone(),
                 start: self.start,
                 slot: self.slot.clone(),
                 process: self.process,
-                connection: connection.unwrap_or(self.process),
-                at: self.ledger.moment(),
+                connection: arrival.connection.unwrap_or(self.process),
+                asked: arrival.asked,
+                at,
                 path: call.path.clone(),
                 multiplex_id: multiplex_id.into_iter().next(),
                 outcome,
             };
             self.ledger.note(call_id.clone(), served);
         }
-        answer
+        decision
     }
 
-    fn decide(&mut self, call: &UnaryCall, multiplex_id: &[String]) -> UnaryAnswer {
+    fn decision(&mut self, call: &UnaryCall, multiplex_id: &[String], at: u64) -> Decision {
+        let is_backend = self.kind.callbacks == Callbacks::Kept;
         match call.path.as_str() {
             MULTIPLEXING_SUPPORT if self.kind.multiplexes => return ok(SUPPORTED.to_vec()),
-            INITIALIZE | CALL => {}
+            SETUP | INITIALIZE_BACKEND | CLEANUP if is_backend => {}
+            INITIALIZE if !is_backend => {}
+            CALL => {}
             _ => return error(Code::Unimplemented, "unknown method"),
         }
         let id = match multiplex_id {
@@ -187,16 +209,51 @@ impl Application {
             [id] => Some(id.clone()),
             _ => return error(Code::InvalidArgument, "exactly one multiplex_id is needed"),
         };
-        if call.path == INITIALIZE {
-            self.values.insert(id, call.message.to_vec());
-            return ok(Vec::new());
+        match call.path.as_str() {
+            SETUP => match SetupArgs::decode(call.message.as_slice()) {
+                Ok(SetupArgs { broker_id: number }) => Decision::SetUp { user: id, number, at },
+                Err(_) => error(Code::Internal, "no SetupArgs"),
+            },
+            CLEANUP => {
+                self.users.insert(id, User { ended: at, ..User::default() });
+                ok(Vec::new())
+            }
+            CALL => self.called(call, &id),
+            _ => {
+                let user = self.users.entry(id).or_default();
+                if is_backend && user.storage.is_none() {
+                    return error(Code::FailedPrecondition, "not set up");
+                }
+                user.value = Some(call.message.to_vec());
+                ok(Vec::new())
+            }
         }
-        let value = self.values.get(&id);
+    }
+
+    fn called(&self, call: &UnaryCall, id: &Option<String>) -> Decision {
+        let user = self.users.get(id);
+        let value = user.and_then(|user| user.value.as_deref());
         if value.is_none() && self.kind.needs_priming {
             return error(Code::FailedPrecondition, "not initialized");
         }
-        let value = value.map_or(&[][..], Vec::as_slice);
-        ok([self.container.as_str().as_bytes(), b"\n", value].concat())
+        let answer = [self.container.as_str().as_bytes(), b"\n", value.unwrap_or_default()].concat();
+        let kept = user.and_then(|user| user.storage.as_ref());
+        let kept = kept.map(|storage| Whom::Kept(storage.connection.clone()));
+        let number = metadata(call, SERVER).first().and_then(|number| number.parse().ok());
+        let number = number.filter(|_| self.kind.callbacks == Callbacks::Each);
+        match kept.or(number.map(Whom::Number)) {
+            Some(whom) => Decision::Ask { whom, answer: [answer, b"\n".to_vec()].concat() },
+            None => ok(answer),
+        }
+    }
+
+    /// A user's host gave its server, by the call that was decided then.
+    pub(super) fn set_up(&mut self, user: Option<String>, connection: Connection, at: u64) {
+        let user = self.users.entry(user).or_default();
+        // Connecting takes its time, and a later call may have been faster.
+        if user.storage.as_ref().map_or(user.ended, |storage| storage.at) < at {
+            user.storage = Some(Storage { connection: Arc::new(connection), at });
+        }
     }
 }
 
@@ -206,15 +263,30 @@ pub(super) fn work(call: &UnaryCall) -> Duration {
     Duration::from_millis(milliseconds.unwrap_or_default())
 }
 
+/// The name of a request in the ledger.
+pub(super) fn call_id(call: &UnaryCall) -> String {
+    metadata(call, CALL_ID).into_iter().next().unwrap_or_default()
+}
+
 fn metadata(call: &UnaryCall, key: &str) -> Vec<String> {
     let values = call.metadata.iter().filter(|(other, _)| other == key);
     values.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-fn ok(message: Vec<u8>) -> UnaryAnswer {
+fn ok(message: Vec<u8>) -> Decision {
+    Decision::Answer(answer(message))
+}
+
+fn error(code: Code, status_message: &str) -> Decision {
+    Decision::Answer(failed(code, status_message))
+}
+
+/// An answer.
+pub(super) fn answer(message: Vec<u8>) -> UnaryAnswer {
     UnaryAnswer { code: Code::Ok.into(), status_message: String::new(), message: message.into() }
 }
 
-fn error(code: Code, status_message: &str) -> UnaryAnswer {
+/// An answer that is an error.
+pub(super) fn failed(code: Code, status_message: &str) -> UnaryAnswer {
     UnaryAnswer { code: code.into(), status_message: status_message.to_owned(), message: Vec::new().into() }
 }

@@ -2,18 +2,22 @@ use std::collections::BTreeMap;
 
 use go_plugin::Handshake;
 use go_plugin::external::http::{HeaderMap, Request};
+use go_plugin::external::prost::Message;
 use go_plugin::external::tonic::Code;
+use go_plugin::{BrokerError, BrokerMessage};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plugward::names::PLUGIN_SIDE_DIRECTORY;
+use plugward::plugin::Brokering;
 use plugward::slot::StoredIdentity;
 use plugward_engine::container::{Bind, LogRotation, Resources, Security};
 use plugward_engine::simulated::{Settings, Signal, SimulatedEngine};
 use plugward_engine::{ContainerId, ContainerSpec, Created, Engine};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
@@ -95,6 +99,22 @@ impl Running {
         self.conversation.call(call).await.unwrap()
     }
 
+    /// Opens the broker, and offers a server of this name as number 1. Both go on for as long as what is given is there.
+    async fn offer(&self, name: &'static str) -> (Brokering, AbortOnDropHandle<()>) {
+        let (brokering, offer) = (self.conversation.broker(), self.conversation.offer().unwrap());
+        let announced = BrokerMessage::Announce { id: 1, address: offer.address() };
+        (brokering.to_plugin)(announced).await.unwrap();
+        let serving = tokio::spawn(async move {
+            let mut line = BufReader::new(offer.accept().await.unwrap().await.unwrap());
+            let mut call = String::new();
+            while line.read_line(&mut call).await.unwrap() > 0 {
+                line.write_all(format!("{} {name}\n", call.trim_end()).as_bytes()).await.unwrap();
+                call.clear();
+            }
+        });
+        (brokering, AbortOnDropHandle::new(serving))
+    }
+
     fn says(&self, value: &str) -> Vec<u8> {
         format!("{}\n{value}", self.container.as_str()).into_bytes()
     }
@@ -155,7 +175,7 @@ async fn a_host_is_answered_over_http_2() {
 
 #[tokio::test(start_paused = true)]
 async fn each_multiplex_id_is_primed_by_itself() {
-    let running = Running::start(Kind { multiplexes: true, needs_priming: true }).await;
+    let running = Running::start(Kind { multiplexes: true, needs_priming: true, ..Kind::default() }).await;
     assert!(running.conversation.multiplexes().await.unwrap());
     let mut host = running.host().await;
     let (a, b) = ([("multiplex_id", "a")], [("multiplex_id", "b")]);
@@ -173,7 +193,7 @@ async fn each_multiplex_id_is_primed_by_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn the_ledger_says_who_saw_which_request() {
-    let running = Running::start(Kind { multiplexes: false, needs_priming: true }).await;
+    let running = Running::start(Kind { needs_priming: true, ..Kind::default() }).await;
     let mut host = running.host().await;
     host.ask(CALL, &[(CALL_ID, "too early")], b"").await.unwrap();
     host.ask(INITIALIZE, &[(CALL_ID, "priming")], b"").await.unwrap();
@@ -233,4 +253,59 @@ async fn a_paused_container_answers_once_it_goes_on() {
     assert!(running.engine.unpause(&running.container));
     let (code, ..) = timeout(LIMIT, asked).await.unwrap().unwrap();
     assert_eq!(code, 0);
+}
+
+fn backend() -> Kind {
+    Kind { callbacks: Callbacks::Kept, ..Kind::default() }
+}
+
+fn setup() -> Vec<u8> {
+    SetupArgs { broker_id: 1 }.encode_to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_asks_its_hosts_server_until_its_cleanup() {
+    let running = Running::start(backend()).await;
+    let _offered = running.offer("storage").await;
+    let refused = running.call(INITIALIZE_BACKEND, &[], b"").await;
+    assert_eq!(refused.code, Code::FailedPrecondition as i32);
+
+    assert!(running.call(SETUP, &[(CALL_ID, "setup")], &setup()).await.is_ok());
+    assert!(running.call(INITIALIZE_BACKEND, &[], b"told").await.is_ok());
+    let mut host = running.host().await;
+    let answer = host.ask(CALL, &[(CALL_ID, "call")], b"").await.unwrap();
+    assert_eq!(answer, (0, String::new(), running.says("told\nstorage")));
+
+    assert!(running.call(CLEANUP, &[], b"").await.is_ok());
+    assert_eq!(host.ask(CALL, &[(CALL_ID, "later")], b"").await.unwrap().2, running.says(""));
+    let life = running.plugins.ledger().brokers().into_values().next().unwrap();
+    assert!(life.used.is_some_and(|used| used > life.opened));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_plugin_asks_the_server_whose_number_a_call_says_and_each_once() {
+    let running = Running::start(Kind { callbacks: Callbacks::Each, ..Kind::default() }).await;
+    let _offered = running.offer("server").await;
+    let metadata = [(CALL_ID, "call"), (SERVER, "1")];
+    assert_eq!(running.call(CALL, &metadata, b"").await.message.as_slice(), running.says("\nserver"));
+    let again = running.call(CALL, &metadata, b"").await;
+    assert_eq!((again.code, &*again.status_message), (13, "timeout waiting for connection info"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_has_one_stream_in_its_life() {
+    let running = Running::start(backend()).await;
+    let (first, _serving) = running.offer("storage").await;
+    let mut second = running.conversation.broker();
+    assert!(matches!(second.from_plugin.next().await, Some(Err(BrokerError::Ended))));
+    let refused = running.call(SETUP, &[], &setup()).await;
+    assert_eq!(refused.status_message, "broker closed");
+    drop(first);
+
+    let running = Running::start(backend()).await;
+    let (first, _serving) = running.offer("storage").await;
+    running.plugins.hang_up();
+    let refused = running.call(SETUP, &[], &setup()).await;
+    assert_eq!(refused.status_message, "broker closed");
+    drop(first);
 }

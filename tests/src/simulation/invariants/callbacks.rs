@@ -1,0 +1,99 @@
+//! The promises about the broker: what plugins ask of their hosts, as plugins and hosts saw it.
+//!
+//! | promise | of which calls |
+//! | --- | --- |
+//! | a callback reaches no other mount's host | all. What is said at a `Setup`, or at a call that says a number, reaches the very server that was offered with that |
+//! | what is answered well was answered by a plugin that was set up for the mount, and for no older client of it than the latest | those of backends, begun after a `Setup` and an `Initialize` of the same mount had ended well, while its host and the mount stayed |
+//! | a plugin whose broker was used serves under no later controller | all |
+
+use std::collections::BTreeMap;
+
+use super::Broken;
+use super::calls::{by_mount, is_undone};
+use crate::simulation::history::History;
+use crate::simulation::hosts::channel::End;
+use crate::simulation::hosts::{Hosts, Made};
+use crate::simulation::plugin::{CALL, Callbacks, Ledger, SETUP};
+use crate::simulation::world::World;
+
+/// All that is promised of callbacks, in any world.
+///
+/// # Errors
+/// With the first promise that does not hold.
+pub fn any(world: &World) -> Result<(), Broken> {
+    let calls = world.hosts.calls().all();
+    reach_their_hosts(world, &calls)?;
+    if world.circumstances.callbacks == Callbacks::Kept {
+        let departures = world.hosts.calls().departures();
+        for (mount, calls) in by_mount(&calls) {
+            let gone = departures.iter().filter(|gone| (gone.instance, gone.mount) == mount);
+            follow_setup(&world.history, mount, &calls, &gone.map(|gone| gone.at).collect::<Vec<_>>())?;
+        }
+    }
+    none_serves_with_another_controllers_broker(&world.history, world.plugins.ledger())
+}
+
+fn reach_their_hosts(world: &World, calls: &[Made]) -> Result<(), Broken> {
+    let paths: BTreeMap<&str, &str> = calls.iter().map(|made| (made.id.as_str(), made.path)).collect();
+    for callback in world.hosts.callbacks().all() {
+        let (of, reached) = (Hosts::mount_of(&callback.call), Hosts::mount_of(&callback.server));
+        promise!(of.is_some() && of == reached, "a callback reached another mount's host: {callback:?}");
+        let says_which = match world.circumstances.callbacks {
+            Callbacks::Each => true,
+            _ => paths.get(callback.call.as_str()) == Some(&SETUP),
+        };
+        promise!(
+            !says_which || callback.call == callback.server,
+            "a callback reached another server than the call was about: {callback:?}"
+        );
+    }
+    Ok(())
+}
+
+fn follow_setup(
+    history: &History,
+    mount: (&str, &str),
+    calls: &[&Made],
+    departures: &[tokio::time::Instant],
+) -> Result<(), Broken> {
+    let setups: Vec<&Made> = calls.iter().copied().filter(|made| made.path == SETUP).collect();
+    for made in calls.iter().filter(|made| made.path == CALL) {
+        let End::Status { code: 0, message, .. } = &made.end else { continue };
+        let done = |setup: &&&Made| {
+            setup.is_ok()
+                && setup.ended < made.began
+                && !history.mount_went(mount, setup.began, made.ended)
+                && !is_undone(calls, departures, setup.began, made.ended)
+        };
+        let done: Vec<&Made> = setups.iter().filter(done).copied().collect();
+        let Some(known) = done.last() else { continue };
+        let Some(server) = message.lines().nth(2) else {
+            return Err(Broken(format!(
+                "a call was answered by a plugin that was not set up: {made:?}, {known:?}"
+            )));
+        };
+        // What ended otherwise than well may have been done, and may not.
+        let mut latest = setups.iter().filter(|setup| {
+            let superseded = setup.is_ok() && done.iter().any(|later| later.began > setup.ended);
+            setup.began <= made.ended && !superseded
+        });
+        promise!(
+            latest.any(|setup| setup.id == server),
+            "a plugin asked {server}, which is not what its host had offered last: {made:?}, {known:?}"
+        );
+    }
+    Ok(())
+}
+
+fn none_serves_with_another_controllers_broker(history: &History, ledger: &Ledger) -> Result<(), Broken> {
+    let brokers = ledger.brokers();
+    for served in ledger.all().values().flatten() {
+        let Some(life) = brokers.get(&served.process) else { continue };
+        let adopted = life.used.is_some_and(|used| history.controller_began_between(used, served.asked));
+        promise!(
+            !adopted,
+            "promise 7: a plugin serves whose broker ended with an earlier controller: {life:?}, {served:?}"
+        );
+    }
+    Ok(())
+}
