@@ -136,6 +136,9 @@ impl Play {
     async fn declare(&mut self, instance: &'static str, declared: Declared) -> Result<(), Broken> {
         self.write(instance, &self.manifest(instance, &declared));
         self.wanted.instances.insert(instance, declared);
+        for mount in declared.mounts() {
+            self.world.history.mount_comes(instance, mount);
+        }
         // The file is to be seen before the next deed may break or remove it.
         self.seen().await
     }

@@ -15,8 +15,15 @@ pub struct History {
     deaths: Vec<(&'static str, Instant)>,
     /// When containers of an instance stood still, from when until when.
     pauses: Vec<(&'static str, Instant, Instant)>,
-    /// When a mount was taken out of the manifests.
-    removals: Vec<(&'static str, &'static str, Instant)>,
+    /// When a mount was taken out of the manifests, and when it came back.
+    removals: Vec<Removal>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    mount: (&'static str, &'static str),
+    at: Instant,
+    back: Option<Instant>,
 }
 
 /// How long it may take until everybody has heard that a mount is gone, or is back.
@@ -48,7 +55,14 @@ impl History {
 
     /// A mount goes now.
     pub fn mount_goes(&mut self, instance: &'static str, mount: &'static str) {
-        self.removals.push((instance, mount, Instant::now()));
+        self.removals.push(Removal { mount: (instance, mount), at: Instant::now(), back: None });
+    }
+
+    /// A mount is declared now.
+    pub fn mount_comes(&mut self, instance: &'static str, mount: &'static str) {
+        for removal in self.removals.iter_mut().filter(|removal| removal.mount == (instance, mount)) {
+            removal.back.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Whether a controller began or ended in this time.
@@ -78,8 +92,8 @@ impl History {
 
     /// Whether a mount may have been away in this time, for one who heard of it.
     pub fn mount_went(&self, (instance, mount): (&str, &str), from: Instant, to: Instant) -> bool {
-        self.removals.iter().any(|(whose, which, at)| {
-            *whose == instance && *which == mount && *at <= to && *at + HEARSAY >= from
+        self.removals.iter().any(|Removal { mount: which, at, back }| {
+            *which == (instance, mount) && *at <= to && back.is_none_or(|back| back + HEARSAY >= from)
         })
     }
 }

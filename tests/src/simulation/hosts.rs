@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use self::broker::Broker;
-pub use self::calls::{Calls, Departure, Made};
+pub use self::calls::{Calls, Departure, Made, Said};
 use self::channel::{Call, Channel, Outcome};
 use self::server::Callbacks;
 use super::circumstances::{Circumstances, Priming};
@@ -77,8 +77,10 @@ struct Host {
     uses: plugin::Callbacks,
     channel: Channel,
     broker: Option<Broker>,
-    /// Whether it may not use a broker: another does, and nobody could tell their servers apart.
-    refused: bool,
+    /// Its broker was refused: another host's is used, and nobody could tell their servers apart.
+    refused: Option<Refused>,
+    /// Whether its client offers nothing.
+    quiet: bool,
     /// Where its servers are.
     servers: PathBuf,
     callbacks: Callbacks,
@@ -87,6 +89,13 @@ struct Host {
     pace: watch::Receiver<Pace>,
     /// The calls that it made so far.
     made: u64,
+}
+
+/// What is left of a refused broker.
+struct Refused {
+    /// The last number that was given.
+    last: u32,
+    since: Instant,
 }
 
 /// A call that a host is about to make.
@@ -123,7 +132,8 @@ impl Hosts {
                 uses: if primes { circumstances.callbacks } else { plugin::Callbacks::None },
                 channel: Channel::new(sockets.join(instance).join(format!("{mount}.sock"))),
                 broker: None,
-                refused: false,
+                refused: None,
+                quiet: false,
                 servers: servers.to_owned(),
                 callbacks: callbacks.clone(),
                 calls: calls.clone(),
@@ -196,17 +206,32 @@ impl Host {
                 () = sleep(pause) => {}
                 _ = self.pace.changed() => {
                     // A new controller may be there, and a new agreement.
-                    (primed, self.refused) = (!self.primes, false);
+                    primed = !self.primes;
                     continue;
                 }
             }
-            if let Some(end) = self.broker.as_ref().and_then(Broker::end) {
+            if let Some(broker) = &self.broker
+                && let Some(end) = broker.end()
+            {
+                if std::env::var_os("PLUGWARD_SEED").is_some() {
+                    eprintln!("DBG host {} broker ended {end}", self.name);
+                }
                 // What it had given the plugin is gone.
+                self.refused = (end == Code::FailedPrecondition as i32)
+                    .then(|| Refused { last: broker.last(), since: Instant::now() });
                 self.broker = None;
-                self.refused = end == Code::FailedPrecondition as i32;
                 primed = !self.primes;
             }
-            if pace == Pace::Leisure && self.broker.is_some() && self.chance.random_ratio(1, 12) {
+            if pace == Pace::Steady && self.refused.is_some() {
+                // It is to be served, if not called back.
+                self.leave(true).await;
+            }
+            if self.quiet {
+                // With the stream it is known to be another client.
+                self.open(time).await;
+            }
+            let is_client = self.broker.is_some() || self.refused.is_some();
+            if pace == Pace::Leisure && is_client && self.chance.random_ratio(1, 12) {
                 self.depart(time).await;
                 primed = !self.primes;
                 continue;
@@ -221,14 +246,17 @@ impl Host {
             let mut made = join_all(burst.iter().map(|call| self.call(call, time))).await;
             let ended = self.broker.as_ref().is_none_or(|broker| broker.end().is_some());
             for (call, made) in burst.iter().zip(&mut made) {
-                made.broker_ended = call.server.is_some() && ended;
+                made.server = call.server.map(|_| match &self.refused {
+                    Some(refused) => Said::Refused { since: refused.since },
+                    None if ended => Said::Lost,
+                    None => Said::Offered,
+                });
                 if let Some(broker) = &mut self.broker {
                     broker.close(&call.id);
                 }
             }
             self.calls.note(&made);
-            let unprimed = |made: &Made| made.code() == Some(Code::FailedPrecondition as i32);
-            primed &= !self.primes || !made.iter().any(unprimed);
+            primed &= !self.primes || !made.iter().any(Made::is_unprimed);
         }
     }
 
@@ -240,10 +268,19 @@ impl Host {
             self.calls.note(&[made]);
         }
         if self.chance.random_ratio(1, 2) {
-            self.calls.departs(self.instance, self.mount);
-            self.broker = None;
-            self.channel.leave().await;
+            let quiet = self.chance.random_ratio(1, 4);
+            self.leave(quiet).await;
         }
+    }
+
+    /// Ends its client. The next one offers nothing, if it is quiet.
+    async fn leave(&mut self, quiet: bool) {
+        if std::env::var_os("PLUGWARD_SEED").is_some() {
+            eprintln!("DBG host {} leaves", self.name);
+        }
+        self.calls.departs(self.instance, self.mount);
+        (self.broker, self.refused, self.quiet) = (None, None, quiet && self.uses == plugin::Callbacks::Each);
+        self.channel.leave().await;
     }
 
     /// Tells the plugin what it needs. Gives whether that was done.
@@ -276,21 +313,34 @@ impl Host {
 
     /// Offers a server for each of these calls, if that is what the plugin needs.
     async fn offer_to(&mut self, mut calls: Vec<Next>, time: Duration) -> Vec<Next> {
-        if self.uses == plugin::Callbacks::Each && !self.refused {
-            for call in &mut calls {
-                let id = call.id.clone();
-                call.server = self.offer(&id, time).await;
-            }
+        let says = self.uses == plugin::Callbacks::Each;
+        for call in calls.iter_mut().filter(|_| says) {
+            let id = call.id.clone();
+            call.server = match &mut self.refused {
+                _ if self.quiet => None,
+                // As go-plugin's hosts, it numbers on.
+                Some(refused) => {
+                    refused.last += 1;
+                    Some(refused.last)
+                }
+                None => self.offer(&id, time).await,
+            };
         }
         calls
     }
 
     /// Offers a server of this name. Gives its number, or none if the host has no broker.
     async fn offer(&mut self, name: &str, time: Duration) -> Option<u32> {
+        let servers = self.servers.clone();
+        Some(self.open(time).await?.offer(name, &servers))
+    }
+
+    /// Its broker, if it has one or can.
+    async fn open(&mut self, time: Duration) -> Option<&mut Broker> {
         if self.broker.is_none() {
             self.broker = Broker::open(&self.channel, &self.callbacks, Instant::now() + time).await;
         }
-        Some(self.broker.as_mut()?.offer(name, &self.servers))
+        self.broker.as_mut()
     }
 
     /// What it calls next.
@@ -308,7 +358,13 @@ impl Host {
         let began = Instant::now();
         let Next { id, path, message, server, work } = next;
         let call = Call { path, id, time, work: *work, message, server: *server };
+        if std::env::var_os("PLUGWARD_SEED").is_some() {
+            eprintln!("DBG host {} call {id} {path} {server:?}", self.name);
+        }
         let Outcome { end, sent } = self.channel.call(call).await;
+        if std::env::var_os("PLUGWARD_SEED").is_some() {
+            eprintln!("DBG host {} ended {id} {path} {end:?}", self.name);
+        }
         let primes = matches!(*path, INITIALIZE | INITIALIZE_BACKEND);
         Made {
             id: id.clone(),
@@ -316,7 +372,7 @@ impl Host {
             mount: self.mount,
             path,
             primes: primes.then(|| String::from_utf8_lossy(message).into_owned()),
-            broker_ended: false,
+            server: None,
             began,
             time,
             ended: Instant::now(),

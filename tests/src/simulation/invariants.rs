@@ -294,7 +294,7 @@ pub fn ready(world: &World, wanted: &Wanted) -> Vec<Ready> {
 fn broker(world: &World, container: &ContainerId) -> Broker {
     let ledger = world.plugins.ledger();
     // The last one's, if it was started again.
-    let Some(life) = ledger.brokers().into_values().filter(|life| life.container == *container).last() else {
+    let Some(life) = ledger.brokers().into_values().rfind(|life| life.container == *container) else {
         return Broker::Untouched;
     };
     let now = !world.history.controller_began_between(life.opened, ledger.moment());

@@ -173,11 +173,12 @@ impl SimulatedPlugins {
 
     /// The life of a plugin that never behaves.
     pub fn misbehave(&self, container: &StartedContainer) -> Script {
+        let version = self.version(container);
         let roll = self.shared.chance.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..4);
         let script = Script::new().wait(Duration::from_millis(50));
         match roll {
             0 => script.stdout(vec![b'x'; 70_000]).hang(),
-            1 => script.stdout("1|1|unix|/etc/passwd|grpc\n").hang(),
+            1 => script.stdout(format!("1|{version}|unix|/etc/passwd|grpc\n")).hang(),
             2 => script.stderr(format!("cannot start in {}\n", container.name)).exit(7),
             _ => script.oom_killed(),
         }
@@ -204,14 +205,19 @@ impl SimulatedPlugins {
 
     /// Prints the handshake line.
     fn hello(&self, script: Script, container: &StartedContainer) -> Script {
-        // Backends have a version of Vault's.
-        let version = if self.kind(container).callbacks == Callbacks::Kept { 5 } else { 1 };
+        let version = self.version(container);
         let line = format!(
             "1|{version}|unix|{}/plugin1|grpc|{}\n",
             plugward::names::PLUGIN_SIDE_DIRECTORY,
             self.shared.certificate
         );
         script.stdout(line)
+    }
+
+    /// The version of its application's protocol.
+    fn version(&self, container: &StartedContainer) -> u32 {
+        // Backends have one of Vault's.
+        if self.kind(container).callbacks == Callbacks::Kept { 5 } else { 1 }
     }
 
     fn kind(&self, container: &StartedContainer) -> Kind {
@@ -321,7 +327,9 @@ impl Conversation for Line {
     }
 
     async fn call(&self, call: UnaryCall) -> Result<UnaryAnswer, PluginError> {
-        self.door.call(call).await
+        // What is left of a controller that crashed does nothing more.
+        let ended = || PluginError::transient("the controller has ended");
+        self.cut.run_until_cancelled(self.door.call(call)).await.unwrap_or_else(|| Err(ended()))
     }
 
     async fn dial(&self) -> Result<HostLine, PluginError> {

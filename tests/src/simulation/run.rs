@@ -24,6 +24,9 @@ const PEACE_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long a container may take to come or go with its calls.
 const NAP: Duration = Duration::from_secs(30);
 
+/// How long what is done at once may take.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// How long peace must last.
 const PEACE_LASTS: Duration = Duration::from_secs(90);
 
@@ -131,7 +134,8 @@ impl Play {
         invariants::backs_off(self.world.starts("hostile") - starts, PEACE_LASTS)?;
         // Where containers come and go with their calls, one may be on its way just now.
         let on_demand = self.world.circumstances.activation == ActivationMode::OnDemand;
-        self.be_at_peace(if on_demand { NAP } else { Duration::ZERO }).await
+        // That of the hostile instance is on its way ever again.
+        self.be_at_peace(if on_demand { NAP } else { MOMENT }).await
     }
 
     /// Waits for peace, for no longer than `limit`.

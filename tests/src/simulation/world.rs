@@ -89,7 +89,7 @@ impl World {
         let clock = Clock::simulated(settings.started_at);
         let engine = Arc::new(SimulatedEngine::new(settings));
         let plugins = SimulatedPlugins::new(seed);
-        for instance in INSTANCES {
+        for instance in INSTANCES.into_iter().chain(["hostile"]) {
             plugins.set_kind(instance, circumstances.kind());
         }
         let behaving = plugins.clone();

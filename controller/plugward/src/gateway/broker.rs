@@ -22,7 +22,7 @@
 //! Every host counts the servers that it offers from 1, and a plugin has one broker for all of its hosts. Where it is known which
 //! message carries the number (a backend's `Setup`), each gets one of its own in the container. Where it is not
 //! ([`Numbers::Opaque`]), numbers pass as they are, and one host at a time may use the broker of a container: another is refused,
-//! since nobody could tell their servers apart.
+//! since nobody could tell their servers apart. The refused host's calls are, too: what they say of a server would lead to the other host's.
 
 mod bridge;
 mod complaints;
@@ -34,4 +34,4 @@ mod reach;
 
 pub(super) use self::container::ContainerBroker;
 pub(super) use self::host::{Client, HostBroker};
-pub(super) use self::offers::Numbers;
+pub(super) use self::offers::{Numbers, taken};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use plugward_api::Name;
 use plugward_relay::driver::Relay;
+use plugward_relay::grpc::Status;
 use plugward_runtime::Backoff;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -46,6 +47,10 @@ pub(super) struct Mount {
     deleted: AtomicBool,
     places: Arc<Semaphore>,
     penalties: Mutex<HashMap<i32, Penalty>>,
+    /// Clients whose calls may name servers that would be taken for another host's, and what they are told.
+    barred: Mutex<Vec<(Client, Status)>>,
+    /// Whether there are any.
+    bars: AtomicBool,
 }
 
 /// What a host's process has to wait for before it is served again.
@@ -57,6 +62,9 @@ struct Penalty {
 
 /// The connections of one mount at a time. Each takes two descriptors.
 pub(super) const CONNECTIONS: usize = 64;
+
+/// The clients whose calls are refused: of more, those that were refused the longest are taken for gone.
+const MOST_BARRED: usize = 256;
 
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -81,6 +89,8 @@ impl Mount {
             deleted: AtomicBool::new(false),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
             penalties: Mutex::default(),
+            barred: Mutex::default(),
+            bars: AtomicBool::new(false),
         })
     }
 
@@ -122,6 +132,39 @@ impl Mount {
     /// Whether all calls may go to this container.
     pub(super) fn admits_all_to(&self, serial: Serial) -> bool {
         self.admitted.load(Ordering::Acquire) == serial
+    }
+
+    /// A client's calls are refused from now on. That it has no connection for a while does not say that it has ended.
+    pub(super) fn bar(&self, client: Client, status: Status) {
+        self.change_bars(|barred| {
+            barred.retain(|(other, _)| *other != client);
+            if barred.len() >= MOST_BARRED {
+                barred.remove(0);
+            }
+            barred.push((client, status));
+        });
+    }
+
+    /// A client's calls are not refused any more.
+    pub(super) fn unbar(&self, client: Client) {
+        if self.bars.load(Ordering::Acquire) {
+            self.change_bars(|barred| barred.retain(|(other, _)| *other != client));
+        }
+    }
+
+    /// Why a client's calls are refused, if they are.
+    pub(super) fn barrier(&self, client: Client) -> Option<Status> {
+        if !self.bars.load(Ordering::Acquire) {
+            return None;
+        }
+        let barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+        barred.iter().find(|(other, _)| *other == client).map(|(_, status)| status.clone())
+    }
+
+    fn change_bars(&self, change: impl FnOnce(&mut Vec<(Client, Status)>)) {
+        let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut barred);
+        self.bars.store(!barred.is_empty(), Ordering::Release);
     }
 
     /// A host broke the rules.

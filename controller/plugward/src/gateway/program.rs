@@ -86,6 +86,9 @@ impl Host {
 
     /// Whether a call may go to this container.
     fn admit(&self, call: &PluginCall, berthed: &Berthed, request: &Request<'_>) -> Result<HostId, Status> {
+        if let Some(status) = self.mount.barrier(self.client) {
+            return Err(status);
+        }
         let host = if berthed.backend.multiplexes { HostId::of(request) } else { HostId::NONE };
         if !self.mount.admits_all_to(berthed.serial) {
             self.instance.admits(berthed.serial, &self.mount.name, &host, call.role)?;

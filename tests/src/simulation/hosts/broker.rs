@@ -36,6 +36,11 @@ impl Broker {
         self.speaking.end()
     }
 
+    /// The last number that it gave.
+    pub(super) const fn last(&self) -> u32 {
+        self.last
+    }
+
     /// Offers a server of this name. Gives its number.
     pub(super) fn offer(&mut self, name: &str, directory: &Path) -> u32 {
         let path = directory.join(format!("{name}.sock"));

@@ -21,8 +21,8 @@ pub struct Made {
     pub path: &'static str,
     /// Whether it was to prime the plugin, and with what.
     pub primes: Option<String>,
-    /// Whether a server was offered for it, and its host's broker has ended since.
-    pub broker_ended: bool,
+    /// What became of the server that it says, if it says one.
+    pub server: Option<Said>,
     /// When it was begun.
     pub began: Instant,
     /// The time that it had.
@@ -33,6 +33,20 @@ pub struct Made {
     pub end: End,
     /// When it was sent.
     pub sent: Vec<Instant>,
+}
+
+/// What became of a server that a call says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It was offered.
+    Offered,
+    /// Its host's broker ended meanwhile.
+    Lost,
+    /// Its host's broker was refused before, and it was not offered at all.
+    Refused {
+        /// When that was known.
+        since: Instant,
+    },
 }
 
 /// The calls that ended. Clones share them.
@@ -93,6 +107,16 @@ impl Made {
             End::Status { code, .. } => Some(*code),
             End::Broken(_) | End::Silent | End::Unreachable => None,
         }
+    }
+
+    /// Whether it was refused since the plugin was not primed, as far as hosts can tell.
+    pub fn is_unprimed(&self) -> bool {
+        self.code() == Some(Code::FailedPrecondition as i32) && !self.is_barred()
+    }
+
+    /// Whether it was refused since nobody could tell its host's servers from another's.
+    pub fn is_barred(&self) -> bool {
+        matches!(&self.end, End::Status { text, .. } if text.starts_with("another host uses the broker"))
     }
 
     /// Whether it was done.

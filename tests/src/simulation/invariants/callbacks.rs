@@ -2,7 +2,7 @@
 //!
 //! | promise | of which calls |
 //! | --- | --- |
-//! | a callback reaches no other mount's host | all. What is said at a `Setup`, or at a call that says a number, reaches the very server that was offered with that |
+//! | a callback reaches no other mount's host | all, but those that say a number and were on their way when their host was refused. What is said at a `Setup`, or at a call that says a number, reaches the very server that was offered with that |
 //! | what is answered well was answered by a plugin that was set up for the mount, and for no older client of it than the latest | those of backends, begun after a `Setup` and an `Initialize` of the same mount had ended well, while its host and the mount stayed |
 //! | a plugin whose broker was used serves under no later controller | all |
 
@@ -12,7 +12,7 @@ use super::Broken;
 use super::calls::{by_mount, is_undone};
 use crate::simulation::history::History;
 use crate::simulation::hosts::channel::End;
-use crate::simulation::hosts::{Hosts, Made};
+use crate::simulation::hosts::{Hosts, Made, Said};
 use crate::simulation::plugin::{CALL, Callbacks, Ledger, SETUP};
 use crate::simulation::world::World;
 
@@ -34,13 +34,17 @@ pub fn any(world: &World) -> Result<(), Broken> {
 }
 
 fn reach_their_hosts(world: &World, calls: &[Made]) -> Result<(), Broken> {
-    let paths: BTreeMap<&str, &str> = calls.iter().map(|made| (made.id.as_str(), made.path)).collect();
+    let made: BTreeMap<&str, &Made> = calls.iter().map(|made| (made.id.as_str(), made)).collect();
     for callback in world.hosts.callbacks().all() {
+        let call = made.get(callback.call.as_str());
+        if call.is_some_and(|made| who_knows(&world.history, made)) {
+            continue;
+        }
         let (of, reached) = (Hosts::mount_of(&callback.call), Hosts::mount_of(&callback.server));
         promise!(of.is_some() && of == reached, "a callback reached another mount's host: {callback:?}");
         let says_which = match world.circumstances.callbacks {
             Callbacks::Each => true,
-            _ => paths.get(callback.call.as_str()) == Some(&SETUP),
+            _ => call.is_some_and(|made| made.path == SETUP),
         };
         promise!(
             !says_which || callback.call == callback.server,
@@ -48,6 +52,16 @@ fn reach_their_hosts(world: &World, calls: &[Made]) -> Result<(), Broken> {
         );
     }
     Ok(())
+}
+
+/// Whether nobody could know that a call says the number of a server that was not offered: it was on its way when its host was
+/// refused, or another controller was told that.
+fn who_knows(history: &History, made: &Made) -> bool {
+    match made.server {
+        Some(Said::Lost) => true,
+        Some(Said::Refused { since }) => history.controller_changed(since, made.ended),
+        Some(Said::Offered) | None => false,
+    }
 }
 
 fn follow_setup(

@@ -11,14 +11,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use go_plugin::external::tonic::Code;
 use tokio::time::Instant;
 
 use super::Broken;
 use crate::simulation::circumstances::LONG_HOLD;
 use crate::simulation::history::History;
-use crate::simulation::hosts::Made;
 use crate::simulation::hosts::channel::{End, GRACE};
+use crate::simulation::hosts::{Made, Said};
 use crate::simulation::plugin::{CALL, CLEANUP, Ledger, Outcome, Served};
 use crate::simulation::world::World;
 
@@ -67,8 +66,9 @@ pub fn none_fails(
         let killed = world.history.containers_died(made.instance, made.began, made.ended)
             && matches!(&made.end, End::Status { text, .. } if text.starts_with("the plugin died during this call"));
         let gone = world.history.mount_went((made.instance, made.mount), made.began, made.ended);
+        let refused = made.is_barred() || matches!(made.server, Some(Said::Lost | Said::Refused { .. }));
         promise!(
-            killed || gone || made.broker_ended,
+            killed || gone || refused,
             "promise 3: a call failed while only plugins were in trouble: {made:?}"
         );
     }
@@ -145,7 +145,7 @@ fn follow_priming(
             seen.iter().all(|served| served.outcome != Outcome::Unprimed),
             "promise 3: a call reached a plugin that was not told again what hosts had told it: {made:?}: {seen:?}, and {known:?}"
         );
-        let refused = made.code() == Some(Code::FailedPrecondition as i32);
+        let refused = made.is_unprimed();
         let forgotten =
             done.iter().find(|priming| refused && !history.controller_changed(priming.began, made.ended));
         promise!(forgotten.is_none(), "promise 3: what a host told was forgotten: {made:?}, {forgotten:?}");

@@ -218,7 +218,7 @@ impl Application {
                 self.users.insert(id, User { ended: at, ..User::default() });
                 ok(Vec::new())
             }
-            CALL => self.called(call, &id),
+            CALL => self.called(call, id.as_ref()),
             _ => {
                 let user = self.users.entry(id).or_default();
                 if is_backend && user.storage.is_none() {
@@ -230,8 +230,8 @@ impl Application {
         }
     }
 
-    fn called(&self, call: &UnaryCall, id: &Option<String>) -> Decision {
-        let user = self.users.get(id);
+    fn called(&self, call: &UnaryCall, id: Option<&String>) -> Decision {
+        let user = self.users.get(&id.cloned());
         let value = user.and_then(|user| user.value.as_deref());
         if value.is_none() && self.kind.needs_priming {
             return error(Code::FailedPrecondition, "not initialized");

@@ -140,13 +140,17 @@ impl ContainerBroker {
         self.offering.lock().other(host).cloned()
     }
 
-    /// Offers a host's server to the plugin, unless that was done. Gives its number there.
+    /// Offers a host's server to the plugin. Gives its number there.
     ///
     /// # Errors
     /// What the host is told if that cannot be.
     pub(in crate::gateway) fn offer(&self, host: &Arc<HostBroker>, id: u32) -> Result<u32, Status> {
         let mut offers = self.offering.lock();
         if let Some(offered) = offers.get(host, id) {
+            // A call that is made again is about it, and the last one may have used the word of it up.
+            if self.offering.numbers() == Numbers::Known {
+                self.announce(offered)?;
+            }
             return Ok(offered.number);
         }
         offers.admit(host)?;

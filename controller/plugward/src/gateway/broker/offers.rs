@@ -62,6 +62,15 @@ pub(super) struct Offered {
     since: Instant,
 }
 
+/// What a host is told that may not use the broker of a container since another does.
+pub(in crate::gateway) fn taken() -> Status {
+    Status::new(
+        Code::FailedPrecondition,
+        "another host uses the broker of this plugin's container, and their servers could not be told apart: \
+         set `multiplexing: Disabled`, and give each host a mount of its own",
+    )
+}
+
 // === impl Offering ===
 
 impl Offering {
@@ -168,11 +177,7 @@ impl Offers {
     /// Makes a host the one that uses the broker.
     fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
         if self.other(host).is_some() {
-            return Err(Status::new(
-                Code::FailedPrecondition,
-                "another host uses the broker of this plugin's container, and their servers could not be told apart: \
-                 set `multiplexing: Disabled`, and give each host a mount of its own",
-            ));
+            return Err(taken());
         }
         self.owner = Some(host.clone());
         Ok(())

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Berthed, Instance};
-use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers};
+use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers, taken};
+use crate::gateway::mount::Mount;
 use crate::gateway::seat::Serial;
 use crate::gateway::terms::Broken;
 
@@ -37,6 +38,10 @@ impl Instance {
         client: Client,
     ) -> (Arc<HostBroker>, mpsc::Receiver<BrokerMessage>) {
         let (host, messages) = HostBroker::new(self.number(), mount, client);
+        // With the stream a client begins anew, and its numbers do.
+        if let Some(mount) = self.mount(mount) {
+            mount.unbar(client);
+        }
         self.brokers().hosts.push(host.clone());
         self.seat_broker(&host);
         (host, messages)
@@ -81,10 +86,32 @@ impl Instance {
             return Ok(());
         };
         if let Some(other) = broker.used_beside(host) {
+            if other.mount != host.mount {
+                // Its call may be on its way already.
+                self.bar(host, taken());
+            }
             // If it stays this one is refused.
             let _ = timeout(GOES_WITHIN, other.over()).await;
         }
-        broker.announced(host, id)
+        let announced = broker.announced(host, id);
+        match (&announced, self.mount(&host.mount)) {
+            (Ok(()), Some(mount)) => mount.unbar(host.client()),
+            (Err(status), _) => self.bar(host, status.clone()),
+            (Ok(()), None) => {}
+        }
+        announced
+    }
+
+    /// Refuses the calls of a host that may not use its broker: the plugin would take the servers that they name for those of
+    /// the host that does.
+    fn bar(&self, host: &HostBroker, status: Status) {
+        if let Some(mount) = self.mount(&host.mount) {
+            mount.bar(host.client(), status);
+        }
+    }
+
+    fn mount(&self, name: &Name) -> Option<Arc<Mount>> {
+        self.lock().mounts.get(name).cloned()
     }
 
     /// Other clients of a host's process that use their brokers on its mount.
@@ -171,6 +198,7 @@ impl Instance {
         if let Some(broker) = self.broker_of(berthed)
             && let Err(status) = broker.welcome(host)
         {
+            self.bar(host, status.clone());
             host.refuse(status);
         }
     }

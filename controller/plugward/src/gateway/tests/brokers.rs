@@ -196,6 +196,28 @@ async fn of_two_hosts_whose_servers_nobody_could_tell_apart_the_second_is_refuse
     assert_eq!(said(&offered[1].1).await, "third");
 }
 
+#[tokio::test]
+async fn what_a_host_that_was_refused_calls_names_no_server_of_another_mount() {
+    let (world, directory) = (World::new(&["orders", "billing"]), tempfile::tempdir().unwrap());
+    let container = world.up(1);
+    let mut orders = world.host("orders");
+    let first = orders.open(BROKER, Some(server(&directory, "first").to_bytes())).await;
+    container.plugin.broker.offered(1).await;
+    let mut billing = world.host("billing");
+    let mut second = billing.open(BROKER, None).await;
+    assert!(billing.call("Plain", "x").await.is_ok(), "it may offer nothing");
+    second.requests.send(server(&directory, "second").to_bytes()).await.unwrap();
+    limited(second.answers.message()).await.unwrap_err();
+    let refused = billing.call("Plain", "server 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("another host uses the broker"), "{refused}");
+    assert!(orders.call("Plain", "server 1").await.is_ok());
+    // Its next client begins anew.
+    let _third = billing.open(BROKER, None).await;
+    limited(async { while billing.call("Plain", "x").await.is_err() {} }).await;
+    drop(first);
+}
+
 fn server_again(directory: &TempDir) -> Bytes {
     let path = directory.path().join("third").display().to_string();
     BrokerMessage::Announce { id: 1, address: Address::Unix(path) }.to_bytes()
@@ -270,4 +292,20 @@ async fn a_host_that_offers_nothing_cannot_set_a_backend_up() {
     let refused = limited(world.host("orders").raw("/pb.Backend/Setup", setup)).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("no broker stream open"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_is_told_of_again_for_a_call_that_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::with(&["orders"], |terms| terms.priming = PrimingRules::of(PluginType::Secret, &[]));
+    let container = world.up(1);
+    let mut host = world.host("orders");
+    let _broker = host.open(BROKER, Some(server(&directory, "storage").to_bytes())).await;
+    for count in 1..=2 {
+        // go-plugin's broker forgets a server once it has connected to it.
+        let _ = limited(host.raw("/pb.Backend/Setup", Bytes::from_static(&[8, 1]))).await;
+        assert_eq!(container.plugin.broker.offered(count).await.len(), count);
+    }
+    let offered = container.plugin.broker.offered(2).await;
+    assert_eq!(offered[0], offered[1]);
 }
