@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plugward::names::PLUGIN_SIDE_DIRECTORY;
-use plugward::plugin::Brokering;
+use plugward::plugin::{Brokering, PluginError};
 use plugward::slot::StoredIdentity;
 use plugward_engine::container::{Bind, LogRotation, Resources, Security};
 use plugward_engine::simulated::{Settings, Signal, SimulatedEngine};
