@@ -40,6 +40,6 @@ pub use outside::Outside;
 pub use program::{Ended, Program, Said};
 pub use redis::{RedisServer, StoppedRedis};
 pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
-pub use scenario::{on_each_engine, on_one_engine};
+pub use scenario::{busy, on_each_engine, on_one_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use world::{Held, LIMIT, World, restarts, slot};
