@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use plugward_relay::driver::{Later, Program, ServedStream};
 use plugward_relay::grpc::{self, Code, Status};
-use plugward_relay::{
-    Amendments, Decision, Ended, Observe, Outcome, Peer, Policy, Request, Stop, Violation,
-};
+use plugward_relay::{Amendments, Decision, Ended, Observe, Outcome, Peer, Policy, Request, Stop, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};

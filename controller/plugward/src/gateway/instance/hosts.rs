@@ -156,7 +156,9 @@ impl Instance {
         if let Some(status) = &state.closed {
             control.close(status.clone());
         }
-        state.connections.insert(id, Connection { mount: mount.clone(), pid, control, line: None, waits: false });
+        state
+            .connections
+            .insert(id, Connection { mount: mount.clone(), pid, control, line: None, waits: false });
     }
 
     /// A host's connection is over.
