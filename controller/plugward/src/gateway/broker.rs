@@ -34,4 +34,4 @@ mod reach;
 
 pub(super) use self::container::ContainerBroker;
 pub(super) use self::host::{Client, HostBroker};
-pub(super) use self::offers::{Numbers, taken};
+pub(super) use self::offers::Numbers;

@@ -116,7 +116,7 @@ impl Made {
 
     /// Whether it was refused since nobody could tell its host's servers from another's.
     pub fn is_barred(&self) -> bool {
-        matches!(&self.end, End::Status { text, .. } if text.starts_with("another host uses the broker"))
+        matches!(&self.end, End::Status { text, .. } if text.contains("their servers could not be told apart"))
     }
 
     /// Whether it was done.

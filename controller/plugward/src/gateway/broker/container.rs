@@ -135,7 +135,7 @@ impl ContainerBroker {
         Arc::ptr_eq(&self.conversation, conversation)
     }
 
-    /// The other host that uses it, if only one may, and that one is there.
+    /// The host that keeps this one from using it, if only one may.
     pub(in crate::gateway) fn used_beside(&self, host: &Arc<HostBroker>) -> Option<Arc<HostBroker>> {
         self.offering.lock().other(host).cloned()
     }

@@ -39,7 +39,8 @@ pub(super) struct Offering {
 #[derive(Debug)]
 pub(super) struct Offers {
     numbers: Numbers,
-    /// The only host whose numbers pass as they are.
+    /// The only host whose numbers pass as they are. Its mount stays the only one whose hosts' do: for a call of a host that has gone
+    /// the plugin may yet dial a number, and must not get the server of another mount's host.
     owner: Option<Arc<HostBroker>>,
     /// By host and its number.
     offered: BTreeMap<(u64, u32), Offered>,
@@ -62,13 +63,20 @@ pub(super) struct Offered {
     since: Instant,
 }
 
-/// What a host is told that may not use the broker of a container since another does.
-pub(in crate::gateway) fn taken() -> Status {
-    Status::new(
-        Code::FailedPrecondition,
-        "another host uses the broker of this plugin's container, and their servers could not be told apart: \
-         set `multiplexing: Disabled`, and give each host a mount of its own",
-    )
+/// What a host is told that may not use the broker of a container since `other` does, or did.
+fn taken(host: &HostBroker, other: &HostBroker) -> Status {
+    let message = if host.mount == other.mount {
+        "another host of this mount uses the plugin's broker, and their servers could not be told apart: \
+         give each host a mount of its own, and set `multiplexing: Disabled`"
+            .to_owned()
+    } else {
+        let mount = &other.mount;
+        format!(
+            "the broker of this plugin's container is mount {mount}'s, and their servers could not be told apart: \
+             set `multiplexing: Disabled`, so that each mount has a container of its own"
+        )
+    };
+    Status::new(Code::FailedPrecondition, message)
 }
 
 // === impl Offering ===
@@ -169,15 +177,17 @@ impl Offers {
         self.offered.remove(&(host.number, id));
     }
 
-    /// The host that uses the broker, if only one may, and it is there and another than this.
+    /// The host that keeps this one from using the broker, if only one may.
     pub(super) fn other(&self, host: &HostBroker) -> Option<&Arc<HostBroker>> {
-        self.owner.as_ref().filter(|owner| owner.number != host.number && !owner.is_over())
+        self.owner
+            .as_ref()
+            .filter(|owner| owner.mount != host.mount || owner.number != host.number && !owner.is_over())
     }
 
     /// Makes a host the one that uses the broker.
     fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
-        if self.other(host).is_some() {
-            return Err(taken());
+        if let Some(other) = self.other(host) {
+            return Err(taken(host, other));
         }
         self.owner = Some(host.clone());
         Ok(())

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Berthed, Instance};
-use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers, taken};
+use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers};
 use crate::gateway::mount::Mount;
 use crate::gateway::seat::Serial;
 use crate::gateway::terms::Broken;
@@ -85,11 +85,7 @@ impl Instance {
         let Some(broker) = self.seat_of(host).and_then(|berthed| self.broker_of(&berthed)) else {
             return Ok(());
         };
-        if let Some(other) = broker.used_beside(host) {
-            if other.mount != host.mount {
-                // Its call may be on its way already.
-                self.bar(host, taken());
-            }
+        if let Some(other) = broker.used_beside(host).filter(|other| other.mount == host.mount) {
             // If it stays this one is refused.
             let _ = timeout(GOES_WITHIN, other.over()).await;
         }
@@ -183,7 +179,10 @@ impl Instance {
     fn seat_broker(self: &Arc<Self>, host: &Arc<HostBroker>) {
         // One whose broker has ended may never need it.
         let may_use = |berthed: &Arc<Berthed>| !berthed.backend.broker_spent || host.is_used();
-        if let Some(berthed) = self.seat_of(host).filter(may_use) {
+        // One that has gone must not be the one to have the container's.
+        if !host.is_over()
+            && let Some(berthed) = self.seat_of(host).filter(may_use)
+        {
             self.welcome(&berthed, host);
         }
     }
