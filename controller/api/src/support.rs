@@ -30,16 +30,6 @@ pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
 pub fn unsupported_runtime(spec: &PluginRuntimeSpec) -> Vec<Unsupported> {
     let security = Security::default();
     let checks = [
-        (
-            spec.engine.socket_directory.is_some(),
-            "spec.engine.socketDirectory",
-            "the directory of plugin sockets cannot be chosen",
-        ),
-        (
-            spec.rootless,
-            "spec.rootless",
-            "rootless engines with a non-root container user are not prepared for",
-        ),
         (!spec.cgroup_parent.is_empty(), "spec.cgroupParent", "the parent cgroup cannot be chosen"),
         (
             spec.security.read_only_root_filesystem != security.read_only_root_filesystem,

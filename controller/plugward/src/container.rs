@@ -9,6 +9,7 @@ use plugward_engine::ContainerSpec;
 use plugward_engine::container::{Bind, LogRotation, Resources};
 
 use crate::names::{ClusterId, PLUGIN_SIDE_DIRECTORY, SlotName, instance_selector, label};
+use crate::recipe::ContainerRecipe;
 use crate::slot::Start;
 
 /// The container of a start, made from `image`. `certificate` is ours, as PEM.
@@ -44,11 +45,17 @@ pub fn container_spec(
         },
         binds: vec![Bind { source: start.directory.clone(), target: PathBuf::from(PLUGIN_SIDE_DIRECTORY) }],
         log: LogRotation { max_size_bytes: recipe.log.max_size_bytes, max_files: recipe.log.max_files },
-        groups: start.group.into_iter().collect(),
-        capabilities: Vec::new(),
+        groups: start.group_inside().into_iter().collect(),
+        capabilities: capabilities(recipe),
         no_new_privileges: true,
         read_only_root: false,
     })
+}
+
+/// The capabilities that a plugin keeps. They are its own only where it is root, or its program's file has them.
+fn capabilities(recipe: &ContainerRecipe) -> Vec<String> {
+    // So that it may use a directory that belongs to another user.
+    recipe.rootless.then(|| "DAC_OVERRIDE".to_owned()).into_iter().collect()
 }
 
 /// What the plugin finds in its environment. The protocol's variables win over declared ones: each is there once.
@@ -58,7 +65,7 @@ fn environment(start: &Start, certificate: String) -> Result<Vec<(String, String
         cookie: recipe.protocol.cookie()?,
         protocol_versions: recipe.protocol.versions().to_vec(),
         socket_directory: PLUGIN_SIDE_DIRECTORY.to_owned(),
-        socket_group: start.group,
+        socket_group: start.group_inside(),
         client_certificate: Some(certificate),
         multiplex_broker: recipe.broker.asks(),
     };

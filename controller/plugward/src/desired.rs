@@ -1,6 +1,7 @@
 //! What the records want of an instance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugward_api::instance::Mount;
@@ -150,6 +151,17 @@ pub fn hosts(records: &Records) -> BTreeSet<Host> {
         }
     }
     hosts
+}
+
+/// The directories for plugins' sockets that declared runtimes name.
+pub fn socket_directories(records: &Records) -> BTreeSet<PathBuf> {
+    let named = records.snapshot().into_iter().filter_map(|(_, declared)| match declared.record.as_ref() {
+        Record::Runtime(runtime) => {
+            runtime.spec.engine.socket_directory.as_ref().map(|directory| directory.as_path().to_owned())
+        }
+        Record::Instance(_) => None,
+    });
+    named.collect()
 }
 
 /// The instances that name a runtime.

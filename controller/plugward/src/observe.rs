@@ -18,11 +18,15 @@ use crate::assignment::{assign, mounts_of};
 use crate::clock::Clock;
 use crate::desired::{Declaration, Desired};
 use crate::engines::{Engines, LiveEngine};
+use crate::errors::chain;
 use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName, instance_selector, label};
-use crate::plan::{Activation, EngineSight, ImageSight, Place, Sighting, Situation, SlotSight, Target};
+use crate::plan::{
+    Activation, DirectorySight, EngineSight, ImageSight, Place, Sighting, Situation, SlotSight, Target,
+};
 use crate::recipe::{Recipe, SpecHash};
 use crate::session::Sessions;
+use crate::sharing::Sharing;
 use crate::state::State;
 
 /// Looks at the world.
@@ -37,6 +41,8 @@ pub struct Observer {
     pub sessions: Sessions,
     /// What hands calls to containers.
     pub gateway: Gateway,
+    /// The directories shared with plugins.
+    pub sharing: Sharing,
     /// The time of day.
     pub clock: Clock,
     /// What jitter is drawn from.
@@ -152,6 +158,16 @@ impl Observer {
         }
     }
 
+    /// Whether directories can be shared with an engine's plugins.
+    fn directory(&self, engine: &EngineSight, recipe: &Recipe) -> DirectorySight {
+        let EngineSight::Up { engine, .. } = engine else { return DirectorySight::Usable };
+        let Some(account) = self.engines.account(&engine.id) else { return DirectorySight::Usable };
+        match self.sharing.look(&account, &recipe.container) {
+            Ok(()) => DirectorySight::Usable,
+            Err(error) => DirectorySight::Unusable { message: chain(&error) },
+        }
+    }
+
     /// When a container of a slot is to run.
     fn activation(&self, declaration: &Declaration, slot: &SlotName) -> Activation {
         let instance = declaration.record();
@@ -213,6 +229,7 @@ impl Observer {
                     ImageSight::Found { id } => self.state.multiplexes(id),
                     ImageSight::Unknown | ImageSight::Missing | ImageSight::Mismatch { .. } => None,
                 };
+                let directory = self.directory(&engine, &wanted.recipe);
                 let known: Vec<&SlotName> = slots.keys().collect();
                 let assigned = assign(&wanted.mounts, spec.multiplexing, multiplexes, &known);
                 let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));
@@ -222,6 +239,7 @@ impl Observer {
                         recipe: wanted.recipe.clone(),
                         hash: wanted.hash.clone(),
                         engine: engine.clone(),
+                        directory: directory.clone(),
                         image: image.clone(),
                         mounts,
                         // A spare serves nobody who could be cut off.
@@ -245,6 +263,7 @@ impl Observer {
                         edit: start.end.as_ref().map(|end| end.edit).unwrap_or_default(),
                         recipe: start.recipe.clone(),
                         hash: start.hash.clone(),
+                        directory: self.directory(&engine, &start.recipe),
                         engine,
                         image,
                         mounts: mounts_of(&name, &mounts),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use go_plugin::{Application, BrokerMultiplexing as Told, Cookie, CookieError, Handshake};
@@ -75,6 +76,12 @@ pub struct ContainerRecipe {
     /// The network mode, unless `bridge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// Where the directory shared with the plugin is, unless in our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_directory: Option<PathBuf>,
+    /// Whether the user in the container of a rootless engine is not root.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rootless: bool,
     /// CPU in billionths of a core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nano_cpus: Option<u64>,
@@ -200,6 +207,12 @@ impl ContainerRecipe {
             broker: BrokerMode::of(instance, runtime),
             oci_runtime: runtime.oci_runtime.to_string(),
             network: Some(runtime.network.to_string()).filter(|network| network != "bridge"),
+            socket_directory: runtime
+                .engine
+                .socket_directory
+                .as_ref()
+                .map(|directory| directory.as_path().to_owned()),
+            rootless: runtime.rootless,
             nano_cpus: resources.cpu.and_then(Quantity::nanos).and_then(whole),
             memory_bytes: resources.memory.map(Quantity::value).and_then(whole),
             pids: resources.pids.map(|pids| u64::from(pids.get())),
@@ -369,6 +382,11 @@ fn plugin_labels(spec: &PluginInstanceSpec) -> Vec<(String, String)> {
         (label::PLUGIN_TYPE.to_owned(), spec.plugin.plugin_type.as_str().to_owned()),
         (label::PLUGIN_VERSION.to_owned(), spec.plugin.version.to_string()),
     ]
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Validation has refused negative amounts: they count as none here.

@@ -31,8 +31,6 @@ fn everything_that_has_no_effect_yet_is_named() {
     assert_eq!(
         fields(&records[0]),
         [
-            "spec.engine.socketDirectory",
-            "spec.rootless",
             "spec.cgroupParent",
             "spec.security.readOnlyRootFilesystem",
             "spec.security.noNewPrivileges",
@@ -50,7 +48,8 @@ kind: PluginRuntime
 metadata: { name: all }
 spec:
   ociRuntime: crun
-  engine: { host: tcp://localhost:2375 }
+  engine: { host: tcp://localhost:2375, socketDirectory: /run/user/1000/plugward }
+  rootless: true
   resources: { cpu: 1, memory: 64Mi, pids: 10 }
   network: none
   log: { maxSize: 1Mi, maxFiles: 1 }

@@ -78,6 +78,8 @@ pub struct Target {
     pub hash: SpecHash,
     /// The engine to be on.
     pub engine: EngineSight,
+    /// Where directories are shared with plugins there.
+    pub directory: DirectorySight,
     /// The image there.
     pub image: ImageSight,
     /// The mounts that it serves.
@@ -130,6 +132,18 @@ pub struct Absence {
     pub from: Timestamp,
     /// When it was back.
     pub to: Timestamp,
+}
+
+/// Whether directories can be shared with plugins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirectorySight {
+    /// Nothing is known to be in the way.
+    Usable,
+    /// They cannot.
+    Unusable {
+        /// Why, and what to do.
+        message: String,
+    },
 }
 
 /// The wanted image as the engine has it.
@@ -299,6 +313,8 @@ pub enum Obstacle {
         /// Those that it has.
         known: Vec<String>,
     },
+    /// No directory can be shared with the plugin.
+    NoDirectory(String),
     /// The image is not on the engine.
     ImageMissing,
     /// The image of that name is another one.

@@ -11,9 +11,9 @@ use plugward_engine::{ContainerState, Exit};
 use super::going::{after, is_over, remove, retire};
 use super::judge::{Judgement, judge, reason_of, signed};
 use super::{
-    Activation, Before, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState, POLL, Plan,
-    REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target, UpdateState,
-    Which,
+    Activation, Before, DirectorySight, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState,
+    POLL, Plan, REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target,
+    UpdateState, Which,
 };
 use crate::names::{SlotName, container_name};
 use crate::recipe::{Recipe, SpecHash};
@@ -511,6 +511,12 @@ impl SlotPlanner<'_> {
     /// What keeps the wanted container from being started.
     fn obstacle(&self) -> Option<Obstacle> {
         let runtime = &self.target.recipe.container.oci_runtime;
+        if let (EngineSight::Up { oci_runtimes, .. }, DirectorySight::Unusable { message }) =
+            (&self.target.engine, &self.target.directory)
+            && oci_runtimes.contains(runtime)
+        {
+            return Some(Obstacle::NoDirectory(message.clone()));
+        }
         match (&self.target.engine, &self.target.image) {
             (EngineSight::Down { message }, _) => Some(Obstacle::EngineDown(message.clone())),
             (EngineSight::Up { oci_runtimes, .. }, _) if !oci_runtimes.contains(runtime) => {

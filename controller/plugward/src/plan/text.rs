@@ -109,6 +109,7 @@ impl fmt::Display for super::Obstacle {
             Self::UnknownRuntime { wanted, known } => {
                 write!(f, "the engine has no OCI runtime {wanted:?}; it has {}", known.join(", "))
             }
+            Self::NoDirectory(message) => f.write_str(message),
             Self::ImageMissing => f.write_str("the image is not on the engine"),
             Self::ImageMismatch(found) => write!(f, "the image of that name is {found}"),
         }

@@ -120,19 +120,21 @@ fn runtime_available(
         let message = format!("the engine does not answer: {message}");
         return finding(condition, ConditionStatus::False, "EngineUnreachable", message);
     }
-    let unknown = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
-        (OutlookState::Waiting(obstacle @ Obstacle::UnknownRuntime { .. }), _)
-        | (_, UpdateState::Blocked(obstacle @ Obstacle::UnknownRuntime { .. })) => Some(obstacle),
+    let obstacle = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
+        (OutlookState::Waiting(obstacle), _) | (_, UpdateState::Blocked(obstacle)) => Some(obstacle),
         _ => None,
     });
-    match unknown {
-        Some(obstacle) => {
+    match obstacle {
+        Some(Obstacle::NoDirectory(message)) => {
+            finding(condition, ConditionStatus::False, "SocketDirectoryUnusable", message.clone())
+        }
+        Some(obstacle @ Obstacle::UnknownRuntime { .. }) => {
             let message = format!(
                 "{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"
             );
             finding(condition, ConditionStatus::False, "OciRuntimeUnknown", message)
         }
-        None => finding(condition, ConditionStatus::True, "Available", ""),
+        _ => finding(condition, ConditionStatus::True, "Available", ""),
     }
 }
 

@@ -12,8 +12,8 @@ use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
 use crate::plan::{
-    Absence, Activation, EngineSight, ImageSight, ServiceSight, SessionSight, Sighting, Situation, SlotSight,
-    Target,
+    Absence, Activation, DirectorySight, EngineSight, ImageSight, ServiceSight, SessionSight, Sighting,
+    Situation, SlotSight, Target,
 };
 use crate::recipe::{BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SpecHash};
 use crate::slot::{Edit, End, EngineRef, Slot, Start, StoredIdentity};
@@ -52,6 +52,8 @@ pub(super) fn recipe() -> Recipe {
             broker: BrokerMode::default(),
             oci_runtime: "runc".into(),
             network: None,
+            socket_directory: None,
+            rootless: false,
             nano_cpus: None,
             memory_bytes: None,
             pids: None,
@@ -84,6 +86,7 @@ impl Scene {
                 oci_runtimes: vec!["runc".into()],
                 absence: None,
             },
+            directory: DirectorySight::Usable,
             image: ImageSight::Found { id: "sha256:feed".into() },
             mounts: vec!["orders".parse().unwrap()],
             strategy: UpdateStrategy::Recreate,
@@ -339,6 +342,7 @@ impl Scene {
             recipe: recipe().into(),
             hash: SpecHash::from_label(hash),
             group: None,
+            group_inside: None,
             identity: StoredIdentity::new("pem"),
             at: at(1),
             created: false,
