@@ -131,28 +131,25 @@ fn runtime_available(
         let message = format!("the engine does not answer: {message}");
         return finding(condition, ConditionStatus::False, "EngineUnreachable", message);
     }
-    let unknown = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
-        (OutlookState::Waiting(obstacle @ Obstacle::UnknownRuntime { .. }), _)
-        | (_, UpdateState::Blocked(obstacle @ Obstacle::UnknownRuntime { .. })) => Some(obstacle),
+    let obstacle = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
+        (OutlookState::Waiting(obstacle), _) | (_, UpdateState::Blocked(obstacle)) => Some(obstacle),
         _ => None,
     });
-    let not_a_slice = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
-        (OutlookState::Waiting(obstacle @ Obstacle::NotASlice { .. }), _)
-        | (_, UpdateState::Blocked(obstacle @ Obstacle::NotASlice { .. })) => Some(obstacle),
-        _ => None,
-    });
-    if let Some(obstacle) = not_a_slice {
-        let message = format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent");
-        return finding(condition, ConditionStatus::False, "CgroupParentUnfit", message);
-    }
-    match unknown {
-        Some(obstacle) => {
+    match obstacle {
+        Some(Obstacle::NoDirectory(message)) => {
+            finding(condition, ConditionStatus::False, "SocketDirectoryUnusable", message.clone())
+        }
+        Some(obstacle @ Obstacle::NotASlice { .. }) => {
+            let message = format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent");
+            finding(condition, ConditionStatus::False, "CgroupParentUnfit", message)
+        }
+        Some(obstacle @ Obstacle::UnknownRuntime { .. }) => {
             let message = format!(
                 "{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"
             );
             finding(condition, ConditionStatus::False, "OciRuntimeUnknown", message)
         }
-        None => finding(condition, ConditionStatus::True, "Available", ""),
+        _ => finding(condition, ConditionStatus::True, "Available", ""),
     }
 }
 
