@@ -43,6 +43,6 @@ pub use program::{Ended, Program, Said};
 pub use redis::{RedisServer, StoppedRedis};
 pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
 pub use rootless::UserDirectory;
-pub use scenario::{on_each_engine, on_one_engine, on_the_rootless_engine};
+pub use scenario::{busy, on_each_engine, on_one_engine, on_the_rootless_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use world::{Held, LIMIT, World, restarts, slot};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use go_plugin::external::tonic::Code;
 use plugward_tests::real::{
-    CallbackHost, Instance, LIMIT, Load, Output, Watch, World, callback, go_counter, on_each_engine,
+    CallbackHost, Instance, LIMIT, Load, Output, Watch, World, busy, callback, go_counter, on_each_engine,
     on_one_engine, restarts, runtime,
 };
 use serde_json::json;
@@ -75,6 +75,7 @@ async fn kills_under_load(world: &World, host: &CallbackHost, load: &Load) {
 
 #[tokio::test]
 async fn a_plugin_calls_its_host_back_and_goes_on_after_ten_kills() {
+    let _alone = busy().await;
     on_each_engine(|world| async move {
         world.declare_runtime();
         world.declare("numbers.yaml", &[callback("numbers")]);
@@ -93,6 +94,7 @@ async fn a_plugin_calls_its_host_back_and_goes_on_after_ten_kills() {
 
 #[tokio::test]
 async fn a_host_may_be_called_back_as_often_as_it_can_be() {
+    let _alone = busy().await;
     on_one_engine(|world| async move {
         let Some(host) = numbers(&world).await else { return };
         // Each call has a server of its own, which is ended after it.
@@ -137,6 +139,7 @@ async fn a_plugin_that_is_made_to_share_its_connection_does_so_on_runc_too() {
 
 #[tokio::test]
 async fn a_plugin_that_shares_its_connection_goes_on_after_ten_kills() {
+    let _alone = busy().await;
     on_one_engine(|world| async move {
         let Some(host) = numbers_on(&world, "runc", "Enabled").await else { return };
         kills_under_load(&world, &host, &LOAD).await;
