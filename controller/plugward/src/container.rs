@@ -61,7 +61,7 @@ pub fn container_spec(
 fn capabilities(recipe: &ContainerRecipe) -> Vec<String> {
     // The second, so that it may use a directory that belongs to another user.
     let kept = [(recipe.mlock, IPC_LOCK), (recipe.rootless, "DAC_OVERRIDE")];
-    kept.into_iter().filter_map(|(keeps, name)| keeps.then(|| name.to_owned())).collect()
+    kept.into_iter().filter(|(keeps, _)| *keeps).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn security(recipe: &SecurityRecipe) -> Security {

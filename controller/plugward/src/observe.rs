@@ -23,7 +23,8 @@ use crate::errors::chain;
 use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName, instance_selector, label};
 use crate::plan::{
-    Activation, DirectorySight, EngineSight, ImageSight, Place, PullSight, Sighting, Situation, SlotSight, Target,
+    Activation, DirectorySight, EngineSight, ImageSight, Place, PullSight, Sighting, Situation, SlotSight,
+    Target,
 };
 use crate::recipe::{Recipe, SpecHash};
 use crate::session::Sessions;
@@ -262,7 +263,7 @@ impl Observer {
                     ImageSight::Found { id } => self.state.multiplexes(id),
                     ImageSight::Unknown | ImageSight::Missing | ImageSight::Mismatch { .. } => None,
                 };
-                let directory = self.directory(&engine, &wanted.recipe);
+                let directory = self.directory(&seen.engine, &wanted.recipe);
                 let known: Vec<&SlotName> = slots.keys().collect();
                 let assigned = assign(&wanted.mounts, spec.multiplexing, multiplexes, &known);
                 let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));

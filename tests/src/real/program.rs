@@ -96,7 +96,7 @@ impl Program {
         let program = run_as.map_or_else(path, |run_as| run_as.program.clone());
         let mut command = command(&program, arguments, environment);
         if let Some(RunAs { user, group, .. }) = run_as {
-            command.uid(user).gid(group);
+            command.uid(*user).gid(*group);
         }
         let child =
             command.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("the program is built");

@@ -232,7 +232,7 @@ impl World {
         let mut environment = vec![("DOCKER_HOST", self.engine.host.as_str()), ("RUST_BACKTRACE", "1")];
         environment.extend(more_environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let run_as = self.run_as.lock().unwrap().clone();
-        let program = Program::start(&self.arguments(more), &environment, &self.path("log"), run_as);
+        let program = Program::start(&self.arguments(more), &environment, &self.path("log"), run_as.as_ref());
         let before = self.program.lock().unwrap().replace(program);
         assert!(before.is_none(), "a controller runs already");
     }

@@ -23,8 +23,8 @@ fn rootless_runtime(engine: &TestEngine, sockets: &UserDirectory) -> Manifest {
 /// Declares the plugin of an image, sees it ready, called, killed and called again, and removes it. The host is of
 /// this user.
 async fn lives(world: &World, runtime: &Manifest, plugin: &Manifest, user: Option<u32>) {
-    world.declare("runtime.yaml", &[runtime.clone()]);
-    world.declare("counter.yaml", &[plugin.clone()]);
+    world.declare("runtime.yaml", std::slice::from_ref(runtime));
+    world.declare("counter.yaml", std::slice::from_ref(plugin));
     let seen = world.until_ready("counter").await;
     let options = HostOptions { user, ..HostOptions::default() };
     let Some(host) = CallbackHost::start(&world.reattach("counter").await, &options) else { return };

@@ -52,9 +52,14 @@ mod tests {
 
     #[test]
     fn the_list_is_what_the_kernel_reads() {
-        let hex: String = default_for(0x0102_0304).iter().map(|byte| format!("{byte:02x}")).collect();
-        let expected =
-            "02000000 01000600ffffffff 0200060004030201 04000600ffffffff 10000600ffffffff 20000000ffffffff";
-        assert_eq!(hex, expected.replace(' ', ""));
+        let mut expected = vec![2, 0, 0, 0];
+        let nobody = [0xff; 4];
+        let entries =
+            [(1, 6, nobody), (2, 6, [4, 3, 2, 1]), (4, 6, nobody), (16, 6, nobody), (32, 0, nobody)];
+        for (tag, permission, id) in entries {
+            expected.extend([tag, 0, permission, 0]);
+            expected.extend(id);
+        }
+        assert_eq!(default_for(0x0102_0304).as_slice(), expected);
     }
 }

@@ -131,25 +131,33 @@ fn runtime_available(
         let message = format!("the engine does not answer: {message}");
         return finding(condition, ConditionStatus::False, "EngineUnreachable", message);
     }
-    let obstacle = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
-        (OutlookState::Waiting(obstacle), _) | (_, UpdateState::Blocked(obstacle)) => Some(obstacle),
+    let told = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
+        (OutlookState::Waiting(obstacle), _) | (_, UpdateState::Blocked(obstacle)) => of_runtime(obstacle),
         _ => None,
     });
+    match told {
+        Some((reason, message)) => finding(condition, ConditionStatus::False, reason, message),
+        None => finding(condition, ConditionStatus::True, "Available", ""),
+    }
+}
+
+/// What is said of an obstacle that the runtime is to blame for.
+fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
     match obstacle {
-        Some(Obstacle::NoDirectory(message)) => {
-            finding(condition, ConditionStatus::False, "SocketDirectoryUnusable", message.clone())
-        }
-        Some(obstacle @ Obstacle::NotASlice { .. }) => {
-            let message = format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent");
-            finding(condition, ConditionStatus::False, "CgroupParentUnfit", message)
-        }
-        Some(obstacle @ Obstacle::UnknownRuntime { .. }) => {
-            let message = format!(
-                "{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"
-            );
-            finding(condition, ConditionStatus::False, "OciRuntimeUnknown", message)
-        }
-        _ => finding(condition, ConditionStatus::True, "Available", ""),
+        Obstacle::NoDirectory(message) => Some(("SocketDirectoryUnusable", message.clone())),
+        Obstacle::NotASlice { .. } => Some((
+            "CgroupParentUnfit",
+            format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent"),
+        )),
+        Obstacle::UnknownRuntime { .. } => Some((
+            "OciRuntimeUnknown",
+            format!("{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"),
+        )),
+        Obstacle::EngineDown(_)
+        | Obstacle::ImageMissing
+        | Obstacle::Pulling
+        | Obstacle::PullFailed { .. }
+        | Obstacle::ImageMismatch(_) => None,
     }
 }
 

@@ -13,8 +13,8 @@ use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
 use crate::plan::{
-    Absence, Activation, DirectorySight, EngineSight, ImageSight, PullSight, ServiceSight, SessionSight, Sighting, Situation,
-    SlotSight, Target,
+    Absence, Activation, DirectorySight, EngineSight, ImageSight, PullSight, ServiceSight, SessionSight,
+    Sighting, Situation, SlotSight, Target,
 };
 use crate::recipe::{
     BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SecurityRecipe, SpecHash,
