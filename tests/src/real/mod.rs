@@ -5,7 +5,8 @@
 //! metrics port, the command line and the engine. It never sleeps for a time; it waits until something is so, with a long limit.
 //!
 //! Engines are named by `PLUGWARD_TEST_ENGINES`, `name=unix:///path` separated by spaces; they hold the images of
-//! `hack/image all`. The one named `rootless` is left to tests that want it ([`on_the_rootless_engine`]). Without it each test says that it was skipped; with `PLUGWARD_REQUIRE_ALL=1` it fails instead.
+//! `hack/image all`. The one named `rootless` is left to tests that want it ([`on_the_rootless_engine`]). Without the variable each
+//! test says that it was skipped; with `PLUGWARD_REQUIRE_ALL=1` it fails instead.
 
 mod bare;
 mod engine;

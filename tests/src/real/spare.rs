@@ -26,7 +26,8 @@ pub struct SpareEngine {
     live_restore: bool,
 }
 
-/// Plays a test on a spare engine of each kind, one after the other, beside all others. `live_restore` lets containers outlive their engine.
+/// Plays a test on a spare engine of each kind, one after the other, beside all others. `live_restore` lets containers outlive their
+/// engine.
 ///
 /// # Panics
 /// When it fails on one.
