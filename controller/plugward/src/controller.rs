@@ -432,7 +432,7 @@ fn halt_failed_rolls(view: &View, rolls: &Rolls) {
             .any(|slot| slot.updating && slot.current.as_ref().is_some_and(|start| start.end.is_some()));
         let key = RecordKey { kind: Kind::PluginInstance, name: instance };
         if let Some(runtime) = instance_runtime(view, &key).filter(|_| failed) {
-            rolls.halt(&runtime, &key.name);
+            wake(view, rolls.halt(&runtime, &key.name), Reason::Turn);
         }
     }
 }

@@ -203,6 +203,36 @@ impl ContainerRecipe {
         }
     }
 
+    /// Whether an instance's own record says the same in both, whatever its runtime's says.
+    pub fn is_of_same_instance(&self, other: &Self) -> bool {
+        let Self {
+            image,
+            image_id,
+            command,
+            args,
+            env,
+            mlock,
+            protocol,
+            broker,
+            oci_runtime,
+            network: _,
+            socket_directory: _,
+            rootless: _,
+            nano_cpus: _,
+            memory_bytes: _,
+            pids: _,
+            cgroup_parent: _,
+            security: _,
+            log: _,
+        } = self;
+        let same_image = *image == other.image && *image_id == other.image_id;
+        let same_process = *command == other.command && *args == other.args && *env == other.env;
+        // What is chosen by the OCI runtime changes with that.
+        let same_broker = *broker == other.broker || *oci_runtime != other.oci_runtime;
+        let same_plugin = *protocol == other.protocol && *mlock == other.mlock;
+        same_image && same_process && same_plugin && same_broker
+    }
+
     /// The hash of this recipe.
     #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "both say why they cannot fail")]
     pub fn hash(&self, key: &HashKey) -> SpecHash {

@@ -22,7 +22,7 @@ use crate::observe::Observer;
 use crate::plan::{self, Plan, Situation, UpdateState};
 use crate::reason::Reason;
 use crate::recipe::HashKey;
-use crate::roll::Rolls;
+use crate::roll::{Cause, Rolls};
 use crate::source::Reports;
 use crate::status::Book;
 use crate::status::verdict::{Unserved, slot_statuses, verdict};
@@ -102,10 +102,9 @@ impl Reconciler {
     /// The plan, with the turn to replace taken if the plan waits for nothing else.
     fn plan(&self, desired: &Desired, situation: &mut Situation) -> Plan {
         let plan = plan::plan(situation);
-        let waits = plan.outlooks.values().any(|outlook| outlook.update == UpdateState::WaitingForTurn);
         let runtime = desired.declaration().map(|declaration| &declaration.record().spec.runtime);
-        match runtime {
-            Some(runtime) if waits && self.rolls.acquire(runtime, &situation.instance) => {
+        match (runtime, cause(situation, &plan)) {
+            (Some(runtime), Some(cause)) if self.rolls.acquire(runtime, &situation.instance, cause) => {
                 situation.may_replace = true;
                 plan::plan(situation)
             }
@@ -192,7 +191,7 @@ impl Reconciler {
     fn hand_on_the_turn(&self, instance: &Name, runtime: &Name, plan: &Plan) {
         let any = |state: &UpdateState| plan.outlooks.values().any(|outlook| outlook.update == *state);
         if any(&UpdateState::Failing) {
-            self.rolls.halt(runtime, instance);
+            self.wake(self.rolls.halt(runtime, instance));
         } else if !any(&UpdateState::InProgress) && !any(&UpdateState::WaitingForTurn) {
             self.wake(self.rolls.release(runtime, instance));
         }
@@ -203,4 +202,17 @@ impl Reconciler {
             self.queue.add(instance, Reason::Turn);
         }
     }
+}
+
+/// For whose edit a container waits to be replaced, if one does.
+fn cause(situation: &Situation, plan: &Plan) -> Option<Cause> {
+    let waits = plan.outlooks.iter().filter(|(_, outlook)| outlook.update == UpdateState::WaitingForTurn);
+    let of_slot = |slot: &SlotName| {
+        let target = &situation.targets.get(slot)?.recipe.container;
+        let start = situation.slots.get(slot)?.stored.current.as_ref()?;
+        Some(target.is_of_same_instance(&start.recipe.container))
+    };
+    waits
+        .map(|(slot, _)| if of_slot(slot) == Some(true) { Cause::Runtime } else { Cause::Instance })
+        .min_by_key(|cause| *cause == Cause::Runtime)
 }

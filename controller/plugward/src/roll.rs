@@ -1,7 +1,7 @@
 //! The roll token: of the instances of one runtime, one at a time has its container replaced.
 //!
-//! An instance that fails to become ready after its replacement halts the roll: the others keep what they
-//! have until somebody edits a record of that runtime.
+//! An instance that fails to become ready after its replacement halts the roll of its runtime: what others would get by an edit of that they
+//! get when it is ready, or when somebody edits a record of the runtime again. An edit of their own records they get at their turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,35 +14,38 @@ pub struct Rolls(Arc<Mutex<BTreeMap<Name, Roll>>>);
 
 #[derive(Debug, Default)]
 struct Roll {
-    holder: Option<Holder>,
+    /// Who is being replaced.
+    replacing: Option<Name>,
+    /// Whose replacement failed.
+    failed: BTreeSet<Name>,
     waiting: BTreeSet<Name>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Holder {
-    /// It is being replaced.
-    Replacing(Name),
-    /// Its replacement failed: nobody else's begins.
-    Halted(Name),
+/// Whose edit a container is to be replaced for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The instance's own.
+    Instance,
+    /// The runtime's, and so that of all its instances.
+    Runtime,
 }
 
 impl Rolls {
     /// Whether `instance` may replace its container now. If not, it is among those that [`Self::release`] and
     /// [`Self::edited`] name.
-    pub fn acquire(&self, runtime: &Name, instance: &Name) -> bool {
+    pub fn acquire(&self, runtime: &Name, instance: &Name, cause: Cause) -> bool {
         let mut rolls = self.lock();
         let roll = rolls.entry(runtime.clone()).or_default();
-        match &roll.holder {
-            Some(Holder::Replacing(holder) | Holder::Halted(holder)) if holder != instance => {
-                roll.waiting.insert(instance.clone());
-                false
-            }
-            _ => {
-                roll.holder = Some(Holder::Replacing(instance.clone()));
-                roll.waiting.remove(instance);
-                true
-            }
+        let is_other = |name: &Name| name != instance;
+        let halted = cause == Cause::Runtime && roll.failed.iter().any(is_other);
+        if halted || roll.replacing.as_ref().is_some_and(is_other) {
+            roll.waiting.insert(instance.clone());
+            return false;
         }
+        roll.replacing = Some(instance.clone());
+        roll.failed.remove(instance);
+        roll.waiting.remove(instance);
+        true
     }
 
     /// `instance` is as it should be, or gone. Answers who waited for that.
@@ -50,21 +53,22 @@ impl Rolls {
         let mut rolls = self.lock();
         let Some(roll) = rolls.get_mut(runtime) else { return BTreeSet::new() };
         roll.waiting.remove(instance);
-        match &roll.holder {
-            Some(Holder::Replacing(holder) | Holder::Halted(holder)) if holder == instance => {
-                roll.holder = None;
-                std::mem::take(&mut roll.waiting)
-            }
-            _ => BTreeSet::new(),
+        let replaced = roll.replacing.take_if(|replacing| replacing == instance).is_some();
+        if roll.failed.remove(instance) || replaced {
+            std::mem::take(&mut roll.waiting)
+        } else {
+            BTreeSet::new()
         }
     }
 
-    /// `instance` did not become ready after its replacement.
-    pub fn halt(&self, runtime: &Name, instance: &Name) {
+    /// `instance` did not become ready after its replacement. Answers who may have waited for its turn to be over.
+    pub fn halt(&self, runtime: &Name, instance: &Name) -> BTreeSet<Name> {
         let mut rolls = self.lock();
         let roll = rolls.entry(runtime.clone()).or_default();
-        if roll.holder.is_none() || roll.holder == Some(Holder::Replacing(instance.clone())) {
-            roll.holder = Some(Holder::Halted(instance.clone()));
+        roll.failed.insert(instance.clone());
+        match roll.replacing.take_if(|replacing| replacing == instance) {
+            Some(_) => std::mem::take(&mut roll.waiting),
+            None => BTreeSet::new(),
         }
     }
 
@@ -72,11 +76,10 @@ impl Rolls {
     pub fn edited(&self, runtime: &Name) -> BTreeSet<Name> {
         let mut rolls = self.lock();
         let Some(roll) = rolls.get_mut(runtime) else { return BTreeSet::new() };
-        if matches!(roll.holder, Some(Holder::Halted(_))) {
-            roll.holder = None;
-            return std::mem::take(&mut roll.waiting);
+        if std::mem::take(&mut roll.failed).is_empty() {
+            return BTreeSet::new();
         }
-        BTreeSet::new()
+        std::mem::take(&mut roll.waiting)
     }
 
     /// `instance` is gone, whatever its runtime was. Answers who waited for that.
@@ -102,39 +105,58 @@ mod tests {
     #[test]
     fn one_instance_of_a_runtime_is_replaced_at_a_time() {
         let rolls = Rolls::default();
-        assert!(rolls.acquire(&name("gvisor"), &name("a")));
-        assert!(rolls.acquire(&name("gvisor"), &name("a")), "the holder holds it");
-        assert!(!rolls.acquire(&name("gvisor"), &name("b")));
-        assert!(rolls.acquire(&name("runc"), &name("c")), "another runtime has its own");
-        assert_eq!(rolls.release(&name("gvisor"), &name("a")), BTreeSet::from([name("b")]));
-        assert!(rolls.acquire(&name("gvisor"), &name("b")));
+        for cause in [Cause::Runtime, Cause::Instance] {
+            assert!(rolls.acquire(&name("gvisor"), &name("a"), cause));
+            assert!(rolls.acquire(&name("gvisor"), &name("a"), cause), "the holder holds it");
+            assert!(!rolls.acquire(&name("gvisor"), &name("b"), cause));
+            assert!(rolls.acquire(&name("runc"), &name("c"), cause), "another runtime has its own");
+            assert_eq!(rolls.release(&name("gvisor"), &name("a")), BTreeSet::from([name("b")]));
+            assert!(rolls.acquire(&name("gvisor"), &name("b"), cause));
+            rolls.release(&name("gvisor"), &name("b"));
+        }
     }
 
     #[test]
     fn a_failed_replacement_stops_the_roll_until_the_next_edit() {
         let rolls = Rolls::default();
-        assert!(rolls.acquire(&name("gvisor"), &name("a")));
+        assert!(rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime));
+        assert!(!rolls.acquire(&name("gvisor"), &name("b"), Cause::Runtime));
+        assert_eq!(rolls.halt(&name("gvisor"), &name("a")), BTreeSet::from([name("b")]));
+        assert!(!rolls.acquire(&name("gvisor"), &name("b"), Cause::Runtime));
+        assert!(rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime), "its own next try may go on");
         rolls.halt(&name("gvisor"), &name("a"));
-        assert!(!rolls.acquire(&name("gvisor"), &name("b")));
-        assert!(rolls.acquire(&name("gvisor"), &name("a")), "its own next try may go on");
-        rolls.halt(&name("gvisor"), &name("a"));
+        assert!(!rolls.acquire(&name("gvisor"), &name("b"), Cause::Runtime));
         assert_eq!(rolls.edited(&name("gvisor")), BTreeSet::from([name("b")]));
-        assert!(rolls.acquire(&name("gvisor"), &name("b")));
+        assert!(rolls.acquire(&name("gvisor"), &name("b"), Cause::Runtime));
+    }
+
+    #[test]
+    fn a_halted_roll_keeps_nobody_from_an_edit_of_its_own_record() {
+        let rolls = Rolls::default();
+        rolls.halt(&name("gvisor"), &name("broken"));
+        assert!(!rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime));
+        assert!(rolls.acquire(&name("gvisor"), &name("b"), Cause::Instance));
+        assert!(!rolls.acquire(&name("gvisor"), &name("c"), Cause::Instance), "one at a time");
+        rolls.halt(&name("gvisor"), &name("broken"));
+        assert_eq!(rolls.release(&name("gvisor"), &name("b")), BTreeSet::from([name("a"), name("c")]));
+        assert!(!rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime), "it is halted as before");
+        assert_eq!(rolls.release(&name("gvisor"), &name("broken")), BTreeSet::from([name("a")]));
+        assert!(rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime));
     }
 
     #[test]
     fn an_instance_that_is_deleted_gives_the_token_back() {
         let rolls = Rolls::default();
-        rolls.acquire(&name("gvisor"), &name("a"));
-        rolls.acquire(&name("gvisor"), &name("b"));
+        rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime);
+        rolls.acquire(&name("gvisor"), &name("b"), Cause::Runtime);
         assert_eq!(rolls.forget(&name("a")), BTreeSet::from([name("b")]));
     }
 
     #[test]
     fn a_release_by_somebody_else_changes_nothing() {
         let rolls = Rolls::default();
-        rolls.acquire(&name("gvisor"), &name("a"));
+        rolls.acquire(&name("gvisor"), &name("a"), Cause::Runtime);
         assert!(rolls.release(&name("gvisor"), &name("b")).is_empty());
-        assert!(!rolls.acquire(&name("gvisor"), &name("b")));
+        assert!(!rolls.acquire(&name("gvisor"), &name("b"), Cause::Runtime));
     }
 }

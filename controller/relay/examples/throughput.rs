@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use plugward_relay::{
-    Amendments, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Request, Violation,
+    Amendments, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Request, Stop, Violation,
     driver::{Later, Program, Relay, ServedStream},
     grpc::Status,
 };
@@ -215,7 +215,7 @@ impl Policy for Passing {
         Decision::Pass { call: (), observe: Observe::default() }
     }
 
-    fn forward(&mut self, (): &mut (), _: &Request<'_>, amendments: &mut Amendments) -> Result<(), Status> {
+    fn forward(&mut self, (): &mut (), _: &Request<'_>, amendments: &mut Amendments) -> Result<(), Stop> {
         amendments.set("multiplex_id", b"5f6c0d1a-4c0e-4a5e-8f3e-1f2d3c4b5a69");
         Ok(())
     }

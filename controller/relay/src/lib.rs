@@ -64,5 +64,5 @@ mod window;
 pub use connection::{Connection, Received, StreamId};
 pub use head::{Amendments, Request};
 pub use limits::{HoldBudget, Limits, Rate};
-pub use policy::{Decision, Ended, Observe, Outcome, Policy};
+pub use policy::{Decision, Ended, Observe, Outcome, Policy, Stop};
 pub use violation::{Peer, Violation};

@@ -26,13 +26,13 @@ pub trait Policy {
     ///
     /// # Errors
     ///
-    /// The status that the call ends with, where this plugin must not see it.
+    /// What becomes of the call where this plugin must not see it, or not yet.
     fn forward(
         &mut self,
         call: &mut Self::Call,
         request: &Request<'_>,
         amendments: &mut Amendments,
-    ) -> Result<(), Status>;
+    ) -> Result<(), Stop>;
 
     /// A call has to wait, because there is no plugin yet or it takes no more calls: the longest time that it may, after which
     /// [`waited`](Self::waited) is asked. Its own time limit is kept to besides.
@@ -76,6 +76,18 @@ pub enum Decision<C> {
     Answer(Status),
     /// The program itself is the server. Such a stream never waits and has no time limit, and it outlives the plugin's connection.
     Serve(C),
+}
+
+/// What becomes of a call that does not go to the plugin that is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It waits, and is asked about again whenever anything happens to its connection. So do those that came after it: a plugin takes
+    /// streams in the order of their ids only.
+    Wait,
+    /// It is refused, after the host was told that this connection takes no more calls: it makes it again on its next one.
+    Elsewhere,
+    /// It ends with this.
+    Answer(Status),
 }
 
 /// What of a call the program wants to see, at its end.
@@ -134,6 +146,14 @@ pub enum Outcome {
     Malformed,
     /// The host's connection ended.
     HostGone,
+}
+
+// === impl Stop ===
+
+impl From<Status> for Stop {
+    fn from(status: Status) -> Self {
+        Self::Answer(status)
+    }
 }
 
 // === impl Outcome ===

@@ -113,8 +113,9 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
             let ran = container.spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value);
             promise!(
                 ran == Some(&variant.to_string()),
-                "promise 2: {} is variant {ran:?}, and {variant} is declared",
-                container.name
+                "promise 2: {} is variant {ran:?}, and {variant} is declared: {:?}",
+                container.name,
+                status.conditions
             );
         }
         let shown: BTreeSet<&str> =

@@ -153,8 +153,10 @@ impl Instance {
         for mount in mounts.values() {
             mount.admit_all_to(seats.admits_all(&mount.name));
         }
-        for connection in state.connections.values().filter(|connection| connection.line.is_none()) {
-            connection.control.reconsider();
+        for (_, connection) in state.connections.iter_mut() {
+            if std::mem::take(&mut connection.waits) || connection.line.is_none() {
+                connection.control.reconsider();
+            }
         }
         let seen = before != state.sights();
         drop(state);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use plugward_api as api;
+use plugward_relay::Stop;
 use plugward_relay::grpc::{Code, Status};
 
 use super::priming::{Failure, Role};
@@ -115,16 +116,17 @@ impl Outlook<'_> {
     }
 }
 
-/// What a call is told that must not reach the plugin that its connection goes to.
-pub(super) fn denied(denial: Denial<'_>) -> Status {
+/// What becomes of a call that must not reach the plugin that its connection goes to.
+pub(super) fn denied(denial: Denial<'_>) -> Stop {
     match denial {
-        Denial::Telling => Status::unavailable("the plugin is being told what it had been told before"),
-        Denial::Failing(failure) => failed(failure),
-        Denial::Unknown => Status::new(
+        Denial::Telling => Stop::Wait,
+        Denial::Leaving => Stop::Elsewhere,
+        Denial::Failing(failure) => failed(failure).into(),
+        Denial::Unknown => Stop::Answer(Status::new(
             Code::FailedPrecondition,
             "the plugin was restarted, and plugward does not know what made it usable before: \
              make the call again that does (a database plugin's is Initialize)",
-        ),
+        )),
     }
 }
 

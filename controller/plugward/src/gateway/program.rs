@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use plugward_relay::driver::{Later, Program, ServedStream};
 use plugward_relay::grpc::{self, Code, Status};
-use plugward_relay::{Amendments, Decision, Ended, Observe, Outcome, Peer, Policy, Request, Violation};
+use plugward_relay::{Amendments, Decision, Ended, Observe, Outcome, Peer, Policy, Request, Stop, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -85,13 +85,13 @@ impl Host {
     }
 
     /// Whether a call may go to this container.
-    fn admit(&self, call: &PluginCall, berthed: &Berthed, request: &Request<'_>) -> Result<HostId, Status> {
+    fn admit(&self, call: &PluginCall, berthed: &Berthed, request: &Request<'_>) -> Result<HostId, Stop> {
         if let Some(status) = self.mount.barrier(self.client) {
-            return Err(status);
+            return Err(status.into());
         }
         let host = if berthed.backend.multiplexes { HostId::of(request) } else { HostId::NONE };
         if !self.mount.admits_all_to(berthed.serial) {
-            self.instance.admits(berthed.serial, &self.mount.name, &host, call.role)?;
+            self.instance.admits(self.id, berthed.serial, &self.mount.name, &host, call.role)?;
         }
         Ok(host)
     }
@@ -152,12 +152,14 @@ impl Policy for Host {
         call: &mut Call,
         request: &Request<'_>,
         amendments: &mut Amendments,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Stop> {
         let Call::Plugin(call) = call else { return Ok(()) };
-        call.traffic.goes();
         // It was set before the connection was given out.
-        let Some(berthed) = self.bound.get().cloned() else { return Err(Status::unavailable("no plugin")) };
+        let Some(berthed) = self.bound.get().cloned() else {
+            return Err(Status::unavailable("no plugin").into());
+        };
         let host = self.admit(call, &berthed, request)?;
+        call.traffic.goes();
         if berthed.backend.multiplexes && is_application(request.path()) {
             amendments.set(multiplex::KEY, self.plugin_id(&host).as_bytes());
         }

@@ -76,8 +76,10 @@ pub(super) enum Route<'a> {
 /// Why a call must not reach a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denial<'a> {
-    /// It is being told what is kept.
+    /// It is being told what is kept: soon it may.
     Telling,
+    /// It is not told what is kept any more: another container is, or will be.
+    Leaving,
     /// It did not take it.
     Failing(&'a Failure),
     /// What it would have to be told is not known.
@@ -372,18 +374,27 @@ impl Seats {
         if role != Role::Work {
             return Ok(());
         }
-        let (Some(Mount { kept, .. }), Some((start, berth))) = (self.mounts.get(mount), self.find(serial))
+        let (Some(Mount { kept, slot }), Some((start, berth))) = (self.mounts.get(mount), self.find(serial))
         else {
             // Neither is any more: the connection is being closed.
-            return Err(Denial::Telling);
+            return Err(Denial::Leaving);
         };
-        let progress = berth.progress.get(mount).ok_or(Denial::Telling)?;
-        match progress.standing(kept, host, serial, start) {
-            Standing::Done => Ok(()),
-            Standing::Owed => Err(Denial::Telling),
-            Standing::Failing(failure) => Err(Denial::Failing(failure)),
-            Standing::Unknown => Err(Denial::Unknown),
+        let standing = berth.progress.get(mount).map(|progress| progress.standing(kept, host, serial, start));
+        match standing {
+            Some(Standing::Done) => Ok(()),
+            Some(Standing::Owed) | None if self.is_told(slot, berth) => Err(Denial::Telling),
+            Some(Standing::Owed) | None => Err(Denial::Leaving),
+            Some(Standing::Failing(failure)) => Err(Denial::Failing(failure)),
+            Some(Standing::Unknown) => Err(Denial::Unknown),
         }
+    }
+
+    /// Whether a container is told what is kept of the mounts of a slot.
+    fn is_told(&self, slot: &SlotName, berth: &Berth) -> bool {
+        let berths = self.slots.get(slot).map(|slot| &slot.berths);
+        let is_there = berths.is_some_and(|berths| berths.values().any(|other| other.serial == berth.serial));
+        let mounts = self.mounts.values().filter(|mount| mount.slot == *slot).count();
+        is_there && berth.is_usable() && berth.suits(mounts)
     }
 
     /// The container to which all calls of a mount may go, whoever makes them. Zero if there is none such.

@@ -57,3 +57,13 @@ fn what_a_user_writes_down_though_it_is_the_default_replaces_nothing() {
     assert_eq!(hash("brokerMultiplexing: Disabled", "runc"), hash("", "runc"));
     assert_ne!(hash("brokerMultiplexing: Disabled", "runsc"), hash("", "runsc"));
 }
+
+#[test]
+fn an_edit_of_the_runtime_is_told_from_one_of_the_instance() {
+    let before = recipe("secret", "", "runc");
+    assert!(recipe("secret", "", "crun").is_of_same_instance(&before));
+    assert!(recipe("secret", "", "runsc").is_of_same_instance(&before), "which chooses another broker, too");
+    for edit in ["env: { A: b }", "args: [x]", "command: [x]", "mlock: true", "brokerMultiplexing: Enabled"] {
+        assert!(!recipe("secret", edit, "runc").is_of_same_instance(&before), "{edit}");
+    }
+}

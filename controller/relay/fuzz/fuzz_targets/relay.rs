@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use plugward_relay::{
     Amendments, Connection, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Rate, Received,
-    Request, Violation,
+    Request, Stop, Violation,
     frame::{Output, PREFACE, Reader},
     grpc::{Code, Status},
 };
@@ -35,7 +35,7 @@ impl Policy for Counting {
         Decision::Pass { call: (), observe: Observe { request: Some(10), answer: Some(10) } }
     }
 
-    fn forward(&mut self, (): &mut (), _: &Request<'_>, amendments: &mut Amendments) -> Result<(), Status> {
+    fn forward(&mut self, (): &mut (), _: &Request<'_>, amendments: &mut Amendments) -> Result<(), Stop> {
         amendments.set("id", b"7");
         Ok(())
     }

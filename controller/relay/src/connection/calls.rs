@@ -13,7 +13,7 @@ use crate::{
     grpc::{Code, Messages, Status},
     head::{HeaderList, Malformed, Request},
     hpack::encode,
-    policy::{Decision, Observe, Outcome, Policy},
+    policy::{Decision, Observe, Outcome, Policy, Stop},
     served::Served,
     stream::{Account, Answer, AtPlugin, End, HeldStream, Lane, PassedStream, Queue, ServedStream, Stream},
     violation::Violation,
@@ -57,13 +57,16 @@ impl<P: Policy> Connection<P> {
                 let mut account = Account::new(call, self.now, request.timeout(), observe);
                 account.host_done = head.end_stream;
                 account.length = request.content_length();
-                if self.held.is_empty() && self.has_plugin_room() {
-                    match forward(&mut self.policy, &mut self.scratch, &mut account.call, &request) {
-                        Ok(()) => self.pass(id, account, &request, Queue::default()),
-                        Err(status) => self.deny(id, account, &status),
-                    }
+                let goes = if self.held.is_empty() && self.has_plugin_room() {
+                    forward(&mut self.policy, &mut self.scratch, &mut account.call, &request)
                 } else {
-                    self.hold(id, account, &request, list);
+                    Err(Stop::Wait)
+                };
+                match goes {
+                    Ok(()) => self.pass(id, account, &request, Queue::default()),
+                    Err(Stop::Answer(status)) => self.deny(id, account, &status),
+                    // One that is to go elsewhere is refused when those that wait are looked at.
+                    Err(Stop::Wait | Stop::Elsewhere) => self.hold(id, account, &request, list),
                 }
             }
         }
@@ -156,11 +159,21 @@ impl<P: Policy> Connection<P> {
             let forwarded = match Request::of(list) {
                 Ok(request) => forward(&mut self.policy, &mut self.scratch, &mut account.call, &request),
                 // It was one when it arrived.
-                Err(Malformed) => Err(Status::new(Code::Internal, "the request is malformed")),
+                Err(Malformed) => Err(Status::new(Code::Internal, "the request is malformed").into()),
             };
-            if let Err(status) = forwarded {
-                self.answer_held(id, &status, Outcome::NotServed(status.code));
-                continue;
+            match forwarded {
+                Ok(()) => {}
+                Err(Stop::Wait) => return,
+                Err(Stop::Elsewhere) => {
+                    // Before it is refused: else the host tries again right here.
+                    self.last_go_away();
+                    self.refuse(id);
+                    continue;
+                }
+                Err(Stop::Answer(status)) => {
+                    self.answer_held(id, &status, Outcome::NotServed(status.code));
+                    continue;
+                }
             }
             let Some(Stream::Held(stream)) = self.streams.remove(&id) else { return };
             let HeldStream { mut account, list, until, body, given_back, credit, .. } = *stream;
@@ -328,7 +341,7 @@ fn forward<P: Policy>(
     scratch: &mut Scratch,
     call: &mut P::Call,
     request: &Request<'_>,
-) -> Result<(), Status> {
+) -> Result<(), Stop> {
     scratch.amendments.clear();
     policy.forward(call, request, &mut scratch.amendments)
 }

@@ -22,7 +22,7 @@ use crate::{
     head::{Amendments, Request},
     hpack::{DEFAULT_TABLE_SIZE, Decoder, encode},
     limits::{HoldBudget, Limits},
-    policy::{Decision, Ended, Observe, Outcome, Policy},
+    policy::{Decision, Ended, Observe, Outcome, Policy, Stop},
     violation::{Peer, Violation},
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Noting {
     pub(super) forwarded: Vec<String>,
     /// The time that calls have to wait yet, when they are asked again.
     pub(super) needed: Option<Duration>,
+    /// What becomes of `/stopped`.
+    pub(super) stop: Option<Stop>,
 }
 
 impl Policy for Noting {
@@ -53,9 +55,14 @@ impl Policy for Noting {
         call: &mut String,
         _: &Request<'_>,
         amendments: &mut Amendments,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Stop> {
         if call == "/gated" {
-            return Err(Status::new(Code::FailedPrecondition, "not yet"));
+            return Err(Status::new(Code::FailedPrecondition, "not yet").into());
+        }
+        if call == "/stopped"
+            && let Some(stop) = &self.stop
+        {
+            return Err(stop.clone());
         }
         self.forwarded.push(call.clone());
         amendments.set("id", b"7");

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    Amendments, Decision, Ended, Observe, Outcome, Peer, Request, Violation,
+    Amendments, Decision, Ended, Observe, Outcome, Peer, Request, Stop, Violation,
     frame::{ErrorCode, Frame, Kind, Output, PREFACE, Reader, flag},
     grpc::Code,
     hpack::encode,
@@ -38,7 +38,7 @@ impl Policy for TestProgram {
         Decision::Pass { call: (), observe: Observe::default() }
     }
 
-    fn forward(&mut self, (): &mut (), _: &Request<'_>, _: &mut Amendments) -> Result<(), Status> {
+    fn forward(&mut self, (): &mut (), _: &Request<'_>, _: &mut Amendments) -> Result<(), Stop> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use plugward_relay::{
-    Amendments, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Request, Violation,
+    Amendments, Decision, Ended, HoldBudget, Limits, Observe, Peer, Policy, Request, Stop, Violation,
     driver::{Control, Later, Program, Relay, ServedStream},
     grpc::{Code, Status},
 };
@@ -153,7 +153,7 @@ impl Policy for TestProgram {
         _: &mut Self::Call,
         request: &Request<'_>,
         amendments: &mut Amendments,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Stop> {
         if request.header("multiplex-id").is_some() {
             amendments.set("multiplex-id", b"ours");
         }

@@ -29,6 +29,8 @@ pub(super) struct Connection {
     pub(super) control: Control,
     /// The container that it goes to.
     pub(super) line: Option<Serial>,
+    /// It goes to a container, and has a call that waits until that was told what is kept.
+    pub(super) waits: bool,
 }
 
 /// A host's connection to a container. When it goes, the container has one less.
@@ -88,8 +90,11 @@ impl Instance {
         let state = self.lock();
         let coming = Prospect::Coming;
         let prospect = state.slot(&mount.name).and_then(|slot| state.prospects.get(slot));
+        let route = state.seats.route(&mount.name).unwrap_or(Route::Empty);
+        let is_being_told =
+            |line| matches!(route, Route::Telling) && state.seats.seated(&mount.name) == Some(line);
         Ok(look(Outlook {
-            route: line.map_or_else(|| state.seats.route(&mount.name).unwrap_or(Route::Empty), Route::To),
+            route: line.filter(|line| !is_being_told(*line)).map_or(route, Route::To),
             prospect: prospect.unwrap_or(&coming),
             hold: state.hold(),
             now: self.parts.clock.now(),
@@ -151,7 +156,9 @@ impl Instance {
         if let Some(status) = &state.closed {
             control.close(status.clone());
         }
-        state.connections.insert(id, Connection { mount: mount.clone(), pid, control, line: None });
+        state
+            .connections
+            .insert(id, Connection { mount: mount.clone(), pid, control, line: None, waits: false });
     }
 
     /// A host's connection is over.

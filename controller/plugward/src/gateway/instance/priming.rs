@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use plugward_api::Name;
+use plugward_relay::Stop;
 use plugward_relay::grpc::Status;
 
-use super::{Berthed, Instance};
+use super::{Berthed, Id, Instance};
 use crate::gateway::backend;
 use crate::gateway::multiplex::HostId;
 use crate::gateway::outlook;
@@ -56,19 +57,27 @@ impl Instance {
         is_seated.then_some(Seated { berthed, priming })
     }
 
-    /// Whether a call may go to a container.
+    /// Whether a call of a connection may go to the container that this goes to.
     ///
     /// # Errors
     ///
-    /// What it is told if not.
+    /// What becomes of it if not. If it is to wait, the connection is asked again when something changed.
     pub(in crate::gateway) fn admits(
         &self,
+        connection: Id,
         serial: Serial,
         mount: &Name,
         host: &HostId,
         role: Role,
-    ) -> Result<(), Status> {
-        self.lock().seats.admits(serial, mount, host, role).map_err(outlook::denied)
+    ) -> Result<(), Stop> {
+        let mut state = self.lock();
+        let admitted = state.seats.admits(serial, mount, host, role).map_err(outlook::denied);
+        if admitted == Err(Stop::Wait)
+            && let Some(connection) = state.connections.get_mut(&connection)
+        {
+            connection.waits = true;
+        }
+        admitted
     }
 
     /// A host's own call that concerns the priming goes to a container.

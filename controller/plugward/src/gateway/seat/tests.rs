@@ -272,6 +272,22 @@ fn what_was_told_beside_a_hosts_call_counts_even_if_it_was_undone_meanwhile() {
 }
 
 #[test]
+fn a_container_that_is_left_sends_those_elsewhere_whom_it_was_not_told_of() {
+    let mut seats = seats(&["a"]);
+    let (a, one, two) = (name("a"), HostId::named("one"), HostId::named("two"));
+    let first = up(&mut seats, 1);
+    seats.priming_begun(first, &a);
+    seats.priming_ended(first, &a, &one, INITIALIZE, Primed::Done(Ok(call(1)))).unwrap();
+    let second = up(&mut seats, 2);
+    tell(&mut seats, second, "a", &Ok(()), NOW);
+    assert_eq!(seats.seated(&a), Some(second));
+    seats.priming_begun(second, &a);
+    seats.priming_ended(second, &a, &two, INITIALIZE, Primed::Done(Ok(call(2)))).unwrap();
+    assert_eq!(seats.admits(first, &a, &one, Role::Work), Ok(()), "it is as good as before for those");
+    assert_eq!(seats.admits(first, &a, &two, Role::Work), Err(Denial::Leaving));
+}
+
+#[test]
 fn the_failure_of_one_user_is_not_the_others() {
     let mut seats = seats(&["a"]);
     let (one, two) = (HostId::named("one"), HostId::named("two"));

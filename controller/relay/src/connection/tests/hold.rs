@@ -200,3 +200,52 @@ fn a_call_that_the_plugin_must_not_see_is_answered_and_those_behind_it_go_on() {
     assert_eq!(bench.ended(), [gated.clone(), gated]);
     assert_eq!(bench.connection.policy().forwarded, ["/b"]);
 }
+
+#[test]
+fn a_call_that_its_plugin_is_not_ready_for_waits_and_so_do_those_behind_it() {
+    let mut bench = Bench::bound();
+    bench.connection.policy().stop = Some(Stop::Wait);
+    bench.request(1, "/stopped", true);
+    bench.request(3, "/b", true);
+    assert_eq!(bench.host(), []);
+    assert_eq!(bench.plugin_reads(), []);
+    bench.connection.reconsider(bench.now);
+    assert_eq!((bench.connection.waiting(), bench.budget.waiting()), (2, 2));
+    bench.connection.policy().stop = None;
+    bench.connection.reconsider(bench.now);
+    let seen = bench.plugin_reads();
+    assert!(matches!(seen[..], [Out::Headers { id: 1, .. }, Out::Headers { id: 3, .. }]), "{seen:?}");
+    assert_eq!((bench.connection.waiting(), bench.budget.waiting()), (0, 0));
+}
+
+#[test]
+fn a_call_that_its_plugin_is_not_ready_for_in_time_is_answered() {
+    let mut bench = Bench::bound();
+    bench.connection.policy().stop = Some(Stop::Wait);
+    bench.request(1, "/stopped", true);
+    bench.host();
+    bench.pass(Duration::from_secs(30));
+    assert!(is_status(&bench.host_reads()[0], 1, Code::Unavailable));
+    bench.request(3, "/b", true);
+    bench.host();
+    assert!(matches!(bench.plugin_reads()[..], [Out::Headers { id: 3, .. }]));
+}
+
+#[test]
+fn a_call_that_is_to_go_elsewhere_is_refused_once_its_host_knows_that_it_has_to_connect_again() {
+    let mut bench = Bench::bound();
+    bench.request(1, "/a", true);
+    bench.host();
+    bench.plugin_reads();
+    bench.connection.policy().stop = Some(Stop::Elsewhere);
+    bench.request(3, "/stopped", true);
+    let refused = [Out::GoAway(3, ErrorCode::NO_ERROR), Out::Reset(3, ErrorCode::REFUSED_STREAM)];
+    assert_eq!(bench.host(), refused);
+    assert_eq!(bench.ended(), [("/stopped".into(), Outcome::Refused)]);
+    // What the plugin has goes on.
+    bench.answer(1);
+    bench.trailers(1);
+    bench.plugin();
+    assert_eq!(bench.ended(), [("/a".into(), Outcome::Answered(Code::Ok))]);
+    assert!(bench.connection.has_left_plugin() && bench.connection.has_left_host());
+}
