@@ -16,7 +16,7 @@ engine_prepare() {
     shim=$(CGO_ENABLED=0 go_tool "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@$CONTAINERD_VERSION")
     # Without the tag it starts nothing that has a seccomp profile, which is every container by default.
     runc=$(CGO_ENABLED=1 go_tool "github.com/opencontainers/runc@$RUNC_VERSION" -tags seccomp)
-    gvisor=$(engine_gvisor)
+    gvisor=$(engine_gvisor "$(gvisor_program)")
     ENGINE_PATH=$moby:$containerd:$shim:$runc:/usr/sbin:/usr/bin:/sbin:/bin
     ENGINE_RUNTIMES="{ $gvisor }"
 }

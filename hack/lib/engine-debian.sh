@@ -10,7 +10,7 @@ engine_prepare() {
     local gvisor
     need "the engine $ENGINE" dockerd:docker.io containerd:containerd runc:runc crun:crun ip:iproute2 curl:curl ca-certificates
     need_go gVisor
-    gvisor=$(engine_gvisor)
+    gvisor=$(engine_gvisor "$(gvisor_program)")
     cgroups_let_crun_run
     # No directory of ours in it: the distribution's programs, as its users run them.
     ENGINE_PATH=/usr/sbin:/usr/bin:/sbin:/bin

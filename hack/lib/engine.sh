@@ -6,6 +6,7 @@
 #   ENGINE_BRIDGE, ENGINE_ADDRESS   the bridge, and the address of the host on it
 #   ENGINE_OPTION                   a line of its own in daemon.json, or nothing
 #   engine_prepare                  installs or builds what is missing, sets ENGINE_PATH and ENGINE_RUNTIMES (JSON)
+# lib/engine-rootless.sh, where all of it runs as another user, has its own of some functions here.
 
 ENGINES_RUN=/run/plugward-engines
 
@@ -18,6 +19,7 @@ engine_use() {
     case $ENGINE in
     debian | debian-spare) source "$HACK_LIB/engine-debian.sh" ;;
     current | current-spare) source "$HACK_LIB/engine-current.sh" ;;
+    rootless) source "$HACK_LIB/engine-rootless.sh" ;;
     *) die "there is no engine $ENGINE" ;;
     esac
     [[ $ENGINE != *-spare ]] || source "$HACK_LIB/engine-spare.sh"

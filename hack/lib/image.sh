@@ -2,29 +2,53 @@
 # Images that hold one static program and nothing else. They go into an engine as a tar file through its API: no registry, no base
 # image, no builder, and the same way on every engine.
 
-# image_put HOST REFERENCE PROGRAM: makes the image, unless the engine has it with the same content.
+# image_put HOST REFERENCE PROGRAM [USER [CAPABILITY]]: makes the image, unless the engine has it with the same content. USER, by number,
+# runs the program instead of root; CAPABILITY is one that the program's file has (setcap's cap_ipc_lock=+ep).
 image_put() {
-    local host=$1 reference=$2 program=$3 name archive digest before
+    local host=$1 reference=$2 program=$3 user=${4:-} capability=${5:-} name archive digest before
     name=$(basename "$program")
     archive=$(mktemp)
-    tar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=0755 -C "$(dirname "$program")" -cf "$archive" "$name"
+    image_archive "$program" "$archive" "$capability"
     # The digest of the tar file is the digest of the image's only layer.
     digest=sha256:$(sha256sum "$archive" | cut -d' ' -f1)
-    if image_has_layer "$host" "$reference" "$digest"; then
+    if image_has_layer "$host" "$reference" "$digest" "$user"; then
         say "$reference is in $host already."
     else
         step "Importing $reference into $host"
         before=$(image_id "$host" "$reference")
-        image_import "$host" "$reference" "$name" "$archive"
-        image_has_layer "$host" "$reference" "$digest" || die "$host took $reference, but does not have it"
+        image_import "$host" "$reference" "$name" "$archive" "$user"
+        image_has_layer "$host" "$reference" "$digest" "$user" || die "$host took $reference, but does not have it"
         # What the name meant before would stay without one. The engine keeps it where it is in use.
         [[ -z $before ]] || api "$host" DELETE "/images/$before" >/dev/null 2>&1 || true
     fi
     rm -f "$archive"
 }
 
+# image_archive PROGRAM ARCHIVE [CAPABILITY]: the same tar file of the same program, whenever it is made.
+image_archive() {
+    local program=$1 archive=$2 capability=$3 copy
+    local -a options=(--mtime=@0 --owner=0 --group=0 --numeric-owner --mode=0755)
+    if [[ -z $capability ]]; then
+        tar "${options[@]}" -C "$(dirname "$program")" -cf "$archive" "$(basename "$program")"
+        return
+    fi
+    need_root 'a file with a capability'
+    need 'to give a file a capability' setcap:libcap2-bin
+    copy=$(mktemp -d)
+    cp "$program" "$copy"
+    setcap "$capability" "$copy/$(basename "$program")"
+    # The times of access and change that this format would hold differ each time.
+    tar "${options[@]}" --format=posix --pax-option=delete=atime,delete=ctime --xattrs --xattrs-include=security.capability \
+        -C "$copy" -cf "$archive" "$(basename "$program")"
+    rm -rf "$copy"
+}
+
+# image_has_layer HOST REFERENCE DIGEST USER
 image_has_layer() {
-    api "$1" GET "/images/$2/json" 2>/dev/null | grep -q "$3"
+    local found
+    found=$(api "$1" GET "/images/$2/json" 2>/dev/null) || return 1
+    # The last of these is the image's own; engines leave it out, or empty, where there is none.
+    [[ $found == *"$3"* && $({ grep -o '"User":"[^"]*"' || true; } <<<"$found" | tail -n1 | cut -d'"' -f4) == "$4" ]]
 }
 
 # The id of an image; nothing when there is none.
@@ -33,9 +57,10 @@ image_id() {
 }
 
 image_import() {
-    local host=$1 repository=${2%:*} tag=${2##*:} name=$3 archive=$4 changes
-    changes=$(api_encode "ENTRYPOINT [\"/$name\"]")
-    api "$host" POST "/images/create?fromSrc=-&repo=$(api_encode "$repository")&tag=$tag&changes=$changes" \
+    local host=$1 repository=${2%:*} tag=${2##*:} name=$3 archive=$4 user=$5 changes
+    changes=changes=$(api_encode "ENTRYPOINT [\"/$name\"]")
+    [[ -z $user ]] || changes+=\&changes=$(api_encode "USER $user")
+    api "$host" POST "/images/create?fromSrc=-&repo=$(api_encode "$repository")&tag=$tag&$changes" \
         -H 'Content-Type: application/x-tar' -T "$archive" >/dev/null
 }
 

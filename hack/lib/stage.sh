@@ -68,13 +68,15 @@ stage_simulation() { cargo test --release --locked -p plugward-tests --test 'sim
 stage_engines() {
     hack/engine debian up
     hack/engine current up
-    hack/image --engine "$(engine_host debian)" --engine "$(engine_host current)" all
+    hack/engine rootless up
+    hack/image --engine "$(engine_host debian)" --engine "$(engine_host current)" --engine "$(engine_host rootless)" all
 }
 
 stage_real() {
     need 'to test a plugin that manages its users' redis-server:redis-server
     need 'to test that images are pulled' docker-registry:docker-registry
-    PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current)" test_workspace --test 'real*'
+    PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current) rootless=$(engine_host rootless)" \
+        test_workspace --test 'real*'
 }
 
 # As a person runs it: on the machine's own engine.

@@ -53,7 +53,8 @@ pub struct PluginRuntimeSpec {
     pub engine: Engine,
 
     /// Whether the engine is rootless and the user in its containers is not root. Then containers get the capability
-    /// `DAC_OVERRIDE` and the directory of their socket a default ACL.
+    /// `DAC_OVERRIDE`, and the directory of their sockets a default ACL for the user of plugward, for which its file
+    /// system must have POSIX ACLs.
     pub rootless: bool,
 
     /// The cgroup that the cgroups of containers are made in. Empty: the engine's own. An engine with the systemd
@@ -94,8 +95,10 @@ pub struct Engine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<EngineHost>,
 
-    /// The directory for the sockets of plugins, an absolute path that the engine sees too. Default: in the run
-    /// directory of plugward. A rootless engine needs one under its user's runtime directory, owned by that user.
+    /// The directory for the sockets of plugins, an absolute path that the engine sees too, short enough for the path
+    /// of a socket. It must exist, and belong to the user of plugward or to root; of a rootless engine, to the engine's
+    /// user, and lie under that user's runtime directory: such an engine sees nothing that is made in /run later.
+    /// Default: in the run directory of plugward.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_directory: Option<AbsolutePath>,
 }

@@ -3,7 +3,7 @@
 //! Manifests may say all that the schemas have. What has no effect yet is refused by the controller, never ignored;
 //! a written default asks for nothing, and is always accepted.
 
-use crate::{PluginInstanceSpec, PluginRuntimeSpec, instance::Attach};
+use crate::{PluginInstanceSpec, instance::Attach};
 
 /// A field whose value asks for what this version does not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,23 +18,6 @@ pub struct Unsupported {
 pub fn unsupported(spec: &PluginInstanceSpec) -> Vec<Unsupported> {
     let attach = Attach::default();
     let checks = [(spec.attach != attach, "spec.attach", "hosts cannot attach")];
-    collect(checks)
-}
-
-/// What a runtime asks for that this version does not do.
-pub fn unsupported_runtime(spec: &PluginRuntimeSpec) -> Vec<Unsupported> {
-    let checks = [
-        (
-            spec.engine.socket_directory.is_some(),
-            "spec.engine.socketDirectory",
-            "the directory of plugin sockets cannot be chosen",
-        ),
-        (
-            spec.rootless,
-            "spec.rootless",
-            "rootless engines with a non-root container user are not prepared for",
-        ),
-    ];
     collect(checks)
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn findings(record: &Record, rules: &Rules) -> Vec<Finding> {
     annotations(record, &mut findings);
     match record {
         Record::Runtime(runtime) => {
+            socket_directory(runtime, &mut findings);
             resources(runtime, &mut findings);
             log(runtime, &mut findings);
         }
@@ -90,6 +91,23 @@ fn annotations(record: &Record, findings: &mut Findings) {
 }
 
 // === rules of a runtime ===
+
+/// The sockets of plugins lie below it, by names like `plugin1234567890`.
+fn socket_directory(runtime: &PluginRuntime, findings: &mut Findings) {
+    const LEAST_NAME: usize = "/plugin1234567890".len();
+    let Some(directory) = &runtime.spec.engine.socket_directory else { return };
+    let length = directory.as_str().trim_end_matches('/').len() + LEAST_NAME;
+    if length > MAX_SOCKET_PATH {
+        findings
+            .add(
+                "spec.engine.socketDirectory",
+                format!(
+                    "is too long for a socket path: the path of a socket in it has {length} bytes, at most {MAX_SOCKET_PATH} are possible"
+                ),
+            )
+            .help("use a shorter one, like /run/user/1000/plugward");
+    }
+}
 
 fn resources(runtime: &PluginRuntime, findings: &mut Findings) {
     let resources = &runtime.spec.resources;

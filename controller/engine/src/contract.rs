@@ -12,7 +12,7 @@
 //! | `flood LINES` | writes so many lines of 64 bytes, numbered in their first 8, to standard output and exits 0 |
 //! | `print-env NAME` | writes the value of the variable and a line's end, and exits 0 |
 //! | `touch PATH` | creates an empty file and exits 0 |
-//! | `eat` | takes more and more memory |
+//! | `eat` | takes more and more memory, up to 256 MiB, and exits 0 |
 //!
 //! Each case works on containers with a label of its own, which are removed when it has ended, however it ended.
 

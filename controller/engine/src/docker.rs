@@ -198,8 +198,12 @@ impl Engine for DockerEngine {
                 Ok((session.client.info().await?, session.version))
             })
             .await?;
-        convert::info(answer, version.to_string())
-            .map_err(|missing| incomplete(Operation::Info, self.address.host(), &missing))
+        let mut info = convert::info(answer, version.to_string())
+            .map_err(|missing| incomplete(Operation::Info, self.address.host(), &missing))?;
+        if info.rootless {
+            info.user = self.dialer.peer().await;
+        }
+        Ok(info)
     }
 
     async fn inspect_image(&self, reference: &str) -> Result<Option<Image>, EngineError> {

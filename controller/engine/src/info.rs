@@ -21,4 +21,15 @@ pub struct EngineInfo {
     pub cgroup_driver: String,
     /// Whether it runs without root.
     pub rootless: bool,
+    /// Of a rootless one the user that it runs as, where its address tells: root in its containers is that user.
+    pub user: Option<EngineUser>,
+}
+
+/// The user that an engine runs as, as this machine numbers users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineUser {
+    /// Its number.
+    pub uid: u32,
+    /// The number of its group.
+    pub gid: u32,
 }

@@ -51,7 +51,7 @@ pub use docker::{Address, DockerEngine};
 pub use error::{EngineError, ErrorKind, Operation};
 pub use event::{Event, EventKind};
 pub use image::Image;
-pub use info::EngineInfo;
+pub use info::{EngineInfo, EngineUser};
 pub use log::{LogChannel, LogChunk, LogQuery};
 pub use observed::{Observed, Observer};
 pub use port::{Created, Engine, Removed, Started, Stopped};

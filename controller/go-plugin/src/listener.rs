@@ -22,6 +22,9 @@ use crate::{Address, Inbound, identity};
 #[cfg(feature = "serve")]
 const PATH_LIMIT: usize = 107;
 
+/// For everybody, to connect to.
+const OPEN: Mode = Mode::from_raw_mode(0o666);
+
 /// For its owner and its group, to connect to.
 const SHARED: Mode = Mode::from_raw_mode(0o660);
 
@@ -125,7 +128,21 @@ impl Listener {
         self.try_share(group).map_err(|source| ListenError::Share { path: self.path.clone(), group, source })
     }
 
-    fn try_share(&self, group: Option<u32>) -> io::Result<()> {
+    /// Lets everybody connect who can come to the socket: for a directory that itself is open to the plugin and its host alone.
+    ///
+    /// gVisor connects with the user and the group of the plugin's process, and without its other groups, so that a socket which
+    /// is open to one of those is closed to a plugin there.
+    ///
+    /// # Errors
+    ///
+    /// When its mode cannot be changed.
+    pub fn open_to_all(&self) -> Result<(), ListenError> {
+        let opened = self.reference().and_then(|socket| set_mode(&socket, OPEN));
+        opened.map_err(|source| ListenError::Share { path: self.path.clone(), group: None, source })
+    }
+
+    /// The socket, if it is still what has its name.
+    fn reference(&self) -> io::Result<OwnedFd> {
         let socket = openat(
             &self.directory,
             self.name.as_str(),
@@ -136,12 +153,15 @@ impl Listener {
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_uid != geteuid().as_raw() {
             return Err(Error::other("something else has its name"));
         }
+        Ok(socket)
+    }
+
+    fn try_share(&self, group: Option<u32>) -> io::Result<()> {
+        let socket = self.reference()?;
         if let Some(group) = group {
             chownat(&socket, "", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?;
         }
-        // What is opened as a reference only has no other way to its mode.
-        chmod(format!("/proc/self/fd/{}", socket.as_raw_fd()), SHARED)?;
-        Ok(())
+        set_mode(&socket, SHARED)
     }
 
     /// Where it is, as this process sees it.
@@ -163,6 +183,11 @@ impl Listener {
         let (stream, _) = self.socket.accept().await?;
         Ok(Inbound::new(stream))
     }
+}
+
+/// What is opened as a reference only has no other way to its mode.
+fn set_mode(reference: &OwnedFd, mode: Mode) -> io::Result<()> {
+    Ok(chmod(format!("/proc/self/fd/{}", reference.as_raw_fd()), mode)?)
 }
 
 /// The name of an entry of a directory, whatever that directory is called by now. It is short, too.

@@ -146,7 +146,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         mounts: Sockets::new(directories.mounts(), settings.socket_group, settings.service.store),
         relays: Relays::on_threads(relay_threads()).map_err(RunError::Threads)?,
         sockets: directories.plugins(),
-        group: Some(rustix::process::getegid()).filter(|group| *group != Gid::ROOT).map(Gid::as_raw),
+        group: Some(plugin_group(settings.socket_group)),
         tuning: settings.tuning,
     })?;
     let view = controller.view();
@@ -196,6 +196,18 @@ async fn end(
         Ok(summary) => tracing::warn!(aborted = summary.aborted.len(), "plugward ends in the middle of work"),
         Err(error) => tracing::error!(error = %error, "the controller failed"),
     }
+}
+
+/// The group that plugins and we share: ours, or where that is root's, the hosts' or nobody's. Only what is in a shared directory is
+/// open to it, and the way there is not.
+fn plugin_group(socket_group: Option<u32>) -> u32 {
+    /// Nobody is in it.
+    const NOBODY: u32 = 65534;
+    let ours = rustix::process::getegid();
+    if ours != Gid::ROOT {
+        return ours.as_raw();
+    }
+    socket_group.filter(|group| *group != Gid::ROOT.as_raw()).unwrap_or(NOBODY)
 }
 
 /// How many threads relay hosts' connections: a few, and no more than there are processors.

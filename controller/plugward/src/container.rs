@@ -9,7 +9,7 @@ use plugward_engine::ContainerSpec;
 use plugward_engine::container::{Bind, LogRotation, Resources, Seccomp, Security};
 
 use crate::names::{ClusterId, PLUGIN_SIDE_DIRECTORY, SlotName, instance_selector, label};
-use crate::recipe::{SeccompRecipe, SecurityRecipe};
+use crate::recipe::{ContainerRecipe, SeccompRecipe, SecurityRecipe};
 use crate::slot::Start;
 
 /// The capability to lock memory.
@@ -48,13 +48,20 @@ pub fn container_spec(
         },
         binds: vec![Bind { source: start.directory.clone(), target: PathBuf::from(PLUGIN_SIDE_DIRECTORY) }],
         log: LogRotation { max_size_bytes: recipe.log.max_size_bytes, max_files: recipe.log.max_files },
-        groups: start.group.into_iter().collect(),
-        capabilities: recipe.mlock.then(|| IPC_LOCK.to_owned()).into_iter().collect(),
+        groups: start.group_inside().into_iter().collect(),
+        capabilities: capabilities(recipe),
         security: security(&recipe.security),
         // The directory of the socket lies beneath it, bound.
         tmpfs: recipe.security.read_only_root.then(|| PathBuf::from("/tmp")).into_iter().collect(),
         cgroup_parent: recipe.cgroup_parent.clone(),
     })
+}
+
+/// The capabilities that a plugin keeps. They are its own only where it is root, or its program's file has them.
+fn capabilities(recipe: &ContainerRecipe) -> Vec<String> {
+    // The second, so that it may use a directory that belongs to another user.
+    let kept = [(recipe.mlock, IPC_LOCK), (recipe.rootless, "DAC_OVERRIDE")];
+    kept.into_iter().filter(|(keeps, _)| *keeps).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn security(recipe: &SecurityRecipe) -> Security {
@@ -76,7 +83,7 @@ fn environment(start: &Start, certificate: String) -> Result<Vec<(String, String
         cookie: recipe.protocol.cookie()?,
         protocol_versions: recipe.protocol.versions().to_vec(),
         socket_directory: PLUGIN_SIDE_DIRECTORY.to_owned(),
-        socket_group: start.group,
+        socket_group: start.group_inside(),
         client_certificate: Some(certificate),
         multiplex_broker: recipe.broker.asks(),
     };

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::desired::{self, Records};
 use crate::engines::{Connector, Engines, Host, Listener, PullEnd, WakeReason};
-use crate::execute::{Executor, Timings, sweep_directories};
+use crate::execute::{Executor, Timings};
 use crate::files;
 use crate::gateway::sockets::Sockets;
 use crate::gateway::{Gateway, Relays};
@@ -42,6 +42,7 @@ use crate::reconcile::Reconciler;
 use crate::roll::Rolls;
 use crate::runtimes;
 use crate::session::{Sessions, Wake};
+use crate::sharing::{self, Sharing};
 use crate::source::{Declared, DirectorySource, LastGood, LastGoodError};
 use crate::state::{Cluster, State, StateError};
 use crate::status::Book;
@@ -69,7 +70,7 @@ pub struct Parts {
     pub relays: Relays,
     /// Where the directories shared with plugins are made.
     pub sockets: PathBuf,
-    /// The group of these directories, unless root's.
+    /// The group of these directories, and of the sockets in them; `None` is our own, and opens them to no other.
     pub group: Option<u32>,
     /// How it works.
     pub tuning: Tuning,
@@ -191,6 +192,12 @@ impl Controller {
         let sessions = Sessions::new(plugins, gateway.clone(), state.clone(), records.clone(), clock, wake);
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
+        let sharing = Sharing {
+            cluster: cluster.id.clone(),
+            directory: sockets,
+            group,
+            user: rustix::process::geteuid().as_raw(),
+        };
         let draining = Arc::new(AtomicBool::new(false));
         let reconciler = Reconciler {
             records: records.clone(),
@@ -203,6 +210,7 @@ impl Controller {
                 engines: engines.clone(),
                 sessions: sessions.clone(),
                 gateway: gateway.clone(),
+                sharing: sharing.clone(),
                 clock,
                 chance: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
             },
@@ -214,8 +222,7 @@ impl Controller {
                 gateway: gateway.clone(),
                 book: book.clone(),
                 clock,
-                sockets,
-                group,
+                sharing,
                 timings: Timings::default(),
             },
             gateway: gateway.clone(),
@@ -276,9 +283,6 @@ impl Controller {
         background.spawn(sweep_sockets(view.clone()));
         background.spawn(watch_files(view.clone()));
 
-        if let Err(error) = sweep_directories(&reconciler.executor.sockets, &view.state) {
-            tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
-        }
         view.engines.keep(&BTreeSet::new()).await;
 
         let (output, events) = mpsc::channel(1024);
@@ -288,11 +292,17 @@ impl Controller {
         let listed = CancellationToken::new();
         inputs.spawn(follow(view.clone(), rolls, writer, events, news, listed.clone()));
 
-        let stores = view.records.clone();
+        let (stores, state, sharing) =
+            (view.records.clone(), view.state.clone(), reconciler.executor.sharing.clone());
         let reconcile = move |request: Request<Name>| reconciler.clone().reconcile(request);
         let ready = async move {
             stores.ready().await?;
             listed.cancelled().await;
+            // Nothing is started yet. Where directories may lie is told by the runtimes.
+            let directories = desired::socket_directories(&stores);
+            if let Err(error) = sharing::sweep(&sharing, directories.iter().map(PathBuf::as_path), &state) {
+                tracing::warn!(error = crate::errors::chain(&error), "left-over directories stay");
+            }
             Ok::<_, WriterDropped>(())
         };
         // A controller that hears nothing any more must not go on as if all were well.

@@ -1,6 +1,7 @@
 //! What the records want of an instance.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugward_api::instance::Mount;
@@ -79,13 +80,8 @@ impl Desired {
         };
         edit.runtime = generation;
         let declaration = Declaration { instance: declared.clone(), edit };
-        let mut refused: Vec<String> =
+        let refused: Vec<String> =
             support::unsupported(spec).into_iter().map(|found| found.message).collect();
-        refused.extend(
-            support::unsupported_runtime(&runtime.spec)
-                .iter()
-                .map(|found| format!("runtime {}: {}", spec.runtime, found.message)),
-        );
         if !refused.is_empty() {
             return Self::Kept(declaration, KeptBecause::NotSupported(refused));
         }
@@ -160,6 +156,17 @@ pub fn hosts(records: &Records) -> BTreeSet<Host> {
         }
     }
     hosts
+}
+
+/// The directories for plugins' sockets that declared runtimes name.
+pub fn socket_directories(records: &Records) -> BTreeSet<PathBuf> {
+    let named = records.snapshot().into_iter().filter_map(|(_, declared)| match declared.record.as_ref() {
+        Record::Runtime(runtime) => {
+            runtime.spec.engine.socket_directory.as_ref().map(|directory| directory.as_path().to_owned())
+        }
+        Record::Instance(_) => None,
+    });
+    named.collect()
 }
 
 /// The instances that name a runtime.

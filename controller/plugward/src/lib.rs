@@ -67,6 +67,7 @@
 //! | [`roll`] | whose turn it is to be replaced | nothing |
 //! | [`recipe`], [`container`] | what a container is made from, its hash, its engine's form | nothing |
 //! | [`slot`] | what is remembered of a container's place | nothing |
+//! | [`sharing`] | the directories that plugins share with us | these directories |
 //! | [`names`] | labels, container names, slots, cluster ids | nothing |
 //! | [`state`], [`atomic`] | the state directory | files |
 //! | [`directories`] | where state and sockets lie | the environment |
@@ -117,6 +118,7 @@ pub mod reconcile;
 pub mod roll;
 pub mod runtimes;
 pub mod session;
+pub mod sharing;
 pub mod slot;
 pub mod source;
 pub mod state;

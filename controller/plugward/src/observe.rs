@@ -19,13 +19,16 @@ use crate::assignment::{assign, mounts_of};
 use crate::clock::Clock;
 use crate::desired::{Declaration, Desired};
 use crate::engines::{Engines, LiveEngine};
+use crate::errors::chain;
 use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName, instance_selector, label};
 use crate::plan::{
-    Activation, EngineSight, ImageSight, Place, PullSight, Sighting, Situation, SlotSight, Target,
+    Activation, DirectorySight, EngineSight, ImageSight, Place, PullSight, Sighting, Situation, SlotSight,
+    Target,
 };
 use crate::recipe::{Recipe, SpecHash};
 use crate::session::Sessions;
+use crate::sharing::Sharing;
 use crate::slot::Edit;
 use crate::state::State;
 
@@ -41,6 +44,8 @@ pub struct Observer {
     pub sessions: Sessions,
     /// What hands calls to containers.
     pub gateway: Gateway,
+    /// The directories shared with plugins.
+    pub sharing: Sharing,
     /// The time of day.
     pub clock: Clock,
     /// What jitter is drawn from.
@@ -189,6 +194,16 @@ impl Observer {
         }
     }
 
+    /// Whether directories can be shared with an engine's plugins.
+    fn directory(&self, engine: &EngineSight, recipe: &Recipe) -> DirectorySight {
+        let EngineSight::Up { engine, .. } = engine else { return DirectorySight::Usable };
+        let Some(account) = self.engines.account(&engine.id) else { return DirectorySight::Usable };
+        match self.sharing.look(&account, &recipe.container) {
+            Ok(()) => DirectorySight::Usable,
+            Err(error) => DirectorySight::Unusable { message: chain(&error) },
+        }
+    }
+
     /// When a container of a slot is to run.
     fn activation(&self, declaration: &Declaration, slot: &SlotName) -> Activation {
         let instance = declaration.record();
@@ -248,6 +263,7 @@ impl Observer {
                     ImageSight::Found { id } => self.state.multiplexes(id),
                     ImageSight::Unknown | ImageSight::Missing | ImageSight::Mismatch { .. } => None,
                 };
+                let directory = self.directory(&seen.engine, &wanted.recipe);
                 let known: Vec<&SlotName> = slots.keys().collect();
                 let assigned = assign(&wanted.mounts, spec.multiplexing, multiplexes, &known);
                 let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));
@@ -257,6 +273,7 @@ impl Observer {
                         recipe: wanted.recipe.clone(),
                         hash: wanted.hash.clone(),
                         engine: seen.engine.clone(),
+                        directory: directory.clone(),
                         image: seen.image.clone(),
                         pull: seen.pull.clone(),
                         mounts,
@@ -281,6 +298,7 @@ impl Observer {
                         edit: start.end.as_ref().map(|end| end.edit).unwrap_or_default(),
                         recipe: start.recipe.clone(),
                         hash: start.hash.clone(),
+                        directory: self.directory(&seen.engine, &start.recipe),
                         engine: seen.engine,
                         image: seen.image,
                         pull: seen.pull,

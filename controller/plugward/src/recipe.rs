@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
@@ -86,6 +87,12 @@ pub struct ContainerRecipe {
     /// The network mode, unless `bridge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// Where the directory shared with the plugin is, unless in our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_directory: Option<PathBuf>,
+    /// Whether the user in the container of a rootless engine is not root.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rootless: bool,
     /// CPU in billionths of a core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nano_cpus: Option<u64>,
@@ -178,6 +185,12 @@ impl ContainerRecipe {
             broker: BrokerMode::of(instance, runtime),
             oci_runtime: runtime.oci_runtime.to_string(),
             network: Some(runtime.network.to_string()).filter(|network| network != "bridge"),
+            socket_directory: runtime
+                .engine
+                .socket_directory
+                .as_ref()
+                .map(|directory| directory.as_path().to_owned()),
+            rootless: runtime.rootless,
             nano_cpus: resources.cpu.and_then(Quantity::nanos).and_then(whole),
             memory_bytes: resources.memory.map(Quantity::value).and_then(whole),
             pids: resources.pids.map(|pids| u64::from(pids.get())),
@@ -203,6 +216,8 @@ impl ContainerRecipe {
             broker,
             oci_runtime,
             network: _,
+            socket_directory: _,
+            rootless: _,
             nano_cpus: _,
             memory_bytes: _,
             pids: _,

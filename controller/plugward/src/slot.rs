@@ -64,6 +64,9 @@ pub struct Start {
     /// The group to which the shared directory and the plugin's socket belong, where it matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
+    /// That group as the container numbers it, where it has another number there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_inside: Option<u32>,
     /// With what we prove to the plugin who we are.
     pub identity: StoredIdentity,
     /// When it was intended.
@@ -165,6 +168,11 @@ impl Slot {
 // === impl Start ===
 
 impl Start {
+    /// The group of the shared directory, and of the sockets in it, in the container.
+    pub fn group_inside(&self) -> Option<u32> {
+        self.group_inside.or(self.group)
+    }
+
     /// Whether its plugin has one connection for all, and so ends with the controller that made that.
     pub fn shares_connection(&self) -> bool {
         let mode = self.recipe.container.broker;

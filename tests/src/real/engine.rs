@@ -1,7 +1,9 @@
 //! An engine under test.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use super::http;
-use super::manifest::{COUCHBASE, COUNTER, DATABASE, GO_COUNTER, HOSTILE, REDIS};
+use super::manifest::{COUCHBASE, COUNTER, DATABASE, GO_COUNTER, GO_COUNTER_NONROOT, HOSTILE, REDIS};
 
 /// An engine under test. Clones are the same engine.
 #[derive(Clone)]
@@ -25,6 +27,9 @@ pub struct TestEngine {
     pub port: Arc<DockerEngine>,
     socket: PathBuf,
 }
+
+/// The name of the engine that runs without root's rights: plugins are declared for it in a way of its own.
+const ROOTLESS: &str = "rootless";
 
 /// No environment, no files.
 struct Nothing;
@@ -47,6 +52,25 @@ impl TestEngine {
     /// # Panics
     /// When an engine holds no images to test with.
     pub async fn all() -> Vec<Self> {
+        let mut engines = Self::named().await;
+        engines.retain(|engine| engine.name != ROOTLESS);
+        engines
+    }
+
+    /// The engine that a user without root's rights runs, if the environment names it; else that is said or fails.
+    ///
+    /// # Panics
+    /// When it holds no images to test with.
+    pub async fn rootless() -> Option<Self> {
+        let found = Self::named().await.into_iter().find(|engine| engine.name == ROOTLESS);
+        if found.is_none() {
+            skipped("PLUGWARD_TEST_ENGINES names no engine `rootless`");
+        }
+        found
+    }
+
+    /// All engines that the environment names.
+    pub(super) async fn named() -> Vec<Self> {
         let named = std::env::var("PLUGWARD_TEST_ENGINES").unwrap_or_default();
         if named.trim().is_empty() {
             skipped("PLUGWARD_TEST_ENGINES names no engine (hack/engine NAME up starts one)");
@@ -82,7 +106,7 @@ impl TestEngine {
     }
 
     async fn check_images(&self) {
-        for image in [COUNTER, HOSTILE, DATABASE, GO_COUNTER, REDIS, COUCHBASE] {
+        for image in [COUNTER, HOSTILE, DATABASE, GO_COUNTER, GO_COUNTER_NONROOT, REDIS, COUCHBASE] {
             let found = self.port.inspect_image(image).await.unwrap();
             assert!(
                 found.is_some(),
@@ -91,6 +115,26 @@ impl TestEngine {
                 self.host
             );
         }
+    }
+
+    /// The user and the group that a rootless engine runs as.
+    ///
+    /// # Panics
+    /// When its socket is not there.
+    pub fn user(&self) -> (u32, u32) {
+        // The group of the socket is another: its user's runtime directory has the one that counts.
+        let found = fs::metadata(self.socket.parent().expect("it is in a directory")).unwrap();
+        (found.uid(), found.gid())
+    }
+
+    /// The group whose members may use the engine.
+    ///
+    /// # Panics
+    /// When its socket is not there, or is for root alone.
+    pub fn group(&self) -> u32 {
+        let group = fs::metadata(&self.socket).unwrap().gid();
+        assert_ne!(group, 0, "{}: only root may use it", self.name);
+        group
     }
 
     /// A request to the API past the port: status and JSON.

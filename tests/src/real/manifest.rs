@@ -12,6 +12,12 @@ pub const HOSTILE: &str = "plugward.test/hostile:0.1.0";
 /// A plugin made with go-plugin, in Go.
 pub const GO_COUNTER: &str = "plugward.test/plugin-counter:0.5.0";
 
+/// The same, run by a user who is not root.
+pub const GO_COUNTER_NONROOT: &str = "plugward.test/plugin-counter-nonroot:0.5.0";
+
+/// That, with a program that may lock its memory: its file has the capability `IPC_LOCK`.
+pub const GO_COUNTER_MLOCK: &str = "plugward.test/plugin-counter-mlock:0.5.0";
+
 /// A database plugin that multiplexes, `tests/plugins/database`.
 pub const DATABASE: &str = "plugward.test/database:0.1.0";
 
@@ -56,7 +62,12 @@ pub fn hostile(name: &str, args: &[&str]) -> Manifest {
 
 /// An instance of the plugin in Go.
 pub fn go_counter(name: &str) -> Manifest {
-    instance(name, GO_COUNTER, "BASIC_PLUGIN", "hello")
+    go_counter_of(name, GO_COUNTER)
+}
+
+/// An instance of the plugin in Go, from another image of it.
+pub fn go_counter_of(name: &str, image: &str) -> Manifest {
+    instance(name, image, "BASIC_PLUGIN", "hello")
 }
 
 /// An instance of the plugin that calls its host back. It multiplexes with the argument `-multiplex`.
@@ -139,6 +150,13 @@ impl Manifest {
     pub fn serving(self, mounts: &[&str]) -> Self {
         let mounts: Vec<Value> = mounts.iter().map(|mount| json!({ "name": mount })).collect();
         self.with("/spec/mounts", json!(mounts))
+    }
+
+    /// The same under another name of the runtime.
+    #[must_use]
+    pub fn named_by_runtime(self, runtime: &str) -> Self {
+        let pointer = if self.0["kind"] == "PluginRuntime" { "/metadata/name" } else { "/spec/runtime" };
+        self.with(pointer, json!(runtime))
     }
 
     /// The same on an OCI runtime, and named for it.

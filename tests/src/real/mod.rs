@@ -5,7 +5,8 @@
 //! metrics port, the command line and the engine. It never sleeps for a time; it waits until something is so, with a long limit.
 //!
 //! Engines are named by `PLUGWARD_TEST_ENGINES`, `name=unix:///path` separated by spaces; they hold the images of
-//! `hack/image all`. Without it each test says that it was skipped; with `PLUGWARD_REQUIRE_ALL=1` it fails instead.
+//! `hack/image all`. The one named `rootless` is left to tests that want it ([`on_the_rootless_engine`]). Without the variable each
+//! test says that it was skipped; with `PLUGWARD_REQUIRE_ALL=1` it fails instead.
 
 mod bare;
 mod engine;
@@ -19,6 +20,7 @@ mod outside;
 mod program;
 mod redis;
 mod registry;
+mod rootless;
 mod scenario;
 mod spare;
 mod world;
@@ -32,14 +34,16 @@ pub use hosts::{
     NewUser, Opened, Output, Response, RunningLoad, Tally, Watch,
 };
 pub use manifest::{
-    CALLBACK, COUCHBASE, COUNTER, DATABASE, GO_COUNTER, HOSTILE, JWT, KV, Manifest, REDIS, callback,
-    couchbase, counter, database, go_counter, hostile, jwt, kv, redis, runtime,
+    CALLBACK, COUCHBASE, COUNTER, DATABASE, GO_COUNTER, GO_COUNTER_MLOCK, GO_COUNTER_NONROOT, HOSTILE, JWT,
+    KV, Manifest, REDIS, callback, couchbase, counter, database, go_counter, go_counter_of, hostile, jwt, kv,
+    redis, runtime,
 };
 pub use metrics::Metrics;
 pub use outside::Outside;
 pub use program::{Ended, Program, Said};
 pub use redis::{RedisServer, StoppedRedis};
 pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
-pub use scenario::{busy, on_each_engine, on_one_engine};
+pub use rootless::UserDirectory;
+pub use scenario::{busy, on_each_engine, on_one_engine, on_the_rootless_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use world::{Held, LIMIT, World, restarts, slot};

@@ -47,9 +47,20 @@ pub(super) fn path() -> PathBuf {
     profile.join("plugward-under-test")
 }
 
+/// A user other than root, and a copy of the program that this user may start.
+#[derive(Debug, Clone)]
+pub(super) struct RunAs {
+    /// Its number.
+    pub user: u32,
+    /// The number of its group.
+    pub group: u32,
+    /// The copy.
+    pub program: PathBuf,
+}
+
 /// Runs the program to its end.
 pub(super) async fn run(arguments: &[String], environment: &[(&str, &str)], stdout: Stdio) -> Said {
-    let child = command(arguments, environment).stdout(stdout).stderr(Stdio::piped()).spawn();
+    let child = command(&path(), arguments, environment).stdout(stdout).stderr(Stdio::piped()).spawn();
     let output = child.expect("the program is built").wait_with_output();
     let output = timeout(LIMIT, output).await.expect("the command ends").unwrap();
     Said {
@@ -60,8 +71,8 @@ pub(super) async fn run(arguments: &[String], environment: &[(&str, &str)], stdo
 }
 
 /// The program with nothing in its environment but this, and the way to other programs.
-fn command(arguments: &[String], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(path());
+fn command(program: &Path, arguments: &[String], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()
@@ -75,9 +86,18 @@ fn command(arguments: &[String], environment: &[(&str, &str)]) -> Command {
 // === impl Program ===
 
 impl Program {
-    pub(super) fn start(arguments: &[String], environment: &[(&str, &str)], log: &Path) -> Self {
+    pub(super) fn start(
+        arguments: &[String],
+        environment: &[(&str, &str)],
+        log: &Path,
+        run_as: Option<&RunAs>,
+    ) -> Self {
         let log: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = command(arguments, environment);
+        let program = run_as.map_or_else(path, |run_as| run_as.program.clone());
+        let mut command = command(&program, arguments, environment);
+        if let Some(RunAs { user, group, .. }) = run_as {
+            command.uid(*user).gid(*group);
+        }
         let child =
             command.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("the program is built");
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it was just started");

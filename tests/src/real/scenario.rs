@@ -36,6 +36,19 @@ where
     }
 }
 
+/// Plays a test on the engine that runs without root's rights.
+///
+/// # Panics
+/// When it fails.
+pub async fn on_the_rootless_engine<F>(test: impl Fn(Arc<World>) -> F)
+where
+    F: Future<Output = ()>,
+{
+    if let Some(engine) = TestEngine::rootless().await {
+        judge(vec![play(World::new(engine.clone(), &[engine]), &test).await]);
+    }
+}
+
 /// Plays a test in a world, and clears the world away however that ends. Names the engine if it failed.
 pub(super) async fn play<F>(world: World, test: &impl Fn(Arc<World>) -> F) -> Option<String>
 where

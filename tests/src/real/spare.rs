@@ -26,7 +26,8 @@ pub struct SpareEngine {
     live_restore: bool,
 }
 
-/// Plays a test on a spare engine of each kind, one after the other. `live_restore` lets containers outlive their engine.
+/// Plays a test on a spare engine of each kind, one after the other, beside all others. `live_restore` lets containers outlive their
+/// engine.
 ///
 /// # Panics
 /// When it fails on one.
@@ -38,6 +39,7 @@ where
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let engines = TestEngine::all().await;
     let _guard = ONE_AT_A_TIME.lock().await;
+    let beside = TestEngine::named().await;
     for engine in engines {
         if !["debian", "current"].contains(&engine.name.as_str()) {
             skipped(&format!("hack/engine has no spare one for {}", engine.name));
@@ -49,7 +51,7 @@ where
         spare.start().await;
         let spared = TestEngine::new(&spare.name, &format!("unix://{}", spare.path("docker.sock").display()));
         spared.copy_image(&engine, COUNTER).await;
-        let failed = play(World::new(spared.clone(), &[spared]), &|world| test(world, spare.clone())).await;
+        let failed = play(World::new(spared, &beside), &|world| test(world, spare.clone())).await;
         spare.down().await;
         assert_eq!(failed, None, "it failed on that engine");
     }

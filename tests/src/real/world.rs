@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 
 use super::engine::TestEngine;
 use super::manifest::{self, HOSTILE, Manifest};
-use super::program::{self, Ended, Program, Said};
+use super::program::{self, Ended, Program, RunAs, Said};
 
 pub use held::Held;
 pub use seen::{LIMIT, restarts, slot};
@@ -41,6 +42,7 @@ pub struct World {
     metrics_address: String,
     home: TempDir,
     program: Mutex<Option<Program>>,
+    run_as: Mutex<Option<RunAs>>,
     tags: Mutex<BTreeSet<String>>,
     environment: Mutex<BTreeMap<String, String>>,
     strangers: Mutex<Vec<ContainerId>>,
@@ -63,6 +65,7 @@ impl World {
             metrics_address: format!("127.0.0.1:{port}"),
             home,
             program: Mutex::default(),
+            run_as: Mutex::default(),
             tags: Mutex::default(),
             environment: Mutex::default(),
             strangers: Mutex::default(),
@@ -193,6 +196,17 @@ impl World {
         arguments
     }
 
+    /// From now on the controller runs as this user and group, who own the world's directory.
+    pub fn run_as(&self, (user, group): (u32, u32)) {
+        // Cargo's directory may be in somebody's home.
+        let program = self.path("plugward");
+        fs::copy(program::path(), &program).unwrap();
+        for path in [self.home.path(), &self.manifests()] {
+            chown(path, Some(user), Some(group)).unwrap();
+        }
+        *self.run_as.lock().unwrap() = Some(RunAs { user, group, program });
+    }
+
     /// Starts the controller, and waits until it answers.
     pub async fn start(&self) {
         self.start_with(&[]).await;
@@ -217,7 +231,8 @@ impl World {
         let more_environment = self.environment.lock().unwrap().clone();
         let mut environment = vec![("DOCKER_HOST", self.engine.host.as_str()), ("RUST_BACKTRACE", "1")];
         environment.extend(more_environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let program = Program::start(&self.arguments(more), &environment, &self.path("log"));
+        let run_as = self.run_as.lock().unwrap().clone();
+        let program = Program::start(&self.arguments(more), &environment, &self.path("log"), run_as.as_ref());
         let before = self.program.lock().unwrap().replace(program);
         assert!(before.is_none(), "a controller runs already");
     }

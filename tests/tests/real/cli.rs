@@ -1,12 +1,15 @@
 //! The command line against a controller that runs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use plugward_api::Phase;
 use plugward_tests::real::{COUNTER, World, counter, on_one_engine, runtime};
 use serde_json::{Value, json};
+
+/// The group that plugins share with a controller that is root.
+const NOBODY: u32 = 65_534;
 
 #[tokio::test]
 async fn get_and_describe_show_what_runs() {
@@ -106,9 +109,16 @@ async fn secrets_are_never_shown_logged_or_readable_by_others() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&world.sockets()), 0o750);
         assert_eq!(mode(&world.sockets().join("control.sock")), 0o660);
-        for directory in fs::read_dir(world.sockets().join("plugins")).unwrap() {
-            assert_eq!(mode(&directory.unwrap().path()), 0o700, "root needs no group there");
+        // What plugins share with us is open to a group that nobody is in, behind a directory that others may not pass.
+        let shared = world.sockets().join("plugins");
+        assert_eq!((mode(&shared), fs::metadata(&shared).unwrap().gid()), (0o750, 0));
+        let mut found = 0;
+        for directory in fs::read_dir(shared).unwrap() {
+            let path = directory.unwrap().path();
+            assert_eq!((mode(&path), fs::metadata(&path).unwrap().gid()), (0o771, NOBODY));
+            found += 1;
         }
+        assert_ne!(found, 0, "there is a plugin");
     })
     .await;
 }

@@ -145,10 +145,11 @@ async fn an_edit_that_asks_for_what_is_not_supported_changes_nothing_that_runs()
         world.declare("counter.yaml", &[counter("counter")]);
         world.start().await;
         let before = world.until_ready("counter").await;
-        let edit = counter("counter").with("/spec/mlock", json!(true)).with("/spec/env/NEW", json!("1"));
+        let attach = json!({ "enabled": true, "users": ["root"] });
+        let edit = counter("counter").with("/spec/attach", attach.clone()).with("/spec/env/NEW", json!("1"));
         world.declare("counter.yaml", &[edit]);
         let message = world.until_condition("counter", InstanceCondition::Accepted, "NotSupported").await;
-        assert!(message.contains("spec.mlock"), "{message}");
+        assert!(message.contains("spec.attach"), "{message}");
         world.settle().await;
         same(&world, &before).await;
 
@@ -165,7 +166,7 @@ async fn an_edit_that_asks_for_what_is_not_supported_changes_nothing_that_runs()
         world.settle().await;
         same(&world, &healed).await;
 
-        world.declare("new.yaml", &[counter("new").with("/spec/mlock", json!(true))]);
+        world.declare("new.yaml", &[counter("new").with("/spec/attach", attach)]);
         world.until_condition("new", InstanceCondition::Accepted, "NotSupported").await;
         assert_eq!(world.containers().await.len(), 1);
     })

@@ -63,3 +63,17 @@ fn the_tag_is_the_given_one_or_the_version_without_its_v() {
     assert_eq!(instance.spec.image_reference(), "jwt:1.0.0-ent");
     assert_eq!(validate(&instance.into(), &Rules::default()), []);
 }
+
+#[test]
+fn a_socket_directory_must_leave_room_for_a_socket() {
+    let runtime = |length: usize| {
+        let mut runtime = PluginRuntime::built_in();
+        let path = format!("/{}", "d".repeat(length - 1));
+        runtime.spec.engine.socket_directory = Some(path.parse().unwrap());
+        runtime.into()
+    };
+    assert_eq!(validate(&runtime(90), &Rules::default()), []);
+    let problems = validate(&runtime(91), &Rules::default());
+    assert_eq!(problems[0].field, "spec.engine.socketDirectory");
+    assert!(problems[0].message.contains("108 bytes, at most 107"), "{}", problems[0]);
+}

@@ -128,5 +128,7 @@ pub(super) async fn memory_beyond_the_limit_ends_the_process_and_says_so(bench: 
     let id = bench.create("one", &spec).await;
     bench.engine.start(&id).await.unwrap();
     let exit = bench.exit(&id).await;
-    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    // Without cgroups nobody counts.
+    let counts = bench.engine.info().await.unwrap().cgroup_driver != "none";
+    assert_eq!((exit.code, exit.oom_killed), if counts { (137, true) } else { (0, false) });
 }

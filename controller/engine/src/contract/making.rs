@@ -76,6 +76,10 @@ pub(super) async fn limits_are_accepted(bench: Bench) {
 pub(super) async fn a_bound_directory_is_shared_with_the_machine(bench: Bench) {
     let source = bench.harness.directory().join(&bench.tag);
     std::fs::create_dir_all(&source).unwrap();
+    // Root in the containers of a rootless engine is its user.
+    if let Some(user) = bench.engine.info().await.unwrap().user {
+        std::os::unix::fs::chown(&source, Some(user.uid), Some(user.gid)).unwrap();
+    }
     let bind = Bind { source: source.clone(), target: "/shared".into() };
     let spec = ContainerSpec { binds: vec![bind], ..bench.spec(&["touch", "/shared/here"]) };
     let id = bench.create("bound", &spec).await;

@@ -196,6 +196,7 @@ pub(super) fn info(answer: SystemInfo, api_version: String) -> Result<EngineInfo
             .unwrap_or_default()
             .iter()
             .any(|option| option.split(',').any(|part| part == "name=rootless")),
+        user: None,
     })
 }
 

@@ -426,3 +426,14 @@ mod over_tls {
         assert!(error.message.contains("key.pem"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_rootless_engine_is_its_socket_users() {
+    let account = r#"{"ID":"X","SystemTime":"2026-11-23T20:27:10Z","SecurityOptions":["name=rootless"]}"#;
+    // The last connection asks nothing: it is only looked at.
+    let (_server, engine) = Scripted::new([VERSION, Whole(200, account), Closed]);
+    let info = engine.info().await.unwrap();
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    assert!(info.rootless);
+    assert_eq!(info.user, Some(crate::EngineUser { uid, gid }));
+}

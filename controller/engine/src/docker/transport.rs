@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use super::address::{Address, Endpoint};
 use super::tls;
+use crate::info::EngineUser;
 
 /// How long a TCP connection may be silent before the kernel asks whether the peer lives, how often it asks again,
 /// and how many unanswered questions end the connection: a lost engine is noticed within a minute, which nothing
@@ -113,6 +114,13 @@ impl Dialer {
         // Ends with the answer's body, or as soon as nobody wants it; its errors come out of the answer, too.
         tokio::spawn(connection);
         Ok(sender.send_request(request).await?)
+    }
+
+    /// The user who listens there, on this machine. `None` where that cannot be told: on TCP, or when nobody does.
+    pub(super) async fn peer(&self) -> Option<EngineUser> {
+        let Endpoint::Unix(path) = self.address.endpoint() else { return None };
+        let peer = UnixStream::connect(path).await.ok()?.peer_cred().ok()?;
+        Some(EngineUser { uid: peer.uid(), gid: peer.gid() })
     }
 
     async fn dial(&self) -> io::Result<Box<dyn Connection>> {

@@ -47,6 +47,7 @@ impl Engine for SimulatedEngine {
                 oci_runtimes,
                 cgroup_driver: if world.settings.rootless { "none" } else { "cgroupfs" }.to_owned(),
                 rootless: world.settings.rootless,
+                user: None,
             })
         })
         .await

@@ -220,7 +220,7 @@ impl Harness for RealEngine {
     }
 
     async fn publish(&self, part: &str) -> Option<String> {
-        let registry = self.registry.get_or_init(Registry::start).await.as_ref()?;
+        let registry = self.registry.get_or_init(|| Registry::start_for(&self.socket)).await.as_ref()?;
         let repository = format!("{}/{part}", registry.address);
         // The test's image and a layer that no other has.
         let body = serde_json::json!({ "Image": self.image }).to_string().into_bytes();

@@ -32,6 +32,17 @@ async fn it_is_a_socket_for_owner_and_group_and_goes_when_dropped() {
 }
 
 #[tokio::test]
+async fn it_can_be_opened_to_all_who_can_come_to_it() {
+    let directory = TempDir::new().unwrap();
+    let listener = Listener::bind(directory.path(), None).unwrap();
+    listener.open_to_all().unwrap();
+    assert_eq!(fs::symlink_metadata(listener.path()).unwrap().permissions().mode() & 0o7777, 0o666);
+    fs::remove_file(listener.path()).unwrap();
+    fs::write(listener.path(), "another's").unwrap();
+    assert_eq!(listener.open_to_all().unwrap_err().as_str(), "listen_share");
+}
+
+#[tokio::test]
 async fn its_name_is_like_a_plugins_and_its_address_is_where_the_plugin_sees_it() {
     let directory = TempDir::new().unwrap();
     let (one, other) =

@@ -193,6 +193,15 @@ impl Engines {
         }
     }
 
+    /// An engine's account of itself, if it answers.
+    pub fn account(&self, id: &str) -> Option<EngineInfo> {
+        let links = self.shared.lock();
+        links.values().find_map(|link| match &link.status {
+            LinkStatus::Up(info) if &*info.id == id => Some(info.clone()),
+            _ => None,
+        })
+    }
+
     /// The status of each link.
     pub fn statuses(&self) -> BTreeMap<Host, LinkStatus> {
         self.shared.lock().iter().map(|(host, link)| (host.clone(), link.status.clone())).collect()

@@ -1,5 +1,6 @@
 //! Steps that change containers.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,7 +13,6 @@ use plugward_engine::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Run;
-use super::directories::{make_shared_directory, remove_directory};
 use super::timings::Timing;
 use crate::container::container_spec;
 use crate::engines::Begun;
@@ -21,6 +21,7 @@ use crate::failure::ReconcileError;
 use crate::names::{SlotName, label};
 use crate::plan::{self, ImageSight, Place, Which};
 use crate::session::Opening;
+use crate::sharing::{MakeError, remove_directory};
 use crate::slot::{EngineRef, GainsBecause, Making, Start};
 
 /// How long a plugin may take to end after `Shutdown`, as go-plugin's hosts have it.
@@ -78,8 +79,16 @@ impl Run<'_> {
             return Ok(Made::Done);
         }
         let engine = self.executor.engine(&start.engine)?;
-        make_shared_directory(&start.directory, start.group)
-            .map_err(|source| ReconcileError::Directory { path: start.directory.clone(), source })?;
+        match self.executor.sharing.make(&start, &self.executor.account(&start.engine)?) {
+            Ok(()) => {}
+            Err(MakeError::Directory { path, source }) => {
+                return Err(ReconcileError::Directory { path, source });
+            }
+            // No other try fares better, until somebody mends what is declared or what is there.
+            Err(error @ (MakeError::Foreign { .. } | MakeError::NoLists { .. })) => {
+                return Ok(Made::Refused(chain(&error)));
+            }
+        }
         let identity = Identity::from_pem(start.identity.reveal()).map_err(ReconcileError::Identity)?;
         let spec = container_spec(
             &self.executor.cluster,
@@ -300,9 +309,20 @@ impl Run<'_> {
             Removed::Removed | Removed::NotFound | Removed::InProgress => {}
         }
         self.executor.state.forget_broker(&place.id);
-        remove_directory(&self.executor.directory(&place.name))?;
+        remove_directory(&self.directory(slot, place))?;
         tracing::info!(container = place.name, "removed");
         Ok(())
+    }
+
+    /// The directory of a container. Of one that nobody remembers it is our own: another is swept when the controller starts.
+    fn directory(&self, slot: &SlotName, place: &Place) -> PathBuf {
+        let stored = self.executor.state.slot(self.instance, slot);
+        let mut starts = stored.current.iter().chain(stored.outgoing.as_deref());
+        let start = starts.find(|start| start.container == place.name);
+        start.map_or_else(
+            || self.executor.sharing.directory.join(&place.name),
+            |start| start.directory.clone(),
+        )
     }
 
     /// The last lines that a container wrote to standard error. Without them, nothing is lost but words.

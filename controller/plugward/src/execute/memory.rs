@@ -8,10 +8,10 @@ use plugward_api::RestartReason;
 use plugward_api::status::{EventType, StartTimes};
 
 use super::Run;
-use super::directories::remove_directory;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place};
+use crate::sharing::remove_directory;
 use crate::slot::{Edit, End, Making, Slot, Start, StoredIdentity};
 use crate::state::StateError;
 
@@ -52,14 +52,18 @@ impl Run<'_> {
         self.executor.engines.remember(&new.engine).await?;
         let identity = Identity::generate().map_err(ReconcileError::Identity)?;
         let now = self.executor.clock.now();
+        let account = self.executor.account(&new.engine)?;
+        let sharing = &self.executor.sharing;
+        let group = sharing.group(&account, &new.recipe.container);
         let start = Start {
             number: new.number,
             container: new.container.clone(),
             engine: new.engine.clone(),
             recipe: new.recipe.clone(),
             hash: new.hash.clone(),
-            directory: self.executor.directory(&new.container),
-            group: self.executor.group,
+            directory: sharing.place(&new.recipe.container, &new.container),
+            group: group.outside,
+            group_inside: group.inside.filter(|_| group.inside != group.outside),
             identity: StoredIdentity::new(identity.to_pem().as_str()),
             at: now,
             created: false,

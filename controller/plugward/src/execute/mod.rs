@@ -4,19 +4,17 @@
 //! recorded, and the next start waits. Any other failure ends the execution: the world is looked at again.
 
 mod containers;
-mod directories;
 mod memory;
 mod timings;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::join;
 use jiff::Timestamp;
 use plugward_api::Name;
-use plugward_engine::Engine;
+use plugward_engine::{Engine, EngineInfo};
 
 use self::containers::Made;
 use self::memory::Prepared;
@@ -27,11 +25,11 @@ use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName};
 use crate::plan::{self, Place, Situation, Step};
 use crate::session::Sessions;
+use crate::sharing::Sharing;
 use crate::slot::{EngineRef, Making};
 use crate::state::State;
 use crate::status::Book;
 
-pub use directories::sweep_directories;
 pub use timings::Timings;
 
 /// Carries out plans.
@@ -50,10 +48,8 @@ pub struct Executor {
     pub book: Book,
     /// The time of day.
     pub clock: Clock,
-    /// Where the directories shared with plugins are made.
-    pub sockets: PathBuf,
-    /// The group of the shared directories and of the plugins' sockets, unless root's.
-    pub group: Option<u32>,
+    /// The directories shared with plugins.
+    pub sharing: Sharing,
     /// How long the phases of starts took, by container, until they are recorded.
     pub timings: Timings,
 }
@@ -112,8 +108,8 @@ impl Executor {
         self.engines.engine(&engine.id).ok_or_else(|| ReconcileError::EngineLost(engine.id.to_string()))
     }
 
-    fn directory(&self, container: &str) -> PathBuf {
-        self.sockets.join(container)
+    fn account(&self, engine: &EngineRef) -> Result<EngineInfo, ReconcileError> {
+        self.engines.account(&engine.id).ok_or_else(|| ReconcileError::EngineLost(engine.id.to_string()))
     }
 }
 

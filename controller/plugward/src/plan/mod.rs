@@ -80,6 +80,8 @@ pub struct Target {
     pub hash: SpecHash,
     /// The engine to be on.
     pub engine: EngineSight,
+    /// Where directories are shared with plugins there.
+    pub directory: DirectorySight,
     /// The image there.
     pub image: ImageSight,
     /// The pull of that, where it may be pulled.
@@ -136,6 +138,18 @@ pub struct Absence {
     pub from: Timestamp,
     /// When it was back.
     pub to: Timestamp,
+}
+
+/// Whether directories can be shared with plugins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirectorySight {
+    /// Nothing is known to be in the way.
+    Usable,
+    /// They cannot.
+    Unusable {
+        /// Why, and what to do.
+        message: String,
+    },
 }
 
 /// The wanted image as the engine has it.
@@ -310,6 +324,8 @@ pub enum Obstacle {
         /// The wanted parent.
         wanted: String,
     },
+    /// No directory can be shared with the plugin.
+    NoDirectory(String),
     /// The image is not on the engine.
     ImageMissing,
     /// It, or a newer one, is on its way there.

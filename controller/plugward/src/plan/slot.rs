@@ -12,9 +12,9 @@ use super::going::{after, is_over, remove, retire};
 use super::judge::{Judgement, judge, reason_of, signed};
 use super::pull::Patience;
 use super::{
-    Activation, Before, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState, POLL, Plan,
-    REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target, UpdateState,
-    Which,
+    Activation, Before, DirectorySight, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState,
+    POLL, Plan, REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target,
+    UpdateState, Which,
 };
 use crate::names::{SlotName, container_name};
 use crate::recipe::{Recipe, SpecHash};
@@ -538,7 +538,10 @@ impl SlotPlanner<'_> {
             EngineSight::Up { cgroup_driver, .. } if cgroup_driver == "systemd" && not_a_slice.is_some() => {
                 not_a_slice.map(|wanted| Obstacle::NotASlice { wanted: wanted.clone() })
             }
-            EngineSight::Up { .. } => self.image_obstacle(),
+            EngineSight::Up { .. } => match &self.target.directory {
+                DirectorySight::Unusable { message } => Some(Obstacle::NoDirectory(message.clone())),
+                DirectorySight::Usable => self.image_obstacle(),
+            },
         }
     }
 

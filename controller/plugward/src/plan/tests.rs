@@ -11,7 +11,7 @@ use std::path::Path;
 use plugward_api::RestartReason;
 use plugward_engine::ContainerState;
 
-use super::{ImageSight, ServiceSight, SessionSight, plan};
+use super::{DirectorySight, ImageSight, ServiceSight, SessionSight, plan};
 use scene::{Scene, at, exited, refused, running};
 
 /// What is wanted of a slot, for tests of other modules.
@@ -54,6 +54,13 @@ fn an_unknown_oci_runtime_is_waited_for() {
     let mut scene = Scene::new();
     scene.oci_runtimes(&["crun", "runsc"]);
     golden("unknown_runtime", &scene);
+}
+
+#[test]
+fn a_directory_that_cannot_be_shared_is_waited_for() {
+    let mut scene = Scene::new();
+    scene.target().directory = DirectorySight::Unusable { message: "it is not there".into() };
+    golden("no_directory", &scene);
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl fmt::Display for super::Obstacle {
             Self::NotASlice { wanted } => {
                 write!(f, "the engine's cgroup driver is systemd, and {wanted:?} is no slice")
             }
+            Self::NoDirectory(message) => f.write_str(message),
             Self::ImageMissing => f.write_str("the image is not on the engine"),
             Self::Pulling => f.write_str("the image is being pulled"),
             Self::PullFailed { message, retry_at } => {

@@ -14,7 +14,7 @@ use go_plugin::external::rustls::ServerConfig;
 use go_plugin::external::{Bytes, tonic::Code};
 use go_plugin::{
     Address, Answer, BrokerError, CallError, ConnectError, Health, Identity, IdentityError, Inbound,
-    Listener, Plugin, SocketAddress, SocketError, StdioChannel,
+    ListenError, Listener, Plugin, SocketAddress, SocketError, StdioChannel,
 };
 use zeroize::Zeroizing;
 
@@ -163,8 +163,10 @@ impl Conversation for SocketConversation {
         if self.plugin.session().is_some() {
             return Err(PluginError::permanent("the plugin has one connection, and connects to no socket"));
         }
-        let listener = Listener::bind(&self.directory, self.group)
-            .map_err(|error| PluginError::transient(chain(&error)))?;
+        let unusable = |error: ListenError| PluginError::transient(chain(&error));
+        let listener = Listener::bind(&self.directory, self.group).map_err(unusable)?;
+        // Nobody else comes to the directory.
+        listener.open_to_all().map_err(unusable)?;
         Ok(Box::new(SharedSocket { listener, server: self.server.clone() }))
     }
 

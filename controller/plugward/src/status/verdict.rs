@@ -131,28 +131,33 @@ fn runtime_available(
         let message = format!("the engine does not answer: {message}");
         return finding(condition, ConditionStatus::False, "EngineUnreachable", message);
     }
-    let unknown = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
-        (OutlookState::Waiting(obstacle @ Obstacle::UnknownRuntime { .. }), _)
-        | (_, UpdateState::Blocked(obstacle @ Obstacle::UnknownRuntime { .. })) => Some(obstacle),
+    let told = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
+        (OutlookState::Waiting(obstacle), _) | (_, UpdateState::Blocked(obstacle)) => of_runtime(obstacle),
         _ => None,
     });
-    let not_a_slice = outlooks.iter().find_map(|(_, outlook)| match (&outlook.state, &outlook.update) {
-        (OutlookState::Waiting(obstacle @ Obstacle::NotASlice { .. }), _)
-        | (_, UpdateState::Blocked(obstacle @ Obstacle::NotASlice { .. })) => Some(obstacle),
-        _ => None,
-    });
-    if let Some(obstacle) = not_a_slice {
-        let message = format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent");
-        return finding(condition, ConditionStatus::False, "CgroupParentUnfit", message);
-    }
-    match unknown {
-        Some(obstacle) => {
-            let message = format!(
-                "{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"
-            );
-            finding(condition, ConditionStatus::False, "OciRuntimeUnknown", message)
-        }
+    match told {
+        Some((reason, message)) => finding(condition, ConditionStatus::False, reason, message),
         None => finding(condition, ConditionStatus::True, "Available", ""),
+    }
+}
+
+/// What is said of an obstacle that the runtime is to blame for.
+fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
+    match obstacle {
+        Obstacle::NoDirectory(message) => Some(("SocketDirectoryUnusable", message.clone())),
+        Obstacle::NotASlice { .. } => Some((
+            "CgroupParentUnfit",
+            format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent"),
+        )),
+        Obstacle::UnknownRuntime { .. } => Some((
+            "OciRuntimeUnknown",
+            format!("{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"),
+        )),
+        Obstacle::EngineDown(_)
+        | Obstacle::ImageMissing
+        | Obstacle::Pulling
+        | Obstacle::PullFailed { .. }
+        | Obstacle::ImageMismatch(_) => None,
     }
 }
 

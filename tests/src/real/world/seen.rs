@@ -215,6 +215,16 @@ impl World {
         self.engine.container(slot.container_id.as_deref().expect("it has a container")).await
     }
 
+    /// The directory that a slot's container shares with the controller.
+    ///
+    /// # Panics
+    /// When it shares none.
+    pub async fn shared_directory(&self, slot: &SlotStatus) -> PathBuf {
+        let id = slot.container_id.as_deref().unwrap();
+        let (_, seen) = self.engine.api("GET", &format!("/containers/{id}/json")).await;
+        seen["Mounts"][0]["Source"].as_str().expect("a directory is bound").into()
+    }
+
     /// What the controller remembers of an instance's only slot.
     pub fn stored(&self, instance: &str) -> Value {
         let text = fs::read_to_string(self.stored_path(instance)).unwrap();

@@ -13,8 +13,8 @@ use plugward_engine::{ContainerId, ContainerState, Exit};
 
 use crate::names::{SlotName, container_name};
 use crate::plan::{
-    Absence, Activation, EngineSight, ImageSight, PullSight, ServiceSight, SessionSight, Sighting, Situation,
-    SlotSight, Target,
+    Absence, Activation, DirectorySight, EngineSight, ImageSight, PullSight, ServiceSight, SessionSight,
+    Sighting, Situation, SlotSight, Target,
 };
 use crate::recipe::{
     BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SecurityRecipe, SpecHash,
@@ -56,6 +56,8 @@ pub(super) fn recipe() -> Recipe {
             broker: BrokerMode::default(),
             oci_runtime: "runc".into(),
             network: None,
+            socket_directory: None,
+            rootless: false,
             nano_cpus: None,
             memory_bytes: None,
             pids: None,
@@ -92,6 +94,7 @@ impl Scene {
                 cgroup_driver: "cgroupfs".into(),
                 absence: None,
             },
+            directory: DirectorySight::Usable,
             image: ImageSight::Found { id: "sha256:feed".into() },
             pull: PullSight::None,
             mounts: vec!["orders".parse().unwrap()],
@@ -358,6 +361,7 @@ impl Scene {
             recipe: recipe().into(),
             hash: SpecHash::from_label(hash),
             group: None,
+            group_inside: None,
             identity: StoredIdentity::new("pem"),
             at: at(1),
             created: false,
