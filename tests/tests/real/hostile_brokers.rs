@@ -11,7 +11,7 @@ use go_plugin::external::tonic::Code;
 use go_plugin::{Address, Answer, BrokerError, BrokerMessage, BrokerReceiver, CallError, Plugin};
 use plugward_engine::ContainerState;
 use plugward_tests::real::{
-    Held, Instance, LIMIT, Load, Outside, World, busy, callback, go_counter, hostile, on_each_engine, skipped,
+    Held, Instance, LIMIT, Load, Outside, World, busy, callback, go_counter, hostile, on_one_engine, skipped,
 };
 use prost::Message as _;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -46,7 +46,7 @@ const NOBODY: u32 = 65534;
 #[tokio::test]
 async fn plugins_that_misuse_their_brokers_cost_nobody_else_anything() {
     let _alone = busy().await;
-    on_each_engine(|world| async move {
+    on_one_engine(|world| async move {
         let outside = Outside::listen(&world.path("outside.sock"));
         let misuses = ["numbers", "outside", "deaf", "knocks"];
         world.declare_runtime();
@@ -113,7 +113,7 @@ async fn plugins_that_misuse_their_brokers_cost_nobody_else_anything() {
 #[tokio::test]
 async fn hosts_that_misuse_their_brokers_cost_nobody_else_anything() {
     let _alone = busy().await;
-    on_each_engine(|world| async move {
+    on_one_engine(|world| async move {
         if !geteuid().is_root() {
             return skipped("only root can listen as another user");
         }

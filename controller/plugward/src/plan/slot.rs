@@ -555,9 +555,12 @@ impl SlotPlanner<'_> {
 
     /// Whether something happened since the stored end that makes a fresh try worthwhile.
     fn cleared(&self) -> bool {
-        let end = self.sight.stored.current.as_ref().and_then(|start| start.end.as_ref());
-        end.is_some_and(|end| {
-            end.edit != self.target.edit || self.absence().is_some_and(|absence| absence.to > end.at)
+        let Some(start) = &self.sight.stored.current else { return false };
+        start.end.as_ref().is_some_and(|end| {
+            // What changes in a file that a record names is no edit of that.
+            let is_other = !start.fallback && !start.hash.satisfies(&self.target.hash);
+            let edited = end.edit != self.target.edit || is_other;
+            edited || self.absence().is_some_and(|absence| absence.to > end.at)
         })
     }
 

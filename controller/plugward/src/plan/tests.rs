@@ -193,6 +193,11 @@ fn an_edit_ends_a_back_off() {
 }
 
 #[test]
+fn a_change_of_a_file_that_a_record_names_ends_a_back_off() {
+    golden("back_off_cleared_by_file", &Scene::new().backing_off(130).edited());
+}
+
+#[test]
 fn the_return_of_the_engine_ends_a_back_off() {
     let mut scene = Scene::new().backing_off(130);
     scene.absence(95, 99);
