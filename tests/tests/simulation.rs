@@ -19,7 +19,8 @@ fn run_seed(seed: u64) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
-        // One at a time, in order: the same seed does the same.
+        // One at a time, in order: the same seed does nearly the same. Hash maps and `select!` have chance of their own: a failure may
+        // take several runs to come again.
         .max_blocking_threads(1)
         .build()
         .expect("a runtime");
