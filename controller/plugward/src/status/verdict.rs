@@ -152,8 +152,8 @@ fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
         Obstacle::MemoryUnlockable { .. } => Some((
             "MemlockLimited",
             format!(
-                "{obstacle}. Start the engine without that limit (systemd: LimitMEMLOCK=infinity for user@.service), or use gVisor \
-                 (ociRuntime: runsc), or let the plugin not lock its memory (mlock: false)"
+                "{obstacle}. Start the engine without that limit (systemd: LimitMEMLOCK=infinity for user@.service), or let the plugin \
+                 not lock its memory (mlock: false), or use gVisor (ociRuntime: runsc), which grants the lock, but keeps nothing from being swapped"
             ),
         )),
         Obstacle::UnknownRuntime { .. } => Some((
