@@ -152,7 +152,7 @@ fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
         Obstacle::MemoryUnlockable { .. } => Some((
             "MemlockLimited",
             format!(
-                "{obstacle}. Start the engine without that limit (systemd: LimitMEMLOCK=infinity for user@.service), or let the plugin \
+                "{obstacle}. Start the engine without that limit (systemd: LimitMEMLOCK=infinity for user@.service and its docker.service), or let the plugin \
                  not lock its memory (mlock: false), or use gVisor (ociRuntime: runsc), which grants the lock, but keeps nothing from being swapped"
             ),
         )),
