@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -135,11 +134,10 @@ impl fmt::Display for MatrixOutcome {
 ///
 /// # Panics
 /// When it cannot be written.
-pub fn write_matrix(engine: &TestEngine, outcomes: &[(MatrixRow, MatrixOutcome)]) -> PathBuf {
+pub fn write_matrix(engine: &TestEngine, outcomes: &[(MatrixRow, MatrixOutcome)]) {
     let directory = target().join("matrix");
     fs::create_dir_all(&directory).unwrap();
     let path = directory.join(format!("{}.tsv", engine.name));
-    let lines: String = outcomes.iter().map(|(row, outcome)| format!("{row}\t{outcome}\n")).collect();
-    fs::write(&path, lines).unwrap();
-    path
+    let lines: Vec<String> = outcomes.iter().map(|(row, outcome)| format!("{row}\t{outcome}")).collect();
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
 }

@@ -79,7 +79,9 @@ async fn decided(world: &World, row: &MatrixRow) -> Option<Result<SlotStatus, Ma
         return Some(Err(MatrixOutcome::Refused { reason, message }));
     }
     if status.phase == Phase::BackingOff {
-        return Some(Err(MatrixOutcome::Failed(format!("{:?}", slot(&status).last_exit))));
+        let exit = slot(&status).last_exit.as_ref()?;
+        let what = format!("{} {} {}", exit.reason.as_str(), exit.message, exit.output.join(" "));
+        return Some(Err(MatrixOutcome::Failed(what)));
     }
     let is_ready = status.phase == Phase::Ready && slot(&status).container_id.is_some();
     is_ready.then(|| Ok(slot(&status).clone()))
