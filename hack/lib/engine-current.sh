@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # A current Docker Engine (containerd image store) with containerd 2, runc and gVisor, all from their Go modules.
+# No crun: that of Debian 12 (1.8.1) refuses what this engine writes ("unknown version specified").
 
 ENGINE_BRIDGE=pwcur0
 ENGINE_ADDRESS=172.29.0.1/24

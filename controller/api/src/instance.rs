@@ -53,7 +53,9 @@ pub struct PluginInstanceSpec {
     pub env_from: Vec<EnvFrom>,
 
     /// Whether the plugin locks its memory, so that secrets are not swapped to disk. Adds the capability `IPC_LOCK`
-    /// and tells the plugin.
+    /// and tells the plugin. Where the image's user is not root, the program's file must have that capability
+    /// (`setcap cap_ipc_lock=+ep`). A rootless engine with a limit on locked memory is refused, unless gVisor runs the
+    /// plugin; gVisor keeps nothing from being swapped.
     #[serde(default)]
     pub mlock: bool,
 

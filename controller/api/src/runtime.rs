@@ -54,7 +54,7 @@ pub struct PluginRuntimeSpec {
 
     /// Whether the engine is rootless and the user in its containers is not root. Then containers get the capability
     /// `DAC_OVERRIDE`, and the directory of their sockets a default ACL for the user of plugward, for which its file
-    /// system must have POSIX ACLs.
+    /// system must have POSIX ACLs. Programs need no file capability for it: they share a group with plugward.
     pub rootless: bool,
 
     /// The cgroup that the cgroups of containers are made in. Empty: the engine's own. An engine with the systemd
@@ -132,7 +132,9 @@ pub struct Security {
     /// Whether the file system of the image is mounted read-only.
     pub read_only_root_filesystem: bool,
 
-    /// Whether processes are kept from gaining privileges that their parent did not have, as by setuid programs.
+    /// Whether processes are kept from gaining privileges that their parent did not have, as by setuid programs. They
+    /// are not, and the condition `NoNewPrivileges` says so, where a plugin is to lock its memory (`mlock`) and its
+    /// image's user is not root: it can only gain that capability from its program's file.
     pub no_new_privileges: bool,
 
     /// The system calls that are allowed: `default` (the engine's own profile), `unconfined` (all), or the absolute

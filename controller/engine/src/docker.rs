@@ -13,6 +13,7 @@ mod address;
 mod classify;
 mod convert;
 mod credentials;
+mod listener;
 mod pull;
 mod session;
 mod tls;
@@ -200,8 +201,11 @@ impl Engine for DockerEngine {
             .await?;
         let mut info = convert::info(answer, version.to_string())
             .map_err(|missing| incomplete(Operation::Info, self.address.host(), &missing))?;
-        if info.rootless {
-            info.user = self.dialer.peer().await;
+        if info.rootless
+            && let Some(listener) = self.dialer.listener().await
+        {
+            info.user = Some(listener.user);
+            info.memlock_limit = listener.memlock_limit();
         }
         Ok(info)
     }

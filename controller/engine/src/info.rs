@@ -23,6 +23,9 @@ pub struct EngineInfo {
     pub rootless: bool,
     /// Of a rootless one the user that it runs as, where its address tells: root in its containers is that user.
     pub user: Option<EngineUser>,
+    /// Of a rootless one the most bytes of memory that a process of its containers may lock, where its address tells and there is a
+    /// limit: its own, for a capability in a user namespace does not lift it.
+    pub memlock_limit: Option<u64>,
 }
 
 /// The user that an engine runs as, as this machine numbers users.

@@ -133,6 +133,9 @@ pub struct SpecHash(String);
 #[derive(Clone, zeroize::ZeroizeOnDrop)]
 pub struct HashKey([u8; 32]);
 
+/// OCI runtimes whose containers are processes of this machine's kernel, by the names that engines give them.
+const ON_THE_MACHINES_KERNEL: [&str; 3] = ["runc", "crun", "io.containerd.runc.v2"];
+
 /// The way of hashing. A container with a hash of another version is never replaced for it.
 const HASH_VERSION: &str = "v1";
 
@@ -231,6 +234,12 @@ impl ContainerRecipe {
         let same_broker = *broker == other.broker || *oci_runtime != other.oci_runtime;
         let same_plugin = *protocol == other.protocol && *mlock == other.mlock;
         same_image && same_process && same_plugin && same_broker
+    }
+
+    /// Whether the plugin is to lock memory of this machine's kernel, for certain. Sandboxes with a kernel of their own grant that
+    /// themselves.
+    pub fn locks_memory_of_the_machine(&self) -> bool {
+        self.mlock && ON_THE_MACHINES_KERNEL.contains(&self.oci_runtime.as_str())
     }
 
     /// The hash of this recipe.

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use super::http;
-use super::manifest::{COUCHBASE, COUNTER, DATABASE, GO_COUNTER, GO_COUNTER_NONROOT, HOSTILE, REDIS};
+use super::manifest::{
+    COUCHBASE, COUNTER, DATABASE, GO_COUNTER, GO_COUNTER_MLOCK, GO_COUNTER_NONROOT, HOSTILE, REDIS,
+};
 
 /// An engine under test. Clones are the same engine.
 #[derive(Clone)]
@@ -27,6 +29,10 @@ pub struct TestEngine {
     pub port: Arc<DockerEngine>,
     socket: PathBuf,
 }
+
+/// What tests of any kind have in their records.
+pub(super) const IMAGES: [&str; 8] =
+    [COUNTER, HOSTILE, DATABASE, GO_COUNTER, GO_COUNTER_NONROOT, GO_COUNTER_MLOCK, REDIS, COUCHBASE];
 
 /// The name of the engine that runs without root's rights: plugins are declared for it in a way of its own.
 const ROOTLESS: &str = "rootless";
@@ -52,7 +58,7 @@ impl TestEngine {
     /// # Panics
     /// When an engine holds no images to test with.
     pub async fn all() -> Vec<Self> {
-        let mut engines = Self::named().await;
+        let mut engines = Self::named(&IMAGES).await;
         engines.retain(|engine| engine.name != ROOTLESS);
         engines
     }
@@ -62,15 +68,15 @@ impl TestEngine {
     /// # Panics
     /// When it holds no images to test with.
     pub async fn rootless() -> Option<Self> {
-        let found = Self::named().await.into_iter().find(|engine| engine.name == ROOTLESS);
+        let found = Self::named(&IMAGES).await.into_iter().find(|engine| engine.name == ROOTLESS);
         if found.is_none() {
             skipped("PLUGWARD_TEST_ENGINES names no engine `rootless`");
         }
         found
     }
 
-    /// All engines that the environment names.
-    pub(super) async fn named() -> Vec<Self> {
+    /// All engines that the environment names. They hold these images.
+    pub(super) async fn named(images: &[&str]) -> Vec<Self> {
         let named = std::env::var("PLUGWARD_TEST_ENGINES").unwrap_or_default();
         if named.trim().is_empty() {
             skipped("PLUGWARD_TEST_ENGINES names no engine (hack/engine NAME up starts one)");
@@ -83,7 +89,7 @@ impl TestEngine {
             })
             .collect();
         for engine in &engines {
-            engine.check_images().await;
+            engine.check_images(images).await;
         }
         engines
     }
@@ -105,8 +111,8 @@ impl TestEngine {
         }
     }
 
-    async fn check_images(&self) {
-        for image in [COUNTER, HOSTILE, DATABASE, GO_COUNTER, GO_COUNTER_NONROOT, REDIS, COUCHBASE] {
+    async fn check_images(&self, images: &[&str]) {
+        for image in images {
             let found = self.port.inspect_image(image).await.unwrap();
             assert!(
                 found.is_some(),

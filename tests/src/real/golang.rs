@@ -54,7 +54,7 @@ fn build(module: &str, package: &str) -> PathBuf {
 }
 
 /// Where cargo builds into: tests lie in `PROFILE/deps` there, and programs in `PROFILE`.
-fn target() -> PathBuf {
+pub(super) fn target() -> PathBuf {
     let program = std::env::current_exe().expect("a process has an executable");
     let profile = program.ancestors().skip(1).find(|directory| !directory.ends_with("deps"));
     profile.and_then(Path::parent).expect("cargo has a directory for each profile").to_owned()

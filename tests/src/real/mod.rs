@@ -15,6 +15,7 @@ mod golang;
 mod hosts;
 mod http;
 mod manifest;
+mod matrix;
 mod metrics;
 mod outside;
 mod program;
@@ -38,12 +39,13 @@ pub use manifest::{
     KV, Manifest, REDIS, callback, couchbase, counter, database, go_counter, go_counter_of, hostile, jwt, kv,
     redis, runtime,
 };
+pub use matrix::{ContainerUser, MatrixOutcome, MatrixRow, write_matrix};
 pub use metrics::Metrics;
 pub use outside::Outside;
 pub use program::{Ended, Program, Said};
 pub use redis::{RedisServer, StoppedRedis};
 pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
 pub use rootless::UserDirectory;
-pub use scenario::{busy, on_each_engine, on_one_engine, on_the_rootless_engine};
+pub use scenario::{busy, on_each_engine, on_every_engine, on_one_engine, on_the_rootless_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use world::{Held, LIMIT, World, restarts, slot};

@@ -22,6 +22,19 @@ where
     judge(join_all(played).await);
 }
 
+/// Plays a test on each engine, at the same time, also on the one that runs without root's rights. They need only these images.
+///
+/// # Panics
+/// When it fails on one.
+pub async fn on_every_engine<F>(images: &[&str], test: impl Fn(Arc<World>) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let engines = TestEngine::named(images).await;
+    let played = engines.iter().map(|engine| play(World::new(engine.clone(), &engines), &test));
+    judge(join_all(played).await);
+}
+
 /// Plays a test on the first engine: one of what has nothing to do with how engines differ.
 ///
 /// # Panics

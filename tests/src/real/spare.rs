@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::engine::{TestEngine, skipped};
+use super::engine::{IMAGES, TestEngine, skipped};
 use super::manifest::COUNTER;
 use super::scenario::play;
 use super::world::World;
@@ -39,7 +39,7 @@ where
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let engines = TestEngine::all().await;
     let _guard = ONE_AT_A_TIME.lock().await;
-    let beside = TestEngine::named().await;
+    let beside = TestEngine::named(&IMAGES).await;
     for engine in engines {
         if !["debian", "current"].contains(&engine.name.as_str()) {
             skipped(&format!("hack/engine has no spare one for {}", engine.name));

@@ -20,6 +20,7 @@ mod leaks;
 mod life;
 mod load;
 mod manifests;
+mod matrix;
 mod mounts;
 mod multiplexing;
 mod options;

@@ -86,12 +86,12 @@ async fn a_socket_directory_whose_path_no_socket_could_have_is_refused_where_it_
         let long = PathBuf::from(format!("/{}", "d".repeat(100)));
         world.declare("runtime.yaml", &[with_sockets_in(&world, &long)]);
         world.start().await;
-        let said = world.cli(&["describe", "manifests"]).await;
-        assert!(
-            said.stdout.contains("spec.engine.socketDirectory: is too long for a socket path"),
-            "{}",
-            said.stdout
-        );
+        world
+            .wait("the mistake is told", async || {
+                let said = world.cli(&["describe", "manifests"]).await.stdout;
+                said.contains("spec.engine.socketDirectory: is too long for a socket path").then_some(())
+            })
+            .await;
     })
     .await;
 }

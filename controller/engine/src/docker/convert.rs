@@ -197,6 +197,7 @@ pub(super) fn info(answer: SystemInfo, api_version: String) -> Result<EngineInfo
             .iter()
             .any(|option| option.split(',').any(|part| part == "name=rootless")),
         user: None,
+        memlock_limit: None,
     })
 }
 

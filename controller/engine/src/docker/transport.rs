@@ -23,6 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 
 use super::address::{Address, Endpoint};
+use super::listener::Listener;
 use super::tls;
 use crate::info::EngineUser;
 
@@ -116,11 +117,11 @@ impl Dialer {
         Ok(sender.send_request(request).await?)
     }
 
-    /// The user who listens there, on this machine. `None` where that cannot be told: on TCP, or when nobody does.
-    pub(super) async fn peer(&self) -> Option<EngineUser> {
+    /// Who listens there, on this machine. `None` where that cannot be told: on TCP, or when nobody does.
+    pub(super) async fn listener(&self) -> Option<Listener> {
         let Endpoint::Unix(path) = self.address.endpoint() else { return None };
         let peer = UnixStream::connect(path).await.ok()?.peer_cred().ok()?;
-        Some(EngineUser { uid: peer.uid(), gid: peer.gid() })
+        Some(Listener { user: EngineUser { uid: peer.uid(), gid: peer.gid() }, pid: peer.pid() })
     }
 
     async fn dial(&self) -> io::Result<Box<dyn Connection>> {

@@ -48,6 +48,7 @@ impl Engine for SimulatedEngine {
                 cgroup_driver: if world.settings.rootless { "none" } else { "cgroupfs" }.to_owned(),
                 rootless: world.settings.rootless,
                 user: None,
+                memlock_limit: None,
             })
         })
         .await

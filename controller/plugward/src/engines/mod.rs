@@ -184,6 +184,7 @@ impl Engines {
                 engine: EngineRef { id: info.id.clone(), host: host.clone() },
                 oci_runtimes: info.oci_runtimes.clone(),
                 cgroup_driver: info.cgroup_driver.clone(),
+                memlock_limit: info.memlock_limit,
                 absence: *absence,
             },
             Some(Link { status: LinkStatus::Down { message, .. }, .. }) => {

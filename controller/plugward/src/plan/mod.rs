@@ -121,6 +121,8 @@ pub enum EngineSight {
         oci_runtimes: Vec<String>,
         /// What makes its cgroups: `cgroupfs`, `systemd` or `none`.
         cgroup_driver: String,
+        /// The most bytes of memory that a process in its containers may lock, if a limit is known that no capability lifts.
+        memlock_limit: Option<u64>,
         /// When it was last lost and found again, if it was while this controller ran.
         absence: Option<Absence>,
     },
@@ -323,6 +325,11 @@ pub enum Obstacle {
     NotASlice {
         /// The wanted parent.
         wanted: String,
+    },
+    /// The plugin is to lock its memory, and the engine's limit does not let it.
+    MemoryUnlockable {
+        /// The limit, in bytes.
+        limit: u64,
     },
     /// No directory can be shared with the plugin.
     NoDirectory(String),

@@ -129,6 +129,7 @@ impl SlotPlanner<'_> {
             Obstacle::EngineDown(_)
             | Obstacle::UnknownRuntime { .. }
             | Obstacle::NotASlice { .. }
+            | Obstacle::MemoryUnlockable { .. }
             | Obstacle::NoDirectory(_)
             | Obstacle::ImageMissing
             | Obstacle::ImageMismatch(_) => {}

@@ -538,6 +538,9 @@ impl SlotPlanner<'_> {
             EngineSight::Up { cgroup_driver, .. } if cgroup_driver == "systemd" && not_a_slice.is_some() => {
                 not_a_slice.map(|wanted| Obstacle::NotASlice { wanted: wanted.clone() })
             }
+            EngineSight::Up { memlock_limit: Some(limit), .. } if recipe.locks_memory_of_the_machine() => {
+                Some(Obstacle::MemoryUnlockable { limit: *limit })
+            }
             EngineSight::Up { .. } => match &self.target.directory {
                 DirectorySight::Unusable { message } => Some(Obstacle::NoDirectory(message.clone())),
                 DirectorySight::Usable => self.image_obstacle(),

@@ -7,6 +7,7 @@ mod service;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use plugward_api::RestartReason;
 use plugward_engine::ContainerState;
@@ -54,6 +55,21 @@ fn an_unknown_oci_runtime_is_waited_for() {
     let mut scene = Scene::new();
     scene.oci_runtimes(&["crun", "runsc"]);
     golden("unknown_runtime", &scene);
+}
+
+#[test]
+fn memory_that_cannot_be_locked_is_waited_for() {
+    let mut scene = Scene::new();
+    scene.memlock_limit(8 << 20);
+    let waits = |scene: &Scene| plan(&scene.situation).steps.is_empty();
+    assert!(!waits(&scene), "nobody wants to lock any");
+    Arc::make_mut(&mut scene.target().recipe).container.mlock = true;
+    golden("memory_unlockable", &scene);
+    for (oci_runtime, expected) in [("runc", true), ("crun", true), ("runsc", false), ("kata", false)] {
+        scene.oci_runtimes(&[oci_runtime]);
+        Arc::make_mut(&mut scene.target().recipe).container.oci_runtime = oci_runtime.to_owned();
+        assert_eq!(waits(&scene), expected, "{oci_runtime}");
+    }
 }
 
 #[test]

@@ -113,6 +113,12 @@ impl fmt::Display for super::Obstacle {
             Self::NotASlice { wanted } => {
                 write!(f, "the engine's cgroup driver is systemd, and {wanted:?} is no slice")
             }
+            Self::MemoryUnlockable { limit } => write!(
+                f,
+                "the engine is rootless, and its processes may lock {} KiB of memory at most, whatever their capabilities: less than a \
+                 plugin needs that locks all of its own",
+                limit / 1024
+            ),
             Self::NoDirectory(message) => f.write_str(message),
             Self::ImageMissing => f.write_str("the image is not on the engine"),
             Self::Pulling => f.write_str("the image is being pulled"),

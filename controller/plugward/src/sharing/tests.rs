@@ -61,6 +61,7 @@ fn engine(rootless: bool, user: Option<EngineUser>) -> EngineInfo {
         cgroup_driver: String::new(),
         rootless,
         user,
+        memlock_limit: None,
     }
 }
 

@@ -149,6 +149,13 @@ fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
             "CgroupParentUnfit",
             format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent"),
         )),
+        Obstacle::MemoryUnlockable { .. } => Some((
+            "MemlockLimited",
+            format!(
+                "{obstacle}. Start the engine without that limit (systemd: LimitMEMLOCK=infinity for user@.service and its docker.service), or let the plugin \
+                 not lock its memory (mlock: false), or use gVisor (ociRuntime: runsc), which grants the lock, but keeps nothing from being swapped"
+            ),
+        )),
         Obstacle::UnknownRuntime { .. } => Some((
             "OciRuntimeUnknown",
             format!("{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"),

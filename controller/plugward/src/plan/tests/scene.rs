@@ -92,6 +92,7 @@ impl Scene {
                 engine: engine("ENGINE-A"),
                 oci_runtimes: vec!["runc".into()],
                 cgroup_driver: "cgroupfs".into(),
+                memlock_limit: None,
                 absence: None,
             },
             directory: DirectorySight::Usable,
@@ -217,6 +218,13 @@ impl Scene {
         }
     }
 
+    /// The engine is rootless, and lets nobody lock more memory than this.
+    pub(super) fn memlock_limit(&mut self, bytes: u64) {
+        if let EngineSight::Up { memlock_limit, .. } = &mut self.target().engine {
+            *memlock_limit = Some(bytes);
+        }
+    }
+
     /// The engine was away between these seconds.
     pub(super) fn absence(&mut self, from: i64, to: i64) {
         if let EngineSight::Up { absence, .. } = &mut self.target().engine {
@@ -309,6 +317,7 @@ impl Scene {
             engine: engine("ENGINE-B"),
             oci_runtimes: vec!["runc".into()],
             cgroup_driver: "cgroupfs".into(),
+            memlock_limit: None,
             absence: None,
         };
         self
