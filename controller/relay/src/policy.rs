@@ -53,6 +53,10 @@ pub trait Policy {
     /// A call waited as long as it might: the status that it ends with.
     fn waited(&mut self, call: &Self::Call) -> Status;
 
+    /// A host's message arrived on a stream that is [served](Decision::Serve), before anything is read that was sent after it. The stream
+    /// itself has it later.
+    fn heard(&mut self, _call: &mut Self::Call, _message: &[u8]) {}
+
     /// A call is over, or, of one that was [served](Decision::Serve), its stream.
     fn ended(&mut self, call: Self::Call, ended: Ended);
 

@@ -68,6 +68,11 @@ impl Served {
         Ok(())
     }
 
+    /// The messages that arrived and were not taken.
+    pub(crate) fn untaken(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.arrived.iter()
+    }
+
     /// The next message.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
         let message = self.arrived.pop_front()?;

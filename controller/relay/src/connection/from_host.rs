@@ -214,7 +214,11 @@ impl<P: Policy> Connection<P> {
                 }
             }
             Stream::Served(stream) => {
+                let before = stream.served.untaken().len();
                 let arrived = stream.served.arrived(content, length(size));
+                for message in stream.served.untaken().skip(before) {
+                    self.policy.heard(&mut stream.account.call, message);
+                }
                 let credit = if end { 0 } else { stream.served.credit() };
                 if let Err(status) = arrived {
                     stream.served.finish(status);

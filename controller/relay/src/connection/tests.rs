@@ -32,6 +32,8 @@ pub(super) struct Noting {
     pub(super) ended: Vec<(String, Ended)>,
     pub(super) violated: Vec<(Peer, Violation)>,
     pub(super) forwarded: Vec<String>,
+    /// Messages of streams that are served, each with how many calls had gone to the plugin before it.
+    pub(super) heard: Vec<(Vec<u8>, usize)>,
     /// The time that calls have to wait yet, when they are asked again.
     pub(super) needed: Option<Duration>,
     /// What becomes of `/stopped`.
@@ -85,6 +87,10 @@ impl Policy for Noting {
 
     fn waited(&mut self, call: &String) -> Status {
         Status::unavailable(format!("{call} waited"))
+    }
+
+    fn heard(&mut self, _: &mut String, message: &[u8]) {
+        self.heard.push((message.to_vec(), self.forwarded.len()));
     }
 
     fn ended(&mut self, call: String, ended: Ended) {

@@ -150,6 +150,21 @@ fn the_program_answers_without_the_plugin() {
 }
 
 #[test]
+fn the_program_hears_a_message_before_the_calls_that_come_after_it() {
+    let mut bench = Bench::bound();
+    bench.request(1, "/own", false);
+    bench.request(3, "/a", true);
+    bench.host.next.data(1, b"\0\0\0\0\x02hi\0\0\0\0\x03", false);
+    bench.host.next.data(1, b"you", false);
+    bench.request(5, "/b", true);
+    bench.host();
+    // Each once, though the first was not taken when the second came.
+    let heard = &bench.connection.policy().heard;
+    assert_eq!(*heard, [(b"hi".to_vec(), 1), (b"you".to_vec(), 1)]);
+    assert_eq!(bench.connection.policy().forwarded, ["/a", "/b"]);
+}
+
+#[test]
 fn the_program_serves_a_stream_within_the_hosts_windows() {
     let mut bench = Bench::new();
     bench.request(1, "/own", false);
