@@ -64,7 +64,7 @@ pub(super) fn judge(
     let stable = ready_for.is_some_and(|time| time >= signed(policy.reset_after));
     let before = if stable { 0 } else { failures_before };
     let failed = match ready_for {
-        None => !matches!(reason, RestartReason::EngineLost | RestartReason::NotAdoptable),
+        None => !ends_with_another(reason),
         Some(time) => time < OWN_END_WINDOW && ends_by_itself(reason),
     };
     let failures = if failed { before.saturating_add(1) } else { before };
@@ -73,6 +73,11 @@ pub(super) fn judge(
         ended: Ended { reason, exit, failures },
         retry_at: now.saturating_add(delay).unwrap_or(Timestamp::MAX),
     }
+}
+
+/// Whether a container ended because its engine or its controller had: that says nothing of the plugin.
+pub(super) const fn ends_with_another(reason: RestartReason) -> bool {
+    matches!(reason, RestartReason::EngineLost | RestartReason::NotAdoptable)
 }
 
 /// Whether an end is the plugin's own doing.

@@ -11,7 +11,7 @@ use plugward_api::status::LastExit;
 use plugward_engine::ContainerState;
 
 use super::going::retire;
-use super::judge::{Judgement, judge};
+use super::judge::{Judgement, ends_with_another, judge};
 use super::slot::{SlotPlanner, own_image};
 use super::{Before, Outlook, OutlookState, SessionSight, Sighting, Step, UpdateState, Which};
 use crate::recipe::{Recipe, SpecHash};
@@ -68,8 +68,9 @@ impl SlotPlanner<'_> {
     pub(super) fn fall_back(&mut self) -> Option<Outlook> {
         let stored = &self.sight.stored;
         let (outgoing, current) = (stored.outgoing.as_deref()?, stored.current.as_ref()?);
-        // What was never ready served nobody.
+        // What was never ready served nobody. And what ended with another has not failed.
         outgoing.ready_at?;
+        current.end.as_ref().filter(|end| !ends_with_another(end.reason))?;
         let unseen = self.situation.unseen.contains(&outgoing.engine.id);
         if unseen || !self.outgoing_covers(outgoing, current) || !self.on_target_engine(&outgoing.engine) {
             return None;

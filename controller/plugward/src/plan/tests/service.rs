@@ -90,6 +90,14 @@ fn the_old_container_comes_back_if_it_dies_while_the_update_fails() {
 }
 
 #[test]
+fn an_update_that_ended_with_its_controller_has_not_failed() {
+    let mut scene = failed_update();
+    scene.stored().current.as_mut().unwrap().end.as_mut().unwrap().reason = RestartReason::NotAdoptable;
+    scene.sight().containers.remove(0);
+    golden("update_not_adopted", &scene);
+}
+
+#[test]
 fn what_came_back_is_left_alone_until_it_serves() {
     let mut scene = Scene::new().ready().edited().surge();
     scene.situation.may_replace = true;
