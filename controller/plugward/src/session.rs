@@ -218,7 +218,7 @@ impl Talk {
         let since = self.opening().ready_at.unwrap_or_else(|| self.shared.clock.now());
         loop {
             if self.shared.state.broker(&self.opening().place.id) == Some(BrokerUse::Used) {
-                return Err(self.broker_failure());
+                return Err(self.breakage(Broken::Broker));
             }
             let Connected { conversation, multiplexes } = connected;
             // One that cannot tell mounts apart serves one at the most: each gets a container of its own now.
@@ -379,7 +379,10 @@ impl Talk {
             multiplexes,
             died: Arc::new(move || {
                 let Opening { engine, place, .. } = &dying.opening;
-                cause_of_death(engine.clone(), place.clone()).boxed()
+                match dying.broke.get() {
+                    Some(what) => std::future::ready(what.to_string()).boxed(),
+                    None => cause_of_death(engine.clone(), place.clone()).boxed(),
+                }
             }),
             broke: Arc::new(move |what| {
                 // The first is reason enough.
@@ -441,20 +444,16 @@ impl Talk {
             Unresponsive { since, message } = probe => {
                 Err(Failure { reason: RestartReason::Unhealthy, message, since })
             }
-            broken = self.broken() => Err(match broken {
-                Broken::Rules(violation) => {
-                    let message = format!("the plugin broke the rules of HTTP/2 towards a host: {violation}");
-                    self.failure(RestartReason::ProtocolError, message)
-                }
-                Broken::Broker => self.broker_failure(),
-            }),
+            broken = self.broken() => Err(self.breakage(broken)),
         }
     }
 
-    /// The plugin's broker has ended, which a plugin has once in its life, and is needed.
-    fn broker_failure(&self) -> Failure {
-        let message = "its broker ended with the connection that it was used over";
-        self.failure(RestartReason::NotAdoptable, message)
+    fn breakage(&self, what: Broken) -> Failure {
+        let reason = match what {
+            Broken::Rules(_) => RestartReason::ProtocolError,
+            Broken::Broker => RestartReason::NotAdoptable,
+        };
+        self.failure(reason, what.to_string())
     }
 
     /// Resolves when something is broken of the plugin.

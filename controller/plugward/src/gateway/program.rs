@@ -198,6 +198,12 @@ impl Policy for Host {
         waited.unwrap_or_else(|refusal| refusal)
     }
 
+    fn heard(&mut self, call: &mut Call, _: &[u8]) {
+        if matches!(call, Call::Own(Own::Broker)) {
+            self.instance.broker_heard(&self.mount.name);
+        }
+    }
+
     fn ended(&mut self, call: Call, ended: Ended) {
         let Call::Plugin(PluginCall { role, priming: Some(priming), .. }) = call else { return };
         let Priming { metadata, on_its_way: Some(on_its_way), .. } = priming else { return };
@@ -220,11 +226,10 @@ impl Policy for Host {
                 self.mount.penalise(self.client.pid.unwrap_or_default());
             }
             Peer::Plugin => {
-                let backend = self.bound.get().map(|berthed| &berthed.backend);
-                let container = backend.map(|backend| backend.place.name.as_str());
+                let container = self.bound.get().map(|berthed| berthed.backend.place.name.as_str());
                 tracing::warn!(%violation, container, "a plugin broke the rules: its connection is ended");
-                if let Some(backend) = backend.filter(|_| violation.is_broken_protocol()) {
-                    (backend.broke)(Broken::Rules(violation));
+                if let Some(berthed) = self.bound.get().filter(|_| violation.is_broken_protocol()) {
+                    self.instance.broke(berthed, Broken::Rules(violation));
                 }
             }
         }

@@ -82,7 +82,7 @@ pub struct Backend {
     pub conversation: Arc<dyn Conversation>,
     /// Whether the plugin tells mounts apart.
     pub multiplexes: bool,
-    /// How the container ended, in words, asked when a host's connection to it did. It may take a moment; after a second it is not waited for.
+    /// How the container ended, or why it is ended, in words, asked when a host's connection to it did. It may take a moment; after a second it is not waited for.
     pub died: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
     /// To be told what is broken of the plugin: such a container is of no use to anyone.
     pub broke: Arc<dyn Fn(Broken) + Send + Sync>,
@@ -97,6 +97,15 @@ pub enum Broken {
     Rules(Violation),
     /// Its broker has ended, and is needed.
     Broker,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rules(violation) => write!(f, "it broke the rules of HTTP/2 towards a host: {violation}"),
+            Self::Broker => f.write_str("its broker ended with an earlier connection to it, and is needed"),
+        }
+    }
 }
 
 /// What hosts want of a slot.

@@ -63,6 +63,14 @@ impl Instance {
         });
     }
 
+    /// A host says something to its broker: calls that it makes after that are not for a plugin whose own broker has ended.
+    pub(in crate::gateway) fn broker_heard(self: &Arc<Self>, mount: &Name) {
+        let spent = |berthed: &Arc<Berthed>| berthed.backend.broker_spent && self.is_up(berthed.serial);
+        if let Some(berthed) = self.seated(mount).filter(spent) {
+            self.broke(&berthed, Broken::Broker);
+        }
+    }
+
     /// A host offers a server.
     ///
     /// # Errors
@@ -206,7 +214,7 @@ impl Instance {
     fn broker_of(self: &Arc<Self>, berthed: &Arc<Berthed>) -> Option<Arc<ContainerBroker>> {
         let backend = &berthed.backend;
         if backend.broker_spent {
-            (backend.broke)(Broken::Broker);
+            self.broke(berthed, Broken::Broker);
             return None;
         }
         let mut brokers = self.brokers();

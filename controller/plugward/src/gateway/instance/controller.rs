@@ -12,7 +12,7 @@ use super::hosts::Connection;
 use super::{Berthed, Instance, held_bytes};
 use crate::gateway::mount::Mount;
 use crate::gateway::seat::Serial;
-use crate::gateway::terms::{Backend, Demand, Prospect, ServiceSight, Terms};
+use crate::gateway::terms::{Backend, Broken, Demand, Prospect, ServiceSight, Terms};
 use crate::names::SlotName;
 use crate::plan::Place;
 
@@ -121,6 +121,12 @@ impl Instance {
     /// A conversation ended.
     pub(in crate::gateway) fn down(self: &Arc<Self>, place: &Place) {
         self.change(|state| state.seats.down(place));
+    }
+
+    /// A container is of no use to anyone any more: it is given no more calls from now on, and is replaced.
+    pub(in crate::gateway) fn broke(self: &Arc<Self>, berthed: &Berthed, what: Broken) {
+        (berthed.backend.broke)(what);
+        self.down(&berthed.backend.place);
     }
 
     /// A spare takes the place of a slot's container.

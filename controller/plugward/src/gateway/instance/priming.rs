@@ -47,7 +47,7 @@ impl Instance {
     ) -> Option<Seated> {
         let berthed = self.route(mount, true)?;
         if berthed.backend.broker_spent && method == backend::SETUP {
-            (berthed.backend.broke)(Broken::Broker);
+            self.broke(&berthed, Broken::Broker);
             return None;
         }
         let host = if berthed.backend.multiplexes { host.clone() } else { HostId::NONE };
