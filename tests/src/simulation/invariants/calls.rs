@@ -7,10 +7,11 @@
 //! | none reaches a plugin that was not told what its hosts had told it before, or is answered with something older | those begun after a priming call of the same mount had ended well, while the mount stayed |
 //! | what hosts told is not forgotten | the same, under one controller |
 //! | one container of a slot serves: after the first call in a later one no connection is made to an earlier one | all under one controller. The next one finds both where an update was not over, and may hear from the earlier one first |
-//! | none fails while containers are killed, replaced and moved | those of the drill: the engine, the image, the manifests and the controller are well, the mount stays, `hold` is longer than any back-off, and the call has enough time. What the killed container had may end as that |
+//! | none fails while containers are killed, replaced and moved | those of the drill: the engine, the image, the manifests and the controller are well, the mount stays, `hold` is longer than any back-off, and the call has enough time. What the killed container had may end as that, and so may a call about a server that reaches a plugin whose broker ended with an earlier controller before that server is announced |
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plugward::gateway;
 use tokio::time::Instant;
 
 use super::Broken;
@@ -18,7 +19,7 @@ use crate::simulation::circumstances::LONG_HOLD;
 use crate::simulation::history::History;
 use crate::simulation::hosts::channel::{End, GRACE};
 use crate::simulation::hosts::{Made, Said};
-use crate::simulation::plugin::{CALL, CLEANUP, Ledger, Outcome, Served};
+use crate::simulation::plugin::{CALL, CLEANUP, Ledger, Outcome, SETUP, Served};
 use crate::simulation::world::World;
 
 /// How long a call may wait for a container that is there, whatever `hold` says.
@@ -57,16 +58,25 @@ pub fn none_fails(
     let calls = world.hosts.calls().all();
     let concerned = |made: &&Made| made.began >= from && mounts.contains(&(made.instance, made.mount));
     for made in calls.iter().filter(concerned).filter(|made| !made.is_ok()) {
-        let killed = world.history.containers_died(made.instance, made.began, made.ended)
-            && matches!(&made.end, End::Status { text, .. } if text.starts_with("the plugin died during this call"));
+        let died = died_during(made);
+        let killed = died.is_some() && world.history.containers_died(made.instance, made.began, made.ended);
+        // It went to a plugin of an earlier controller before it was known that it is about a server, which that cannot reach.
+        let spent =
+            died == Some(gateway::Broken::Broker.to_string().as_str()) && made.server == Some(Said::Offered);
         let gone = world.history.mount_went((made.instance, made.mount), made.began, made.ended);
         let refused = made.is_barred() || matches!(made.server, Some(Said::Lost | Said::Refused { .. }));
         promise!(
-            killed || gone || refused,
+            killed || spent || gone || refused,
             "promise 3: a call failed while only plugins were in trouble: {made:?}"
         );
     }
     Ok(())
+}
+
+/// How the plugin ended that a call was at, if that was why it failed.
+fn died_during(made: &Made) -> Option<&str> {
+    let End::Status { text, .. } = &made.end else { return None };
+    text.strip_prefix("the plugin died during this call: ")
 }
 
 /// The calls of one mount, in the order of their ends.
@@ -120,6 +130,13 @@ impl<'a> OfMount<'a> {
         })
     }
 
+    /// Whether hosts may have begun anew, after this priming and before this call ended, with a plugin of which a later controller knew
+    /// nothing. Whoever sets that up is told nothing of what was told its predecessor beyond that.
+    fn began_anew(&self, priming: &Made, made: &Made) -> bool {
+        let setups = self.calls.iter().filter(|setup| setup.path == SETUP && setup.began <= made.ended);
+        setups.into_iter().any(|setup| self.history.controller_changed(priming.ended, setup.ended))
+    }
+
     /// Whether hosts may have undone in this time what they had told the plugin: in words, or by going with what they offered it.
     fn is_undone(&self, from: Instant, to: Instant) -> bool {
         let cleaned = self.calls.iter().filter(|made| made.path == CLEANUP).any(|cleanup| {
@@ -170,7 +187,8 @@ fn is_carried_out_once(ledger: &Ledger, made: &Made) -> Result<(), Broken> {
 fn follow_priming(ledger: &Ledger, mount: &OfMount<'_>) -> Result<(), Broken> {
     let primings: Vec<&Made> = mount.calls.iter().copied().filter(|made| made.primes.is_some()).collect();
     for made in mount.calls.iter().filter(|made| made.path == CALL) {
-        let done = mount.known(&primings, made);
+        let mut done = mount.known(&primings, made);
+        done.retain(|priming| !mount.began_anew(priming, made));
         let Some(known) = done.last() else { continue };
         let seen = ledger.of(&made.id);
         promise!(

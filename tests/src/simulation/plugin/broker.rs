@@ -200,22 +200,22 @@ impl Broker {
                 news.as_mut().enable();
                 {
                     let mut state = self.state();
-                    let Life::During(cut) = &state.life else {
-                        return Err("broker closed".to_owned());
-                    };
-                    let cut = cut.clone();
-                    // Good for one connection, and not for ever.
-                    if let Some((path, since)) = state.told.remove(&number)
-                        && since.elapsed() <= PATIENCE
-                    {
-                        return Ok((path, cut));
+                    // Without a stream it waits as with one: it does not know that nobody tells it anything.
+                    if let Life::During(cut) = &state.life {
+                        let cut = cut.clone();
+                        // Good for one connection, and not for ever.
+                        if let Some((path, since)) = state.told.remove(&number)
+                            && since.elapsed() <= PATIENCE
+                        {
+                            return (path, cut);
+                        }
                     }
                 }
                 news.await;
             }
         };
         let told = timeout(PATIENCE, told).await;
-        let (path, cut) = told.unwrap_or_else(|_| Err("timeout waiting for connection info".to_owned()))?;
+        let (path, cut) = told.map_err(|_| "timeout waiting for connection info".to_owned())?;
         let line = BufReader::new(self.0.sockets.connect(&path)?);
         Ok(Connection { line: line.into(), cut })
     }

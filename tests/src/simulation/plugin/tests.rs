@@ -308,7 +308,7 @@ async fn a_broker_has_one_stream_in_its_life() {
     let mut second = running.conversation.broker();
     assert!(matches!(second.from_plugin.next().await, Some(Err(BrokerError::Ended))));
     let refused = running.call(SETUP, &[], &setup()).await;
-    assert_eq!(refused.status_message, "broker closed");
+    assert_eq!(refused.status_message, "timeout waiting for connection info");
     drop(first);
 
     let running = Running::start(backend()).await;
