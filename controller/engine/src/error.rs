@@ -31,6 +31,7 @@ pub enum Operation {
     Remove,
     List,
     Inspect,
+    Read,
     Logs,
     Events,
 }
@@ -60,7 +61,7 @@ pub enum ErrorKind {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connect,
         Self::Info,
         Self::InspectImage,
@@ -72,6 +73,7 @@ impl Operation {
         Self::Remove,
         Self::List,
         Self::Inspect,
+        Self::Read,
         Self::Logs,
         Self::Events,
     ];
@@ -90,6 +92,7 @@ impl Operation {
             Self::Remove => "remove",
             Self::List => "list",
             Self::Inspect => "inspect",
+            Self::Read => "read",
             Self::Logs => "logs",
             Self::Events => "events",
         }
