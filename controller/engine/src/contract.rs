@@ -113,6 +113,7 @@ fn cases() -> Vec<Case> {
             a_name_is_given_once,
             an_image_that_is_not_there_is_the_cause,
             a_runtime_that_is_not_known_is_the_cause,
+            a_directory_that_the_engine_does_not_see_is_the_cause,
             what_an_engine_will_not_do_is_refused,
             a_container_can_be_made_from_an_images_id,
             limits_are_accepted,

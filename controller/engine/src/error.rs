@@ -47,6 +47,8 @@ pub enum ErrorKind {
     NoSuchImage,
     /// The engine does not know the OCI runtime, or its program is not there.
     UnknownRuntime,
+    /// What is to be bound into a container is not there for the engine, or it may not look at it.
+    NoSuchSource,
     /// There is no such object.
     NotFound,
     /// The object's state forbids it, or it is busy.
@@ -113,6 +115,7 @@ impl ErrorKind {
             Self::TimedOut => "timed_out",
             Self::NoSuchImage => "no_such_image",
             Self::UnknownRuntime => "unknown_runtime",
+            Self::NoSuchSource => "no_such_source",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::Refused => "refused",

@@ -55,7 +55,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchImage`](crate::ErrorKind::NoSuchImage),
-    /// [`ErrorKind::UnknownRuntime`](crate::ErrorKind::UnknownRuntime) and
+    /// [`ErrorKind::UnknownRuntime`](crate::ErrorKind::UnknownRuntime),
+    /// [`ErrorKind::NoSuchSource`](crate::ErrorKind::NoSuchSource) and
     /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) are the specification's fault.
     async fn create(&self, name: &str, spec: &ContainerSpec) -> Result<Created, EngineError>;
 

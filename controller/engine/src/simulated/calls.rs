@@ -262,7 +262,7 @@ fn create(shared: &Arc<Shared>, name: String, spec: Arc<ContainerSpec>) -> Resul
     let missing = spec.binds.iter().find(|bind| world.settings.check_binds && !bind.source.exists());
     if let Some(bind) = missing {
         let message = format!("bind source path does not exist: {}", bind.source.display());
-        return fail(ErrorKind::Refused, message);
+        return fail(ErrorKind::NoSuchSource, message);
     }
     if world.containers.holds_name(&name) {
         return Ok(Created::AlreadyExists);
