@@ -1,6 +1,5 @@
 //! Seeds of the simulation. `PLUGWARD_SEEDS` says how many (default 1,000), `PLUGWARD_FIRST_SEED` from which on (default 0),
-//! `PLUGWARD_SEED` runs one alone. `PLUGWARD_CALLBACKS` lets plugins call their hosts back: of 1,000 seeds twelve break a promise then,
-//! nearly all with hosts whose numbers pass as they are and share a container.
+//! `PLUGWARD_SEED` runs one alone.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -10,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use plugward_tests::simulation::circumstances::Circumstances;
-use plugward_tests::simulation::plugin::Callbacks;
 use plugward_tests::simulation::run::{self, Failure};
 
 fn number(variable: &str) -> Option<u64> {
@@ -25,11 +23,7 @@ fn run_seed(seed: u64) -> Result<(), Failure> {
         .max_blocking_threads(1)
         .build()
         .expect("a runtime");
-    let mut circumstances = Circumstances::of(seed);
-    if std::env::var_os("PLUGWARD_CALLBACKS").is_none() {
-        circumstances.callbacks = Callbacks::None;
-    }
-    let done = runtime.block_on(run::run(seed, circumstances));
+    let done = runtime.block_on(run::run(seed, Circumstances::of(seed)));
     runtime.shutdown_timeout(Duration::from_secs(10));
     done
 }

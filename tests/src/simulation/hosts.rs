@@ -211,14 +211,12 @@ impl Host {
                 }
             }
             if let Some(broker) = &self.broker
-                && let Some(end) = broker.end()
+                && let Some((end, since)) = broker.end()
             {
-                if std::env::var_os("PLUGWARD_SEED").is_some() {
-                    eprintln!("DBG host {} broker ended {end}", self.name);
-                }
+                tracing::debug!(host = self.name, "its broker ended with {end}");
                 // What it had given the plugin is gone.
-                self.refused = (end == Code::FailedPrecondition as i32)
-                    .then(|| Refused { last: broker.last(), since: Instant::now() });
+                self.refused =
+                    (end == Code::FailedPrecondition as i32).then(|| Refused { last: broker.last(), since });
                 self.broker = None;
                 primed = !self.primes;
             }
@@ -226,8 +224,8 @@ impl Host {
                 // It is to be served, if not called back.
                 self.leave(true).await;
             }
-            if self.quiet {
-                // With the stream it is known to be another client.
+            if self.uses == plugin::Callbacks::Each && self.refused.is_none() {
+                // As go-plugin's clients do before anything else: with the stream it is known to be another client.
                 self.open(time).await;
             }
             let is_client = self.broker.is_some() || self.refused.is_some();
@@ -275,9 +273,7 @@ impl Host {
 
     /// Ends its client. The next one offers nothing, if it is quiet.
     async fn leave(&mut self, quiet: bool) {
-        if std::env::var_os("PLUGWARD_SEED").is_some() {
-            eprintln!("DBG host {} leaves", self.name);
-        }
+        tracing::debug!(host = self.name, "ends its client");
         self.calls.departs(self.instance, self.mount);
         (self.broker, self.refused, self.quiet) = (None, None, quiet && self.uses == plugin::Callbacks::Each);
         self.channel.leave().await;
@@ -358,13 +354,9 @@ impl Host {
         let began = Instant::now();
         let Next { id, path, message, server, work } = next;
         let call = Call { path, id, time, work: *work, message, server: *server };
-        if std::env::var_os("PLUGWARD_SEED").is_some() {
-            eprintln!("DBG host {} call {id} {path} {server:?}", self.name);
-        }
+        tracing::debug!(host = self.name, "calls {id} {path} {server:?}");
         let Outcome { end, sent } = self.channel.call(call).await;
-        if std::env::var_os("PLUGWARD_SEED").is_some() {
-            eprintln!("DBG host {} ended {id} {path} {end:?}", self.name);
-        }
+        tracing::debug!(host = self.name, "was answered {id} {path} {end:?}");
         let primes = matches!(*path, INITIALIZE | INITIALIZE_BACKEND);
         Made {
             id: id.clone(),

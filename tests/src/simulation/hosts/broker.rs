@@ -31,8 +31,8 @@ impl Broker {
         Some(Self { speaking, servers: VecDeque::new(), last: 0, callbacks: callbacks.clone() })
     }
 
-    /// With which status it was ended, which is for good: what it offered is of no use any more.
-    pub(super) fn end(&self) -> Option<i32> {
+    /// With which status it was ended, and when. That is for good: what it offered is of no use any more.
+    pub(super) fn end(&self) -> Option<(i32, Instant)> {
         self.speaking.end()
     }
 

@@ -90,8 +90,8 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Speaking {
     says: SendStream<Bytes>,
-    /// Its status, once it has ended: [`NO_STATUS`] without one.
-    end: watch::Receiver<Option<i32>>,
+    /// Its status, once it has ended, and when that was: [`NO_STATUS`] without one.
+    end: watch::Receiver<Option<(i32, Instant)>>,
     hearing: AbortHandle,
 }
 
@@ -150,7 +150,7 @@ impl Channel {
                 Ok(End::Status { code, .. }) => code,
                 _ => NO_STATUS,
             };
-            over.send_replace(Some(status));
+            over.send_replace(Some((status, Instant::now())));
         });
         Some(Speaking { says, end, hearing: hearing.abort_handle() })
     }
@@ -195,7 +195,7 @@ impl Speaking {
     }
 
     /// With which status it was ended; none of gRPC's where its connection was.
-    pub fn end(&self) -> Option<i32> {
+    pub fn end(&self) -> Option<(i32, Instant)> {
         *self.end.borrow()
     }
 }
