@@ -3,7 +3,7 @@
 //! A controller in a container, or on another machine than its engine, may have directories that the engine does not see. A program that
 //! does not run as root may lock memory only if its file has the capability for that. Neither is to be found out with a
 //! plugin that starts, and fails a minute later: a *trial* container is made as the plugin's would be, never started, looked into
-//! and removed. What it showed is remembered as long as the engine answers, so that there is one for an engine and a directory, and
+//! and removed. What it showed is remembered, so that there is one for an engine and a directory, and
 //! one for an image that has to be looked into.
 //!
 //! Trial containers carry the cluster's label, as all that is ours, and no instance's. Those that a crash leaves are removed when the engine
@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use plugward_engine::{Image, Listed};
@@ -53,6 +53,8 @@ pub struct Trials {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Of which engine.
+    engine: Option<Arc<str>>,
     directories: HashMap<PathBuf, Answer>,
     programs: HashMap<Program, Answer>,
     /// The name of the container that is being looked into.
@@ -123,11 +125,16 @@ impl Trials {
         self.lock().programs.insert(program.clone(), answer);
     }
 
-    /// The engine is another one, or was away: nothing is known of it.
-    pub fn forget(&self) {
+    /// An engine has come. What is in the way may have been mended; and of another engine than the last one nothing is known.
+    pub fn meets(&self, engine: &Arc<str>) {
         let mut known = self.lock();
-        known.directories.clear();
-        known.programs.clear();
+        if known.engine.as_ref() == Some(engine) {
+            known.directories.retain(|_, answer| answer.fault.is_none());
+        } else {
+            known.engine = Some(engine.clone());
+            known.directories.clear();
+            known.programs.clear();
+        }
     }
 
     /// Those of these containers that a trial has left.

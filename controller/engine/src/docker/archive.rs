@@ -3,6 +3,7 @@
 //! Nothing but the beginning of an archive is read, whatever its size: that of a directory holds all that is in it. Extended headers are
 //! read here, since values of theirs are bytes, a line's end among them, and the crate takes them for lines of text.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -88,7 +89,7 @@ impl Extended {
         let kind = match header.entry_type() {
             EntryType::Directory => FileKind::Directory,
             EntryType::Symlink => {
-                let short = header.link_name_bytes().map(|name| name.into_owned());
+                let short = header.link_name_bytes().map(Cow::into_owned);
                 let link = self.link.or(short).unwrap_or_default();
                 FileKind::Link(Path::new(std::ffi::OsStr::from_bytes(&link)).to_owned())
             }

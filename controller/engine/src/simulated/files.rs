@@ -15,10 +15,10 @@ const LONGEST_CAPABILITY: usize = 64;
 /// What lies at a path in a container that was made so.
 pub(super) fn read(spec: &ContainerSpec, path: &Path, limit: usize) -> Option<File> {
     let at = |bind: &crate::container::Bind| Some(bind.source.join(path.strip_prefix(&bind.target).ok()?));
-    spec.binds.iter().find_map(at).and_then(|path| file(path, limit).ok())
+    spec.binds.iter().find_map(at).and_then(|path| file(&path, limit).ok())
 }
 
-fn file(path: PathBuf, limit: usize) -> io::Result<File> {
+fn file(path: &Path, limit: usize) -> io::Result<File> {
     // Of the path of what is bound itself: it ends with a separator then, which would follow a link.
     let path: PathBuf = path.components().collect();
     let found = fs::symlink_metadata(&path)?;

@@ -353,12 +353,11 @@ impl Follow {
                 Signal::Up { info, containers } => {
                     self.images.changed();
                     self.pulls.forget_failures();
-                    // It may have been moved to where it sees other directories.
-                    self.trials.forget();
-                    self.clear_away(&containers).await;
+                    self.trials.meets(&info.id);
                     if !self.up(info) {
                         return;
                     }
+                    self.clear_away(&containers).await;
                     for instance in self.changes.all(&containers) {
                         self.shared.listener.instance(&instance, WakeReason::EngineUp);
                     }

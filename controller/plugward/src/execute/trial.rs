@@ -109,8 +109,11 @@ impl Run<'_> {
         let seen = live.engine.read(id, &path, sign.text.len()).await?;
         if seen.is_some_and(|file| file.content == sign.text.as_bytes()) {
             live.trials.learn_directory(&question.directory, Answer::GOOD);
-        } else {
+        } else if live.engine.inspect(id.as_str()).await?.is_some() {
             self.unseen(live, question);
+        } else {
+            // Somebody has removed it, which shows nothing.
+            return Ok(());
         }
         if let Some(program) = &question.program {
             let fault = cannot_lock(&*live.engine, id, program).await?.then(|| program.cannot_lock());

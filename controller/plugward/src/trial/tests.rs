@@ -46,7 +46,20 @@ fn what_was_never_tried_is_due_and_what_passed_is_not() {
     let sight = trials.sight(&question(Some(program())), now());
     assert_eq!(sight, TrialSight::Failed { fault: program().cannot_lock(), retry_at: Timestamp::MAX });
     assert_eq!(trials.sight(&question(None), now()), TrialSight::Passed);
-    trials.forget();
+}
+
+#[test]
+fn an_engine_that_comes_back_is_tried_again_where_something_was_in_the_way_and_another_one_anew() {
+    let trials = Trials::default();
+    trials.meets(&"ENGINE-A".into());
+    let fault = Some(TrialFault::Unseen("words".into()));
+    trials.learn_directory(Path::new("/run/p"), Answer::GOOD);
+    trials.learn_directory(Path::new("/run/q"), Answer { fault, until: Some(now()) });
+    trials.meets(&"ENGINE-A".into());
+    let other = Question { directory: "/run/q".into(), program: None };
+    assert_eq!(trials.sight(&question(None), now()), TrialSight::Passed);
+    assert_eq!(trials.sight(&other, now()), TrialSight::Due);
+    trials.meets(&"ENGINE-B".into());
     assert_eq!(trials.sight(&question(None), now()), TrialSight::Due);
 }
 
