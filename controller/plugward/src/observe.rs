@@ -267,7 +267,7 @@ impl Observer {
             Desired::Absent | Desired::Undecided => Ok(Images::Of(BTreeMap::new())),
             Desired::Wanted(_, wanted) => {
                 let engine = self.engines.sight(&wanted.host);
-                Ok(Images::Wanted(look(engine, &wanted.recipe, live).await?))
+                Ok(Images::Wanted(Box::new(look(engine, &wanted.recipe, live).await?)))
             }
             Desired::Kept(..) => {
                 let mut images = BTreeMap::new();
@@ -371,7 +371,7 @@ struct Seen {
 /// Engines and images as they are seen.
 enum Images {
     /// What is wanted of all slots.
-    Wanted(Seen),
+    Wanted(Box<Seen>),
     /// What each slot has.
     Of(BTreeMap<SlotName, Seen>),
 }

@@ -28,7 +28,7 @@ fn image(user: &str, entrypoint: &[&str], command: &[&str]) -> Image {
 fn recipe(mlock: bool, command: &[&str]) -> ContainerRecipe {
     let recipe: Recipe = crate::plan::tests::target().recipe.as_ref().clone();
     let command = command.iter().map(|word| (*word).to_owned()).collect();
-    ContainerRecipe { mlock, command, ..recipe.container }
+    ContainerRecipe { command, mlock, ..recipe.container }
 }
 
 fn program() -> Program {

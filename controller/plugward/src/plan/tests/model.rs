@@ -265,9 +265,10 @@ impl World {
             }
             Step::Try { .. } => {
                 let retry_at = self.scene.situation.now + jiff::SignedDuration::from_secs(30);
-                self.scene.target().trial = match self.trial_fails {
-                    true => TrialSight::Failed { fault: TrialFault::Unseen("words".into()), retry_at },
-                    false => TrialSight::Passed,
+                self.scene.target().trial = if self.trial_fails {
+                    TrialSight::Failed { fault: TrialFault::Unseen("words".into()), retry_at }
+                } else {
+                    TrialSight::Passed
                 };
             }
             Step::Create { .. } => {
