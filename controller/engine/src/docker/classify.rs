@@ -41,6 +41,9 @@ fn by_answer(operation: Operation, status: u16, message: &str) -> ErrorKind {
         Operation::Create if says("Unknown runtime specified") || says("unknown or invalid runtime name") => {
             return ErrorKind::UnknownRuntime;
         }
+        Operation::Create if says("invalid mount config for type \"bind\"") => {
+            return ErrorKind::NoSuchSource;
+        }
         Operation::Pull if status == 404 || says("manifest unknown") => return ErrorKind::NoSuchImage,
         Operation::Pull if ["unauthorized", "denied", "authorization", "401"].iter().any(|it| says(it)) => {
             return ErrorKind::Refused;
@@ -110,7 +113,7 @@ mod tests {
                 Operation::Create,
                 400,
                 "invalid mount config for type \"bind\": bind source path does not exist: /x",
-                ErrorKind::Refused,
+                ErrorKind::NoSuchSource,
             ),
             (Operation::Create, 400, "Minimum memory limit allowed is 6MB", ErrorKind::Refused),
             (Operation::Create, 404, "network nosuch not found", ErrorKind::Refused),

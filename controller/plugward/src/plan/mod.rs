@@ -27,6 +27,7 @@ mod step;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod text;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,6 +83,8 @@ pub struct Target {
     pub engine: EngineSight,
     /// Where directories are shared with plugins there.
     pub directory: DirectorySight,
+    /// What a trial of it has shown there.
+    pub trial: TrialSight,
     /// The image there.
     pub image: ImageSight,
     /// The pull of that, where it may be pulled.
@@ -152,6 +155,31 @@ pub enum DirectorySight {
         /// Why, and what to do.
         message: String,
     },
+}
+
+/// What a container that was made as the wanted one and never started has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialSight {
+    /// Nothing that is in the way.
+    Passed,
+    /// It has to be tried.
+    Due,
+    /// It cannot run.
+    Failed {
+        /// Why.
+        fault: TrialFault,
+        /// When it is tried again.
+        retry_at: Timestamp,
+    },
+}
+
+/// Why a container that could be made cannot run, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialFault {
+    /// The engine does not see our directories.
+    Unseen(String),
+    /// The program may not lock its memory, and is to.
+    CannotLock(String),
 }
 
 /// The wanted image as the engine has it.
@@ -333,6 +361,10 @@ pub enum Obstacle {
     },
     /// No directory can be shared with the plugin.
     NoDirectory(String),
+    /// It has to be tried first.
+    Untried,
+    /// It was tried, and cannot run.
+    Fault(TrialFault),
     /// The image is not on the engine.
     ImageMissing,
     /// It, or a newer one, is on its way there.
