@@ -207,12 +207,15 @@ impl Reconciler {
 /// For whose edit a container waits to be replaced, if one does.
 fn cause(situation: &Situation, plan: &Plan) -> Option<Cause> {
     let waits = plan.outlooks.iter().filter(|(_, outlook)| outlook.update == UpdateState::WaitingForTurn);
-    let of_slot = |slot: &SlotName| {
+    let is_of_same_instance = |slot: &SlotName| {
         let target = &situation.targets.get(slot)?.recipe.container;
         let start = situation.slots.get(slot)?.stored.current.as_ref()?;
         Some(target.is_of_same_instance(&start.recipe.container))
     };
     waits
-        .map(|(slot, _)| if of_slot(slot) == Some(true) { Cause::Runtime } else { Cause::Instance })
-        .min_by_key(|cause| *cause == Cause::Runtime)
+        .map(|(slot, _)| match is_of_same_instance(slot) {
+            Some(true) => Cause::Runtime,
+            Some(false) | None => Cause::Instance,
+        })
+        .min()
 }

@@ -21,8 +21,8 @@ struct Roll {
     waiting: BTreeSet<Name>,
 }
 
-/// Whose edit a container is to be replaced for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose edit a container is to be replaced for. Of several causes the least counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// The instance's own.
     Instance,

@@ -343,8 +343,7 @@ impl Host {
     fn next(&mut self, path: &'static str) -> Next {
         self.made += 1;
         let id = format!("{}-{}", self.name, self.made);
-        let primes = matches!(path, INITIALIZE | INITIALIZE_BACKEND);
-        let message = if primes { format!("{TOLD}-{id}").into_bytes() } else { Vec::new() };
+        let message = if is_priming(path) { format!("{TOLD}-{id}").into_bytes() } else { Vec::new() };
         let work = Duration::from_millis(self.chance.random_range(0..2 * LONGEST_WORK));
         let work = work.saturating_sub(Duration::from_millis(LONGEST_WORK));
         Next { id, path, message, server: None, work }
@@ -357,13 +356,12 @@ impl Host {
         tracing::debug!(host = self.name, "calls {id} {path} {server:?}");
         let Outcome { end, sent } = self.channel.call(call).await;
         tracing::debug!(host = self.name, "was answered {id} {path} {end:?}");
-        let primes = matches!(*path, INITIALIZE | INITIALIZE_BACKEND);
         Made {
             id: id.clone(),
             instance: self.instance,
             mount: self.mount,
             path,
-            primes: primes.then(|| String::from_utf8_lossy(message).into_owned()),
+            primes: is_priming(path).then(|| String::from_utf8_lossy(message).into_owned()),
             server: None,
             began,
             time,
@@ -372,4 +370,9 @@ impl Host {
             sent,
         }
     }
+}
+
+/// Whether a method tells a plugin what it needs, in words that it repeats.
+fn is_priming(path: &str) -> bool {
+    matches!(path, INITIALIZE | INITIALIZE_BACKEND)
 }

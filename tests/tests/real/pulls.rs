@@ -31,6 +31,14 @@ async fn publish(world: &World, registry: &Registry, tag: &str, bytes: usize) ->
     published
 }
 
+/// Starts a controller that knows the registry's password, and is to run what the registry has.
+async fn start(world: &World, registry: &Registry, policy: PullPolicy) {
+    world.configure_docker(&registry.login(PASSWORD));
+    world.declare_runtime();
+    world.declare("counter.yaml", &[pulled("counter", registry, policy)]);
+    world.start().await;
+}
+
 /// How many pulls ended so (`ok`, or a cause).
 async fn pulls(world: &World, result: &str) -> Option<f64> {
     let series = format!("plugward_engine_calls_total{{operation=\"pull\",result=\"{result}\"}}");
@@ -55,10 +63,7 @@ async fn an_image_that_is_not_there_is_pulled_and_how_far_that_is_can_be_seen() 
         let Some(registry) = Registry::start().await else { return };
         let published = publish(&world, &registry, "1", SIZE).await;
         registry.set(Flow::Slow(2 << 20));
-        world.configure_docker(&registry.login(PASSWORD));
-        world.declare_runtime();
-        world.declare("counter.yaml", &[pulled("counter", &registry, PullPolicy::IfNotPresent)]);
-        world.start().await;
+        start(&world, &registry, PullPolicy::IfNotPresent).await;
         let status = world
             .until("counter", "is half pulled", |status| {
                 status.pull.as_ref().is_some_and(|pull| pull.bytes > 0 && pull.bytes < pull.total_bytes)
@@ -152,10 +157,7 @@ async fn a_registry_that_refuses_is_asked_again_ever_later_until_it_is_there() {
         let Some(registry) = Registry::start().await else { return };
         publish(&world, &registry, "1", 1 << 10).await;
         registry.set(Flow::Closed);
-        world.configure_docker(&registry.login(PASSWORD));
-        world.declare_runtime();
-        world.declare("counter.yaml", &[pulled("counter", &registry, PullPolicy::IfNotPresent)]);
-        world.start().await;
+        start(&world, &registry, PullPolicy::IfNotPresent).await;
         let status = world
             .until("counter", "has failed twice to be pulled", |status| {
                 status.pull.as_ref().is_some_and(|pull| pull.failures >= 2 && pull.error.is_some())
@@ -179,11 +181,8 @@ async fn what_no_registry_has_is_told_and_started_once_one_has_it() {
     on_each_engine(|world| async move {
         let Some(registry) = Registry::start().await else { return };
         publish(&world, &registry, "other", 1 << 10).await;
-        world.configure_docker(&registry.login(PASSWORD));
-        world.declare_runtime();
-        world.declare("counter.yaml", &[pulled("counter", &registry, PullPolicy::IfNotPresent)]);
         world.take_away(&format!("{}:1", registry.repository(NAME)));
-        world.start().await;
+        start(&world, &registry, PullPolicy::IfNotPresent).await;
         let message = world.until_condition("counter", InstanceCondition::ImageVerified, "PullFailed").await;
         assert!(message.contains("not found") && message.contains(NAME), "{message}");
         registry.point(NAME, "1", "other");
@@ -198,10 +197,7 @@ async fn a_pull_that_is_cut_in_the_middle_comes_to_its_end() {
         let Some(registry) = Registry::start().await else { return };
         let published = publish(&world, &registry, "1", SIZE).await;
         registry.set(Flow::Slow(2 << 20));
-        world.configure_docker(&registry.login(PASSWORD));
-        world.declare_runtime();
-        world.declare("counter.yaml", &[pulled("counter", &registry, PullPolicy::IfNotPresent)]);
-        world.start().await;
+        start(&world, &registry, PullPolicy::IfNotPresent).await;
         world
             .until("counter", "is half pulled", |status| {
                 status.pull.as_ref().is_some_and(|pull| pull.bytes > 0 && pull.bytes < pull.total_bytes)
@@ -254,10 +250,7 @@ async fn what_nobody_wants_any_more_is_not_pulled_to_its_end() {
         publish(&world, &registry, "1", SIZE).await;
         // It would take for ever.
         registry.set(Flow::Slow(64 << 10));
-        world.configure_docker(&registry.login(PASSWORD));
-        world.declare_runtime();
-        world.declare("counter.yaml", &[pulled("counter", &registry, PullPolicy::IfNotPresent)]);
-        world.start().await;
+        start(&world, &registry, PullPolicy::IfNotPresent).await;
         world
             .until("counter", "is being pulled", |status| {
                 status.pull.as_ref().is_some_and(|pull| pull.bytes > 0)
@@ -279,10 +272,7 @@ async fn always_asks_the_registry_before_each_start_and_needs_it_for_none() {
         assert_ne!(first.id, second.id);
         registry.point(NAME, "1", "first");
         world.take_away(&format!("{}:1", registry.repository(NAME)));
-        world.configure_docker(&registry.login(PASSWORD));
-        world.declare_runtime();
-        world.declare("counter.yaml", &[pulled("counter", &registry, PullPolicy::Always)]);
-        world.start().await;
+        start(&world, &registry, PullPolicy::Always).await;
         let ready = world.until_ready("counter").await;
         assert_eq!(image_of(&world, &ready).await, first.id);
 

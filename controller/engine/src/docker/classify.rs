@@ -29,6 +29,11 @@ pub(super) fn classify(operation: Operation, error: &ClientError) -> (ErrorKind,
     }
 }
 
+/// Whether what an engine says of a pull means that the registry wants credentials, or others.
+pub(super) fn wants_credentials(message: &str) -> bool {
+    ["unauthorized", "denied", "authorization", "401"].iter().any(|word| message.contains(word))
+}
+
 fn by_answer(operation: Operation, status: u16, message: &str) -> ErrorKind {
     let says = |part: &str| message.contains(part);
     if status == 400 && says("client version") && (says("too old") || says("too new")) {
@@ -45,9 +50,7 @@ fn by_answer(operation: Operation, status: u16, message: &str) -> ErrorKind {
             return ErrorKind::NoSuchSource;
         }
         Operation::Pull if status == 404 || says("manifest unknown") => return ErrorKind::NoSuchImage,
-        Operation::Pull if ["unauthorized", "denied", "authorization", "401"].iter().any(|it| says(it)) => {
-            return ErrorKind::Refused;
-        }
+        Operation::Pull if wants_credentials(message) => return ErrorKind::Refused,
         // Registered with the engine, but its program is not there.
         Operation::Start if says("unable to retrieve OCI runtime error") && says("fork/exec") => {
             return ErrorKind::UnknownRuntime;

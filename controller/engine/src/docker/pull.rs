@@ -7,6 +7,7 @@ use bollard::query_parameters::CreateImageOptions;
 use futures::future;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
+use super::classify::wants_credentials;
 use super::credentials::{RegistryAuth, registry_of};
 use super::{DockerEngine, failed, plain};
 use crate::error::{EngineError, ErrorKind, Operation};
@@ -123,9 +124,8 @@ impl Layers {
 
 /// What to tell people of a pull that failed, and was made without credentials: engines do not always say that some were wanted.
 fn without_credentials(message: &str, registry: &str) -> String {
-    // The last is what is left of it where an engine tries again without TLS.
-    let wanted = ["unauthorized", "denied", "authorization", "401", "HTTP request to an HTTPS server"];
-    if wanted.iter().any(|part| message.contains(part)) {
+    // The latter is what is left of it where an engine tries again without TLS.
+    if wants_credentials(message) || message.contains("HTTP request to an HTTPS server") {
         format!("{message} (Docker's configuration holds no credentials for {registry})")
     } else {
         message.to_owned()

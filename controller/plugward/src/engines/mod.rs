@@ -234,9 +234,14 @@ impl Engines {
         }
     }
 
+    /// An engine, if it answers.
+    pub fn answering(&self, id: &str) -> Option<LiveEngine> {
+        self.live().into_iter().find(|live| *live.reference.id == *id)
+    }
+
     /// The connection to an engine that answers.
     pub fn engine(&self, id: &str) -> Option<Arc<dyn Engine>> {
-        self.live().into_iter().find(|live| *live.reference.id == *id).map(|live| live.engine)
+        self.answering(id).map(|live| live.engine)
     }
 
     /// What there is to tell of an instance's pull: that it is under way, or that it failed.

@@ -62,7 +62,7 @@ impl Run<'_> {
 
     /// Begins a pull. That it ended wakes all instances that want it.
     pub(super) fn pull(&self, engine: &EngineRef, image: &str) -> Result<(), ReconcileError> {
-        let live = self.executor.engines.live().into_iter().find(|live| live.reference.id == engine.id);
+        let live = self.executor.engines.answering(&engine.id);
         let live = live.ok_or_else(|| ReconcileError::EngineLost(engine.id.to_string()))?;
         match live.begin_pull(image, self.situation.random) {
             Begun::Begun => {

@@ -185,7 +185,7 @@ impl Seats {
 
     /// A container that could take the seat of a slot at once.
     fn spare_for(&self, slot: &SlotName) -> Option<Place> {
-        let served = self.mounts.values().any(|mount| mount.slot == *slot);
+        let served = self.mounts_of(slot) > 0;
         let usable = |slot: &Slot| slot.berths.values().any(|berth| berth.is_usable());
         if !served || self.slots.get(slot).is_some_and(usable) {
             return None;
@@ -331,7 +331,7 @@ impl Seats {
         let Some((start, berth)) = self.slots.get(slot).and_then(Slot::seated) else {
             return Some(Route::Empty);
         };
-        if !berth.suits(self.mounts.values().filter(|other| other.slot == *slot).count()) {
+        if !berth.suits(self.mounts_of(slot)) {
             // Until it is known that the plugin does not multiplex, and each mount has a slot of its own.
             return Some(Route::Empty);
         }
@@ -382,19 +382,23 @@ impl Seats {
         let standing = berth.progress.get(mount).map(|progress| progress.standing(kept, host, serial, start));
         match standing {
             Some(Standing::Done) => Ok(()),
-            Some(Standing::Owed) | None if self.is_told(slot, berth) => Err(Denial::Telling),
+            Some(Standing::Owed) | None if self.is_to_be_told(slot, start, berth) => Err(Denial::Telling),
             Some(Standing::Owed) | None => Err(Denial::Leaving),
             Some(Standing::Failing(failure)) => Err(Denial::Failing(failure)),
             Some(Standing::Unknown) => Err(Denial::Unknown),
         }
     }
 
-    /// Whether a container is told what is kept of the mounts of a slot.
-    fn is_told(&self, slot: &SlotName, berth: &Berth) -> bool {
-        let berths = self.slots.get(slot).map(|slot| &slot.berths);
-        let is_there = berths.is_some_and(|berths| berths.values().any(|other| other.serial == berth.serial));
-        let mounts = self.mounts.values().filter(|mount| mount.slot == *slot).count();
-        is_there && berth.is_usable() && berth.suits(mounts)
+    /// Whether somebody sees to it that a container, of this start, is told what is kept of the mounts of a slot.
+    fn is_to_be_told(&self, slot: &SlotName, start: u64, berth: &Berth) -> bool {
+        let there = self.slots.get(slot).and_then(|slot| slot.berths.get(&start));
+        let is_there = there.is_some_and(|there| there.serial == berth.serial);
+        is_there && berth.is_usable() && berth.suits(self.mounts_of(slot))
+    }
+
+    /// How many mounts a slot serves.
+    fn mounts_of(&self, slot: &SlotName) -> usize {
+        self.mounts.values().filter(|mount| mount.slot == *slot).count()
     }
 
     /// The container to which all calls of a mount may go, whoever makes them. Zero if there is none such.

@@ -560,7 +560,7 @@ impl SlotPlanner<'_> {
     fn cleared(&self) -> bool {
         let Some(start) = &self.sight.stored.current else { return false };
         start.end.as_ref().is_some_and(|end| {
-            // What changes in a file that a record names is no edit of that.
+            // A change of a file that a record names is no edit of that; and an edit may have come before the end was judged.
             let is_other = !start.fallback && !start.hash.satisfies(&self.target.hash);
             let edited = end.edit != self.target.edit || is_other;
             edited || self.absence().is_some_and(|absence| absence.to > end.at)

@@ -3,6 +3,7 @@
 use plugward_api::runtime::Security;
 use serde::{Deserialize, Serialize};
 
+use super::is_false;
 use crate::files::Files;
 
 /// What a container may do on the machine.
@@ -61,9 +62,4 @@ impl SeccompRecipe {
     fn is_default(&self) -> bool {
         *self == Self::Default
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_false(value: &bool) -> bool {
-    !value
 }

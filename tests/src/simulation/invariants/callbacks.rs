@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::Broken;
-use super::calls::{by_mount, is_undone};
+use super::calls::OfMount;
 use crate::simulation::history::History;
 use crate::simulation::hosts::channel::End;
 use crate::simulation::hosts::{Hosts, Made, Said};
@@ -24,10 +24,8 @@ pub fn any(world: &World) -> Result<(), Broken> {
     let calls = world.hosts.calls().all();
     reach_their_hosts(world, &calls)?;
     if world.circumstances.callbacks == Callbacks::Kept {
-        let departures = world.hosts.calls().departures();
-        for (mount, calls) in by_mount(&calls) {
-            let gone = departures.iter().filter(|gone| (gone.instance, gone.mount) == mount);
-            follow_setup(&world.history, mount, &calls, &gone.map(|gone| gone.at).collect::<Vec<_>>())?;
+        for mount in OfMount::all(world, &calls) {
+            follow_setup(&mount)?;
         }
     }
     none_serves_with_another_controllers_broker(&world.history, world.plugins.ledger())
@@ -64,35 +62,19 @@ fn who_knows(history: &History, made: &Made) -> bool {
     }
 }
 
-fn follow_setup(
-    history: &History,
-    mount: (&str, &str),
-    calls: &[&Made],
-    departures: &[tokio::time::Instant],
-) -> Result<(), Broken> {
-    let setups: Vec<&Made> = calls.iter().copied().filter(|made| made.path == SETUP).collect();
-    for made in calls.iter().filter(|made| made.path == CALL) {
+fn follow_setup(mount: &OfMount<'_>) -> Result<(), Broken> {
+    let setups: Vec<&Made> = mount.calls.iter().copied().filter(|made| made.path == SETUP).collect();
+    for made in mount.calls.iter().filter(|made| made.path == CALL) {
         let End::Status { code: 0, message, .. } = &made.end else { continue };
-        let done = |setup: &&&Made| {
-            setup.is_ok()
-                && setup.ended < made.began
-                && !history.mount_went(mount, setup.began, made.ended)
-                && !is_undone(calls, departures, setup.began, made.ended)
-        };
-        let done: Vec<&Made> = setups.iter().filter(done).copied().collect();
+        let done = mount.known(&setups, made);
         let Some(known) = done.last() else { continue };
         let Some(server) = message.lines().nth(2) else {
             return Err(Broken(format!(
                 "a call was answered by a plugin that was not set up: {made:?}, {known:?}"
             )));
         };
-        // What ended otherwise than well may have been done, and may not.
-        let mut latest = setups.iter().filter(|setup| {
-            let superseded = setup.is_ok() && done.iter().any(|later| later.began > setup.ended);
-            setup.began <= made.ended && !superseded
-        });
         promise!(
-            latest.any(|setup| setup.id == server),
+            OfMount::latest(&setups, &done, made).any(|setup| setup.id == server),
             "a plugin asked {server}, which is not what its host had offered last: {made:?}, {known:?}"
         );
     }

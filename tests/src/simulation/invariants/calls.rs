@@ -35,14 +35,8 @@ pub fn any(world: &World) -> Result<(), Broken> {
         is_answered(world, made)?;
         is_carried_out_once(ledger, made)?;
     }
-    let departures = world.hosts.calls().departures();
-    for (mount, calls) in by_mount(&calls) {
-        let departures: Vec<Instant> = departures
-            .iter()
-            .filter(|gone| (gone.instance, gone.mount) == mount)
-            .map(|gone| gone.at)
-            .collect();
-        follow_priming(&world.history, ledger, mount, &calls, &departures)?;
+    for mount in OfMount::all(world, &calls) {
+        follow_priming(ledger, &mount)?;
     }
     one_serves(&world.history, ledger)
 }
@@ -75,14 +69,65 @@ pub fn none_fails(
     Ok(())
 }
 
-pub(super) type ByMount<'a> = BTreeMap<(&'static str, &'static str), Vec<&'a Made>>;
+/// The calls of one mount, in the order of their ends.
+pub(super) struct OfMount<'a> {
+    history: &'a History,
+    mount: (&'static str, &'static str),
+    pub(super) calls: Vec<&'a Made>,
+    /// When its hosts ended their clients.
+    departures: Vec<Instant>,
+}
 
-pub(super) fn by_mount(calls: &[Made]) -> ByMount<'_> {
-    let mut mounts = ByMount::new();
-    for made in calls {
-        mounts.entry((made.instance, made.mount)).or_default().push(made);
+// === impl OfMount ===
+
+impl<'a> OfMount<'a> {
+    /// Those of each mount that was called.
+    pub(super) fn all(world: &'a World, calls: &'a [Made]) -> Vec<Self> {
+        let mut mounts: BTreeMap<(&'static str, &'static str), Vec<&'a Made>> = BTreeMap::new();
+        for made in calls {
+            mounts.entry((made.instance, made.mount)).or_default().push(made);
+        }
+        let departures = world.hosts.calls().departures();
+        let of_mount = |(mount, calls)| {
+            let gone = departures.iter().filter(|gone| (gone.instance, gone.mount) == mount);
+            let departures = gone.map(|gone| gone.at).collect();
+            Self { history: &world.history, mount, calls, departures }
+        };
+        mounts.into_iter().map(of_mount).collect()
     }
-    mounts
+
+    /// Of calls that tell the plugin something, those that hosts knew to be done when they made this one, and that still counted.
+    pub(super) fn known(&self, told: &[&'a Made], made: &Made) -> Vec<&'a Made> {
+        let known = |tells: &&&Made| {
+            tells.is_ok()
+                && tells.ended < made.began
+                && !self.history.mount_went(self.mount, tells.began, made.ended)
+                && !self.is_undone(tells.began, made.ended)
+        };
+        told.iter().filter(known).copied().collect()
+    }
+
+    /// Of the same calls, those of which any may have been the last that the plugin was told before this one ended.
+    pub(super) fn latest(
+        told: &[&'a Made],
+        known: &[&'a Made],
+        made: &Made,
+    ) -> impl Iterator<Item = &'a Made> {
+        // What ended otherwise than well may have been done, and may not.
+        told.iter().copied().filter(|tells| {
+            let superseded = tells.is_ok() && known.iter().any(|later| later.began > tells.ended);
+            tells.began <= made.ended && !superseded
+        })
+    }
+
+    /// Whether hosts may have undone in this time what they had told the plugin: in words, or by going with what they offered it.
+    fn is_undone(&self, from: Instant, to: Instant) -> bool {
+        let cleaned = self.calls.iter().filter(|made| made.path == CLEANUP).any(|cleanup| {
+            // What ended otherwise than well may still be done.
+            cleanup.began <= to && (!cleanup.is_ok() || cleanup.ended >= from)
+        });
+        cleaned || self.departures.iter().any(|at| (from..=to).contains(at))
+    }
 }
 
 fn is_answered(world: &World, made: &Made) -> Result<(), Broken> {
@@ -122,23 +167,10 @@ fn is_carried_out_once(ledger: &Ledger, made: &Made) -> Result<(), Broken> {
     Ok(())
 }
 
-fn follow_priming(
-    history: &History,
-    ledger: &Ledger,
-    mount: (&str, &str),
-    calls: &[&Made],
-    departures: &[Instant],
-) -> Result<(), Broken> {
-    let primings: Vec<&Made> = calls.iter().copied().filter(|made| made.primes.is_some()).collect();
-    for made in calls.iter().filter(|made| made.path == CALL) {
-        // Its hosts knew this to be done when they made the call.
-        let done = |priming: &&&Made| {
-            priming.is_ok()
-                && priming.ended < made.began
-                && !history.mount_went(mount, priming.began, made.ended)
-                && !is_undone(calls, departures, priming.began, made.ended)
-        };
-        let done: Vec<&Made> = primings.iter().filter(done).copied().collect();
+fn follow_priming(ledger: &Ledger, mount: &OfMount<'_>) -> Result<(), Broken> {
+    let primings: Vec<&Made> = mount.calls.iter().copied().filter(|made| made.primes.is_some()).collect();
+    for made in mount.calls.iter().filter(|made| made.path == CALL) {
+        let done = mount.known(&primings, made);
         let Some(known) = done.last() else { continue };
         let seen = ledger.of(&made.id);
         promise!(
@@ -146,32 +178,20 @@ fn follow_priming(
             "promise 3: a call reached a plugin that was not told again what hosts had told it: {made:?}: {seen:?}, and {known:?}"
         );
         let refused = made.is_unprimed();
-        let forgotten =
-            done.iter().find(|priming| refused && !history.controller_changed(priming.began, made.ended));
+        let forgotten = done
+            .iter()
+            .find(|priming| refused && !mount.history.controller_changed(priming.began, made.ended));
         promise!(forgotten.is_none(), "promise 3: what a host told was forgotten: {made:?}, {forgotten:?}");
         let End::Status { code: 0, message, .. } = &made.end else { continue };
         let told = message.lines().nth(1).unwrap_or_default();
-        // What ended otherwise than well may have been done, and may not.
-        let latest = primings.iter().filter(|priming| {
-            let superseded = priming.is_ok() && done.iter().any(|later| later.began > priming.ended);
-            priming.began <= made.ended && !superseded
-        });
-        let is_latest = latest.filter_map(|priming| priming.primes.as_deref()).any(|value| value == told);
+        let mut latest =
+            OfMount::latest(&primings, &done, made).filter_map(|priming| priming.primes.as_deref());
         promise!(
-            is_latest,
+            latest.any(|value| value == told),
             "promise 3: a plugin knew {told:?}, which is not what its hosts had told it last: {made:?}, {known:?}"
         );
     }
     Ok(())
-}
-
-/// Whether hosts may have undone in this time what they had told the plugin: in words, or by going with what they offered it.
-pub(super) fn is_undone(calls: &[&Made], departures: &[Instant], from: Instant, to: Instant) -> bool {
-    let cleaned = calls.iter().filter(|made| made.path == CLEANUP).any(|cleanup| {
-        // What ended otherwise than well may still be done.
-        cleanup.began <= to && (!cleanup.is_ok() || cleanup.ended >= from)
-    });
-    cleaned || departures.iter().any(|at| (from..=to).contains(at))
 }
 
 fn one_serves(history: &History, ledger: &Ledger) -> Result<(), Broken> {
