@@ -46,6 +46,7 @@ use crate::slot::{Edit, EngineRef, Slot, Start};
 pub use judge::OWN_END_WINDOW;
 pub use pull::PullSight;
 pub use step::{Before, Ended, NewStart, Place, Step, Which};
+pub use trial::{TrialFault, TrialSight};
 
 /// Everything that a decision about an instance rests on.
 #[derive(Debug, Clone)]
@@ -155,31 +156,6 @@ pub enum DirectorySight {
         /// Why, and what to do.
         message: String,
     },
-}
-
-/// What a container that was made as the wanted one and never started has shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrialSight {
-    /// Nothing that is in the way.
-    Passed,
-    /// It has to be tried.
-    Due,
-    /// It cannot run.
-    Failed {
-        /// Why.
-        fault: TrialFault,
-        /// When it is tried again.
-        retry_at: Timestamp,
-    },
-}
-
-/// Why a container that could be made cannot run, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrialFault {
-    /// The engine does not see our directories.
-    Unseen(String),
-    /// The program may not lock its memory, and is to.
-    CannotLock(String),
 }
 
 /// The wanted image as the engine has it.

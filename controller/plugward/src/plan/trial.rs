@@ -3,8 +3,35 @@
 //! What only a container shows (whether its engine sees our directories, what its program may do) is looked at in one that is made
 //! and never started, before anything that runs is given up for it.
 
+use jiff::Timestamp;
+
 use super::slot::SlotPlanner;
-use super::{EngineSight, Obstacle, Step, TrialSight};
+use super::{EngineSight, Obstacle, Step};
+
+/// What a container that was made as the wanted one and never started has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialSight {
+    /// Nothing that is in the way.
+    Passed,
+    /// It has to be tried.
+    Due,
+    /// It cannot run.
+    Failed {
+        /// Why.
+        fault: TrialFault,
+        /// When it is tried again.
+        retry_at: Timestamp,
+    },
+}
+
+/// Why a container that could be made cannot run, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialFault {
+    /// The engine does not see our directories.
+    Unseen(String),
+    /// The program may not lock its memory, and is to.
+    CannotLock(String),
+}
 
 impl SlotPlanner<'_> {
     /// What a trial has shown that keeps the wanted container from running.
