@@ -22,6 +22,7 @@ mod looking;
 mod making;
 mod output;
 mod pulling;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ fn cases() -> Vec<Case> {
             a_name_is_given_once,
             an_image_that_is_not_there_is_the_cause,
             a_runtime_that_is_not_known_is_the_cause,
+            a_directory_that_the_engine_does_not_see_is_the_cause,
             what_an_engine_will_not_do_is_refused,
             a_container_can_be_made_from_an_images_id,
             limits_are_accepted,
@@ -143,6 +145,11 @@ fn cases() -> Vec<Case> {
             what_no_registry_has_cannot_be_pulled,
             a_registry_that_is_not_there_is_the_engines_trouble,
             a_pull_tells_how_far_it_is_and_brings_the_image,
+        }
+        reading::{
+            a_file_that_is_bound_into_a_container_is_read_though_that_never_ran,
+            a_directory_and_a_link_are_told_as_what_they_are,
+            what_is_not_there_is_none,
         }
         output::{
             channels_are_kept_apart,

@@ -10,6 +10,7 @@
 //! A program that collects those records must cap the target at info: [`LOG_CAP`].
 
 mod address;
+mod archive;
 mod classify;
 mod convert;
 mod credentials;
@@ -20,6 +21,7 @@ mod tls;
 mod transport;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +29,9 @@ use async_trait::async_trait;
 use bollard::container::LogOutput;
 use bollard::errors::Error as ClientError;
 use bollard::query_parameters::{
-    CreateContainerOptions, EventsOptions, InspectContainerOptions, KillContainerOptions,
-    ListContainersOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+    CreateContainerOptions, DownloadFromContainerOptions, EventsOptions, InspectContainerOptions,
+    KillContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
+    StopContainerOptions,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
 use futures::{Stream, TryStreamExt as _};
@@ -37,6 +40,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
 use crate::error::{EngineError, ErrorKind, Operation};
 use crate::event::{self, Event, EventKind};
+use crate::file::File;
 use crate::image::Image;
 use crate::info::EngineInfo;
 use crate::limits;
@@ -342,6 +346,29 @@ impl Engine for DockerEngine {
             .map(convert::container)
             .transpose()
             .map_err(|missing| incomplete(Operation::Inspect, id, &missing))
+    }
+
+    async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError> {
+        let options = DownloadFromContainerOptions { path: path.to_string_lossy().into_owned() };
+        let beginning = self
+            .call(Operation::Read, id.as_str(), Duration::ZERO, |session| async move {
+                let mut archive = session.client.download_from_container(id.as_str(), Some(options)).boxed();
+                let mut beginning = Vec::new();
+                while beginning.len() < limit.saturating_add(archive::HEADERS)
+                    && let Some(piece) = archive.try_next().await?
+                {
+                    beginning.extend_from_slice(&piece);
+                }
+                Ok(beginning)
+            })
+            .await;
+        let Some(beginning) = found(beginning)? else { return Ok(None) };
+        archive::first_file(&beginning, limit).map(Some).map_err(|error| EngineError {
+            operation: Operation::Read,
+            subject: id.as_str().to_owned(),
+            kind: ErrorKind::Incompatible,
+            message: format!("not a Docker Engine's answer: {error}"),
+        })
     }
 
     async fn logs(

@@ -31,6 +31,7 @@ pub enum Operation {
     Remove,
     List,
     Inspect,
+    Read,
     Logs,
     Events,
 }
@@ -46,6 +47,8 @@ pub enum ErrorKind {
     NoSuchImage,
     /// The engine does not know the OCI runtime, or its program is not there.
     UnknownRuntime,
+    /// What is to be bound into a container is not there for the engine, or it may not look at it.
+    NoSuchSource,
     /// There is no such object.
     NotFound,
     /// The object's state forbids it, or it is busy.
@@ -60,7 +63,7 @@ pub enum ErrorKind {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connect,
         Self::Info,
         Self::InspectImage,
@@ -72,6 +75,7 @@ impl Operation {
         Self::Remove,
         Self::List,
         Self::Inspect,
+        Self::Read,
         Self::Logs,
         Self::Events,
     ];
@@ -90,6 +94,7 @@ impl Operation {
             Self::Remove => "remove",
             Self::List => "list",
             Self::Inspect => "inspect",
+            Self::Read => "read",
             Self::Logs => "logs",
             Self::Events => "events",
         }
@@ -110,6 +115,7 @@ impl ErrorKind {
             Self::TimedOut => "timed_out",
             Self::NoSuchImage => "no_such_image",
             Self::UnknownRuntime => "unknown_runtime",
+            Self::NoSuchSource => "no_such_source",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::Refused => "refused",

@@ -34,6 +34,7 @@ pub mod contract;
 pub mod docker;
 mod error;
 pub mod event;
+pub mod file;
 pub mod image;
 pub mod info;
 pub mod limits;
@@ -50,6 +51,7 @@ pub use container::{
 pub use docker::{Address, DockerEngine};
 pub use error::{EngineError, ErrorKind, Operation};
 pub use event::{Event, EventKind};
+pub use file::{File, FileKind};
 pub use image::Image;
 pub use info::{EngineInfo, EngineUser};
 pub use log::{LogChannel, LogChunk, LogQuery};

@@ -42,6 +42,7 @@ pub fn of(operation: Operation, grace: Duration) -> Duration {
         | Operation::Create
         | Operation::List
         | Operation::Inspect
+        | Operation::Read
         | Operation::Logs
         | Operation::Events => SHORT,
     }

@@ -1,6 +1,7 @@
 //! Engine calls, counted and timed by somebody else.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
 use crate::error::{EngineError, ErrorKind, Operation};
 use crate::event::Event;
+use crate::file::File;
 use crate::image::Image;
 use crate::info::EngineInfo;
 use crate::log::{LogChunk, LogQuery};
@@ -120,6 +122,10 @@ impl<E: Engine + ?Sized> Engine for Observed<E> {
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError> {
         self.observe(Operation::Inspect, self.engine.inspect(id)).await
+    }
+
+    async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError> {
+        self.observe(Operation::Read, self.engine.read(id, path, limit)).await
     }
 
     async fn logs(

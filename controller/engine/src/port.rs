@@ -7,6 +7,7 @@
 //! [`Unreachable`](crate::ErrorKind::Unreachable)).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use futures::stream::BoxStream;
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::file::File;
 use crate::image::Image;
 use crate::pull::Progress;
 
@@ -53,7 +55,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchImage`](crate::ErrorKind::NoSuchImage),
-    /// [`ErrorKind::UnknownRuntime`](crate::ErrorKind::UnknownRuntime) and
+    /// [`ErrorKind::UnknownRuntime`](crate::ErrorKind::UnknownRuntime),
+    /// [`ErrorKind::NoSuchSource`](crate::ErrorKind::NoSuchSource) and
     /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) are the specification's fault.
     async fn create(&self, name: &str, spec: &ContainerSpec) -> Result<Created, EngineError>;
 
@@ -76,6 +79,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// One container in full, `None` when there is none. `id` may be a name.
     async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError>;
+
+    /// What lies at an absolute path in a container, of a file's content the first `limit` bytes. The container need not run, nor ever
+    /// have run: what is bound into it is seen all the same. `None` when there is nothing, or no such container.
+    async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError>;
 
     /// What a container wrote to its standard output and error, oldest first. With
     /// [`LogQuery::follow`] the stream goes on until the container ends. An engine shows a line once it has ended (or

@@ -12,6 +12,7 @@ mod calls;
 mod containers;
 mod events;
 mod fault;
+mod files;
 mod images;
 mod output;
 mod outside;

@@ -7,13 +7,16 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use plugward_engine::container::{Bind, LogRotation, Resources, Seccomp, Security};
 use plugward_engine::contract::{self, Harness};
-use plugward_engine::{ContainerSpec, ContainerState, EventKind, LogQuery, Removed, Started, Stopped};
+use plugward_engine::{
+    ContainerSpec, ContainerState, EventKind, FileKind, LogQuery, Removed, Started, Stopped,
+};
 use serde_json::json;
 use support::{engines, labels, on_each_engine};
 
@@ -94,6 +97,37 @@ async fn a_specification_arrives_as_settings_of_the_container() {
         assert_eq!(seen["Config"]["Tty"], false);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_capabilities_of_a_program_are_read_though_it_never_ran() {
+    on_each_engine("capabilities", |engine| async move {
+        let id = engine.created("capabilities", &engine.spec("capabilities", &["sleep"])).await;
+        let path = format!("/containers/{}/archive?path=/", id.as_str());
+        assert_eq!(engine.api("PUT", &path, Some(able_archive())).await.0, 200);
+        let file = engine.engine().read(&id, Path::new("/able"), 2).await.unwrap().unwrap();
+        assert_eq!((file.kind, file.mode, &file.content[..]), (FileKind::Regular, 0o755, &b"#!"[..]));
+        let capability = file.capability.unwrap();
+        // On a rootless engine the kernel adds whose they are.
+        assert_eq!(capability[4..8], ABLE[4..8], "{capability:?}");
+        let program = engine.engine().read(&id, Path::new("/program"), 4).await.unwrap().unwrap();
+        assert_eq!((&program.content[..], program.capability), (&b"\x7fELF"[..], None));
+    })
+    .await;
+}
+
+/// The capability to lock memory, permitted and in effect, as the kernel has it.
+const ABLE: [u8; 20] = [1, 0, 0, 2, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An archive with a program in it that has this capability.
+fn able_archive() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_pax_extensions([("SCHILY.xattr.security.capability", &ABLE[..])]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(3);
+    header.set_mode(0o755);
+    archive.append_data(&mut header, "able", &b"#!/"[..]).unwrap();
+    archive.into_inner().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

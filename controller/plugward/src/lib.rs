@@ -68,6 +68,8 @@
 //! | [`recipe`], [`container`] | what a container is made from, its hash, its engine's form | nothing |
 //! | [`slot`] | what is remembered of a container's place | nothing |
 //! | [`sharing`] | the directories that plugins share with us | these directories |
+//! | [`trial`] | what containers that are never started have shown of an engine and an image | nothing |
+//! | [`gvisor`] | what is particular to that OCI runtime | nothing |
 //! | [`names`] | labels, container names, slots, cluster ids | nothing |
 //! | [`state`], [`atomic`] | the state directory | files |
 //! | [`directories`] | where state and sockets lie | the environment |
@@ -102,6 +104,7 @@ pub mod expectation;
 pub mod failure;
 pub mod files;
 pub mod gateway;
+pub mod gvisor;
 pub mod lock;
 pub mod metrics;
 pub mod names;
@@ -124,4 +127,5 @@ pub mod source;
 pub mod state;
 pub mod status;
 pub mod telemetry;
+pub mod trial;
 pub mod view;

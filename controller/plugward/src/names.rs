@@ -20,6 +20,8 @@ pub mod label {
     pub const SPEC_HASH: &str = "dev.plugward.spec-hash";
     /// The process that created the container. For people; never compared.
     pub const PID: &str = "dev.plugward.pid";
+    /// Marks a container that is never started ([`crate::trial`]). It is no instance's.
+    pub const TRIAL: &str = "dev.plugward.trial";
     /// The plugin's name.
     pub const PLUGIN_NAME: &str = "dev.plugward.plugin-name";
     /// The plugin's type.
@@ -84,6 +86,12 @@ pub fn container_name(
     let digest = Sha256::digest(format!("{cluster}\0{instance}\0{slot}\0{spec_hash}\0{start}"));
     let suffix: String = base32(&digest).take(5).collect();
     format!("plugward-{instance}-{slot}-{suffix}")
+}
+
+/// The name of a container that is never started. `random` tells it from those that a crash has left.
+pub fn trial_name(random: u64) -> String {
+    let suffix: String = base32(&random.to_be_bytes()).take(8).collect();
+    format!("plugward-trial-{suffix}")
 }
 
 /// Lower-case base 32 (RFC 4648 alphabet) of as many whole characters as the bytes give.

@@ -11,7 +11,7 @@ use futures::{future::try_join_all, try_join};
 use plugward_api::Name;
 use plugward_api::image::PullPolicy;
 use plugward_api::instance::{ActivationMode, UpdateStrategy};
-use plugward_engine::{Container, EngineError};
+use plugward_engine::{Container, EngineError, Image};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -23,14 +23,15 @@ use crate::errors::chain;
 use crate::gateway::Gateway;
 use crate::names::{ClusterId, SlotName, instance_selector, label};
 use crate::plan::{
-    Activation, DirectorySight, EngineSight, ImageSight, Place, PullSight, Sighting, Situation, SlotSight,
-    Target,
+    Activation, DirectorySight, EngineSight, ImageSight, Place, PullSight, SessionSight, Sighting, Situation,
+    SlotSight, Target, TrialSight,
 };
 use crate::recipe::{Recipe, SpecHash};
 use crate::session::Sessions;
 use crate::sharing::Sharing;
 use crate::slot::Edit;
 use crate::state::State;
+use crate::trial::Answer;
 
 /// Looks at the world.
 pub struct Observer {
@@ -74,7 +75,8 @@ impl Observer {
             sighting.took_over = self.gateway.slot_of(&sighting.place()).filter(|serves| *serves != slot);
             slots.entry(slot).or_default().containers.push(sighting);
         }
-        let targets = self.targets(desired, images, &slots);
+        Self::learn_from(&slots, &live);
+        let targets = self.targets(desired, images, &slots, &live);
         let answering: BTreeSet<&str> = live.iter().map(|live| &*live.reference.id).collect();
         let unseen = slots
             .values()
@@ -204,6 +206,35 @@ impl Observer {
         }
     }
 
+    /// What is known of containers of the wanted image that were never started.
+    fn trial(&self, seen: &Seen, recipe: &Recipe, live: &[LiveEngine]) -> TrialSight {
+        let EngineSight::Up { engine, .. } = &seen.engine else { return TrialSight::Passed };
+        let live = live.iter().find(|live| live.reference.id == engine.id);
+        match (live, &seen.found) {
+            (Some(live), Some(image)) => {
+                live.trials.sight(&self.sharing.question(&recipe.container, image), self.clock.now())
+            }
+            _ => TrialSight::Passed,
+        }
+    }
+
+    /// Where a plugin speaks to us, its engine sees the directory that it is in.
+    fn learn_from(slots: &BTreeMap<SlotName, SlotSight>, live: &[LiveEngine]) {
+        for sight in slots.values() {
+            for start in sight.stored.current.iter().chain(sight.stored.outgoing.as_deref()) {
+                let speaks = |found: &&Sighting| {
+                    found.name == start.container && matches!(found.session, SessionSight::Ready { .. })
+                };
+                let found = sight.containers.iter().find(speaks);
+                let live =
+                    found.and_then(|found| live.iter().find(|live| live.reference.id == found.engine.id));
+                if let (Some(live), Some(directory)) = (live, start.directory.parent()) {
+                    live.trials.learn_directory(directory, Answer::GOOD);
+                }
+            }
+        }
+    }
+
     /// When a container of a slot is to run.
     fn activation(&self, declaration: &Declaration, slot: &SlotName) -> Activation {
         let instance = declaration.record();
@@ -236,7 +267,7 @@ impl Observer {
             Desired::Absent | Desired::Undecided => Ok(Images::Of(BTreeMap::new())),
             Desired::Wanted(_, wanted) => {
                 let engine = self.engines.sight(&wanted.host);
-                Ok(Images::Wanted(look(engine, &wanted.recipe, live).await?))
+                Ok(Images::Wanted(Box::new(look(engine, &wanted.recipe, live).await?)))
             }
             Desired::Kept(..) => {
                 let mut images = BTreeMap::new();
@@ -255,6 +286,7 @@ impl Observer {
         desired: &Desired,
         images: Images,
         slots: &BTreeMap<SlotName, SlotSight>,
+        live: &[LiveEngine],
     ) -> BTreeMap<SlotName, Target> {
         match (desired, images) {
             (Desired::Wanted(declaration, wanted), Images::Wanted(seen)) => {
@@ -264,6 +296,7 @@ impl Observer {
                     ImageSight::Unknown | ImageSight::Missing | ImageSight::Mismatch { .. } => None,
                 };
                 let directory = self.directory(&seen.engine, &wanted.recipe);
+                let trial = self.trial(&seen, &wanted.recipe, live);
                 let known: Vec<&SlotName> = slots.keys().collect();
                 let assigned = assign(&wanted.mounts, spec.multiplexing, multiplexes, &known);
                 let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));
@@ -274,6 +307,7 @@ impl Observer {
                         hash: wanted.hash.clone(),
                         engine: seen.engine.clone(),
                         directory: directory.clone(),
+                        trial: trial.clone(),
                         image: seen.image.clone(),
                         pull: seen.pull.clone(),
                         mounts,
@@ -299,6 +333,7 @@ impl Observer {
                         recipe: start.recipe.clone(),
                         hash: start.hash.clone(),
                         directory: self.directory(&seen.engine, &start.recipe),
+                        trial: self.trial(&seen, &start.recipe, live),
                         engine: seen.engine,
                         image: seen.image,
                         pull: seen.pull,
@@ -328,13 +363,15 @@ fn owner(slots: &BTreeMap<SlotName, SlotSight>, container: &str) -> Option<SlotN
 struct Seen {
     engine: EngineSight,
     image: ImageSight,
+    /// The image itself, if it is there.
+    found: Option<Image>,
     pull: PullSight,
 }
 
 /// Engines and images as they are seen.
 enum Images {
     /// What is wanted of all slots.
-    Wanted(Seen),
+    Wanted(Box<Seen>),
     /// What each slot has.
     Of(BTreeMap<SlotName, Seen>),
 }
@@ -346,25 +383,23 @@ async fn look(engine: EngineSight, recipe: &Recipe, live: &[LiveEngine]) -> Resu
         EngineSight::Down { .. } => None,
     };
     let Some(live) = live else {
-        return Ok(Seen { engine, image: ImageSight::Unknown, pull: PullSight::None });
+        return Ok(Seen { engine, image: ImageSight::Unknown, found: None, pull: PullSight::None });
     };
     let may_pull = recipe.pull_policy != PullPolicy::Never;
     // Before the image: one that was pulled in between is seen, and no pull is begun for it.
     let pull = if may_pull { live.pull(&recipe.container.image) } else { PullSight::None };
-    Ok(Seen { image: image_sight(recipe, live).await?, engine, pull })
+    let found = live.image(&recipe.container.image).await?;
+    Ok(Seen { image: image_sight(recipe, found.as_ref()), found, engine, pull })
 }
 
 /// The wanted image as an engine has it.
-async fn image_sight(recipe: &Recipe, live: &LiveEngine) -> Result<ImageSight, EngineError> {
-    let Some(image) = live.image(&recipe.container.image).await? else {
-        return Ok(ImageSight::Missing);
-    };
-    let Some(wanted) = &recipe.container.image_id else {
-        return Ok(ImageSight::Found { id: image.id });
-    };
+fn image_sight(recipe: &Recipe, image: Option<&Image>) -> ImageSight {
+    let Some(image) = image else { return ImageSight::Missing };
+    let found = || ImageSight::Found { id: image.id.clone() };
+    let Some(wanted) = &recipe.container.image_id else { return found() };
     let has_digest = |digest: &String| digest.split_once('@').is_some_and(|(_, digest)| digest == wanted);
     if image.id == *wanted || image.repo_digests.iter().any(has_digest) {
-        return Ok(ImageSight::Found { id: image.id });
+        return found();
     }
     // Another name of the same manifest has the same digest.
     let digests = image.repo_digests.iter().filter_map(|digest| Some(digest.split_once('@')?.1));
@@ -373,5 +408,5 @@ async fn image_sight(recipe: &Recipe, live: &LiveEngine) -> Result<ImageSight, E
         [] => format!("{} (no manifest digest: it came from no registry)", image.id),
         digests => format!("{} (manifest digest {})", image.id, digests.join(", ")),
     };
-    Ok(ImageSight::Mismatch { found })
+    ImageSight::Mismatch { found }
 }

@@ -177,6 +177,8 @@ pub struct PluginAddress {
 pub struct PluginError {
     /// Whether trying again is of no use.
     pub permanent: bool,
+    /// Whether there is no socket where its handshake says that one is.
+    pub no_socket: bool,
     /// What went wrong, for people.
     pub message: String,
 }
@@ -186,12 +188,12 @@ pub struct PluginError {
 impl PluginError {
     /// An error that may pass.
     pub fn transient(message: impl Into<String>) -> Self {
-        Self { permanent: false, message: message.into() }
+        Self { permanent: false, no_socket: false, message: message.into() }
     }
 
     /// An error that stays.
     pub fn permanent(message: impl Into<String>) -> Self {
-        Self { permanent: true, message: message.into() }
+        Self { permanent: true, no_socket: false, message: message.into() }
     }
 }
 

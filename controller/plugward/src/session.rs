@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::death::cause_of_death;
 use crate::desired::Records;
 use crate::gateway::{Backend, Broken, Gateway};
+use crate::gvisor::{hides_the_socket, is_gvisor};
 use crate::names::SlotName;
 use crate::output::OutputLines;
 use crate::plan::{Place, SessionSight};
@@ -45,6 +46,9 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long to wait between tries to reach a plugin or its log.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How long a socket may take to appear after the line that names it. A plugin makes it before.
+const APPEARANCE: Duration = Duration::from_millis(500);
 
 /// Asks for a reconcile of an instance.
 pub type Wake = Arc<dyn Fn(&Name) + Send + Sync>;
@@ -327,6 +331,9 @@ impl Talk {
         deadline: Instant,
         reason: RestartReason,
     ) -> Result<Connected, Failure> {
+        let begun = Instant::now();
+        let starts = reason == RestartReason::HandshakeFailed;
+        let runtime = &self.opening().recipe.container.oci_runtime;
         let mut last = PluginError::transient("no answer");
         let mut only: Option<Arc<dyn Conversation>> = None;
         loop {
@@ -344,6 +351,11 @@ impl Talk {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) if error.permanent || (address.shared && only.is_none()) => {
                     return Err(self.failure(reason, error.message));
+                }
+                Ok(Err(error))
+                    if error.no_socket && starts && begun.elapsed() >= APPEARANCE && is_gvisor(runtime) =>
+                {
+                    return Err(self.failure(reason, hides_the_socket(runtime)));
                 }
                 Ok(Err(error)) => last = error,
                 Err(_) => {}

@@ -26,13 +26,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use plugward_engine::{EngineInfo, EngineUser};
+use plugward_engine::{EngineInfo, EngineUser, Image};
 
 use crate::names::ClusterId;
 use crate::recipe::ContainerRecipe;
 use crate::slot::Start;
+use crate::trial::{Program, Question};
 
-pub use directory::{MakeError, remove_directory, sweep};
+pub use directory::{MakeError, Sign, remove_directory, sweep};
 
 /// Where the directories shared with plugins are, and as whom we share them. There is one value of it.
 #[derive(Debug, Clone)]
@@ -117,10 +118,27 @@ pub enum Unusable {
 impl Sharing {
     /// The directory of a container.
     pub fn place(&self, recipe: &ContainerRecipe, container: &str) -> PathBuf {
+        self.root(recipe).join(container)
+    }
+
+    /// Where the directories of a recipe's containers are.
+    fn root(&self, recipe: &ContainerRecipe) -> PathBuf {
         match &recipe.socket_directory {
-            Some(directory) => directory.join(self.own_name()).join(container),
-            None => self.directory.join(container),
+            Some(directory) => directory.join(self.own_name()),
+            None => self.directory.clone(),
         }
+    }
+
+    /// What has to be known of a recipe's containers before they are started.
+    pub fn question(&self, recipe: &ContainerRecipe, image: &Image) -> Question {
+        Question { directory: self.root(recipe), program: Program::to_look_at(recipe, image) }
+    }
+
+    /// What has to be mounted for the engine to see the directories of containers that are in `root`.
+    pub fn mounted<'a>(&self, root: &'a Path) -> &'a Path {
+        // Of our own it is the run directory: sockets for hosts are in there as well.
+        let above = if root == self.directory { 2 } else { 1 };
+        root.ancestors().nth(above).unwrap_or(root)
     }
 
     /// What is ours in a directory that others may use too.
@@ -190,6 +208,19 @@ impl Sharing {
             Some(EngineUser { uid: found.uid(), gid: found.gid() })
         };
         if engine.rootless { engine.user.or_else(of_directory) } else { None }
+    }
+
+    /// Makes a directory as that of a container would be, with something in it by which an engine that sees it is known.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn show_sign(
+        &self,
+        recipe: &ContainerRecipe,
+        engine: &EngineInfo,
+        name: &str,
+    ) -> Result<Sign, MakeError> {
+        directory::show_sign(self, recipe, self.place(recipe, name), self.owner(engine, recipe))
     }
 
     /// Makes the directory of a start, unless it is there.

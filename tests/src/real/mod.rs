@@ -27,7 +27,7 @@ mod spare;
 mod world;
 
 pub use bare::{BarePlugin, reattach, to_start};
-pub use engine::{TestEngine, skipped};
+pub use engine::{RUNSC_NONE, TestEngine, skipped};
 pub use gate::Flow;
 pub use golang::go_program;
 pub use hosts::{

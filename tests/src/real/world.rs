@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
@@ -142,6 +142,13 @@ impl World {
 
     /// Starts a container that is not the controller's: a program that waits. Answers with its ID.
     pub async fn stranger(&self, labels: BTreeMap<String, String>) -> String {
+        let id = self.made(labels).await;
+        self.engine.port.start(&id).await.unwrap();
+        id.as_str().to_owned()
+    }
+
+    /// Makes that container, and does not start it.
+    pub async fn made(&self, labels: BTreeMap<String, String>) -> ContainerId {
         let spec = ContainerSpec {
             image: HOSTILE.to_owned(),
             entrypoint: Vec::new(),
@@ -164,8 +171,7 @@ impl World {
             panic!("{name} is taken")
         };
         self.strangers.lock().unwrap().push(id.clone());
-        self.engine.port.start(&id).await.unwrap();
-        id.as_str().to_owned()
+        id
     }
 }
 
@@ -205,6 +211,26 @@ impl World {
             chown(path, Some(user), Some(group)).unwrap();
         }
         *self.run_as.lock().unwrap() = Some(RunAs { user, group, program });
+    }
+
+    /// Controllers that are started from now on see nothing in this directory, as if they were in a container into which it is not mounted.
+    /// There is an empty one of this user and group instead.
+    pub fn hide(&self, directory: &Path, (user, group): (u32, u32)) {
+        fs::create_dir_all(directory).unwrap();
+        let script = self.path("elsewhere");
+        let text = format!(
+            "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs -o mode=0700,uid={user},gid={group} tmpfs {} && exec \"$0\" \"$@\"' {} \"$@\"\n",
+            directory.display(),
+            program::path().display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        *self.run_as.lock().unwrap() = Some(RunAs { user: 0, group: 0, program: script });
+    }
+
+    /// Controllers that are started from now on see all directories.
+    pub fn hide_nothing(&self) {
+        *self.run_as.lock().unwrap() = None;
     }
 
     /// Starts the controller, and waits until it answers.

@@ -36,10 +36,13 @@ pub(super) async fn a_runtime_that_is_not_known_is_the_cause(bench: Bench) {
     assert_eq!(cause(&bench, &spec).await, ErrorKind::UnknownRuntime);
 }
 
-pub(super) async fn what_an_engine_will_not_do_is_refused(bench: Bench) {
+pub(super) async fn a_directory_that_the_engine_does_not_see_is_the_cause(bench: Bench) {
     let bind = Bind { source: "/nowhere/plugward-contract".into(), target: "/bound".into() };
     let spec = ContainerSpec { binds: vec![bind], ..bench.spec(&["sleep"]) };
-    assert_eq!(cause(&bench, &spec).await, ErrorKind::Refused);
+    assert_eq!(cause(&bench, &spec).await, ErrorKind::NoSuchSource);
+}
+
+pub(super) async fn what_an_engine_will_not_do_is_refused(bench: Bench) {
     let resources = Resources { memory_bytes: Some(4096), ..Resources::default() };
     let spec = ContainerSpec { resources, ..bench.spec(&["sleep"]) };
     assert_eq!(cause(&bench, &spec).await, ErrorKind::Refused);

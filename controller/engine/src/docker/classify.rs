@@ -46,6 +46,9 @@ fn by_answer(operation: Operation, status: u16, message: &str) -> ErrorKind {
         Operation::Create if says("Unknown runtime specified") || says("unknown or invalid runtime name") => {
             return ErrorKind::UnknownRuntime;
         }
+        Operation::Create if says("invalid mount config for type \"bind\"") => {
+            return ErrorKind::NoSuchSource;
+        }
         Operation::Pull if status == 404 || says("manifest unknown") => return ErrorKind::NoSuchImage,
         Operation::Pull if wants_credentials(message) => return ErrorKind::Refused,
         // Registered with the engine, but its program is not there.
@@ -113,7 +116,7 @@ mod tests {
                 Operation::Create,
                 400,
                 "invalid mount config for type \"bind\": bind source path does not exist: /x",
-                ErrorKind::Refused,
+                ErrorKind::NoSuchSource,
             ),
             (Operation::Create, 400, "Minimum memory limit allowed is 6MB", ErrorKind::Refused),
             (Operation::Create, 404, "network nosuch not found", ErrorKind::Refused),

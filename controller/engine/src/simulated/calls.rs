@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::SimulatedEngine;
 use super::containers::{Entry, State};
+use super::files;
 use super::output::Output;
 use super::process::{self, Handle};
 use super::registry;
@@ -21,6 +23,7 @@ use super::world::{Shared, World, pass};
 use crate::container::{Container, ContainerId, ContainerSpec, Exit, Listed};
 use crate::error::{EngineError, ErrorKind, Operation};
 use crate::event::Event;
+use crate::file::File;
 use crate::image::Image;
 use crate::info::EngineInfo;
 use crate::limits;
@@ -157,6 +160,15 @@ impl Engine for SimulatedEngine {
         .await
     }
 
+    async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError> {
+        let (container, path) = (id.clone(), path.to_owned());
+        self.call(Operation::Read, id.as_str(), Duration::ZERO, move |shared| async move {
+            let spec = shared.world().containers.get(&container).map(|entry| Arc::clone(&entry.spec));
+            Ok(spec.and_then(|spec| files::read(&spec, &path, limit)))
+        })
+        .await
+    }
+
     async fn logs(
         &self,
         id: &ContainerId,
@@ -251,7 +263,7 @@ fn create(shared: &Arc<Shared>, name: String, spec: Arc<ContainerSpec>) -> Resul
     let missing = spec.binds.iter().find(|bind| world.settings.check_binds && !bind.source.exists());
     if let Some(bind) = missing {
         let message = format!("bind source path does not exist: {}", bind.source.display());
-        return fail(ErrorKind::Refused, message);
+        return fail(ErrorKind::NoSuchSource, message);
     }
     if world.containers.holds_name(&name) {
         return Ok(Created::AlreadyExists);

@@ -92,6 +92,7 @@ impl Latency {
             | Operation::InspectImage
             | Operation::List
             | Operation::Inspect
+            | Operation::Read
             | Operation::Logs
             | Operation::Events => self.look,
         }

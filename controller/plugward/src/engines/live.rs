@@ -11,6 +11,7 @@ use super::images::Images;
 use super::pulls::{Begun, Pulls};
 use crate::plan::PullSight;
 use crate::slot::{Edit, EngineRef};
+use crate::trial::Trials;
 
 /// A link that answers.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct LiveEngine {
     pub reference: EngineRef,
     /// The connection.
     pub engine: Arc<dyn Engine>,
+    /// What trials there have shown.
+    pub trials: Arc<Trials>,
     pub(super) images: Arc<Images>,
     pub(super) pulls: Arc<Pulls>,
     pub(super) changes: Arc<Changes>,

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use plugward_api::Name;
 use plugward_api::status::PullStatus;
 use plugward_engine::watch::{Signal, WatchOptions, watch};
-use plugward_engine::{Engine, EngineError, EngineInfo, EventKind};
+use plugward_engine::{Engine, EngineError, EngineInfo, EventKind, Listed};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -28,6 +28,7 @@ use crate::names::{ClusterId, cluster_selector, label};
 use crate::plan::{Absence, EngineSight};
 use crate::slot::EngineRef;
 use crate::state::{State, StateError};
+use crate::trial::Trials;
 use changes::Changes;
 use images::Images;
 use pulls::Pulls;
@@ -94,6 +95,7 @@ struct Link {
     images: Arc<Images>,
     pulls: Option<Arc<Pulls>>,
     changes: Arc<Changes>,
+    trials: Arc<Trials>,
     status: LinkStatus,
     absence: Option<Absence>,
     task: Option<AbortHandle>,
@@ -218,6 +220,7 @@ impl Engines {
                 images: link.images.clone(),
                 pulls: pulls.clone(),
                 changes: link.changes.clone(),
+                trials: link.trials.clone(),
             }),
             _ => None,
         });
@@ -278,7 +281,7 @@ impl Engines {
         match self.shared.connector.connect(host.as_deref()) {
             Ok(engine) => {
                 let span = tracing::info_span!("engine", host = host.as_deref().unwrap_or("default"));
-                let (images, changes) = (Arc::new(Images::default()), Arc::new(Changes::default()));
+                let (images, changes, trials) = <(Arc<Images>, Arc<Changes>, Arc<Trials>)>::default();
                 let listener = self.shared.listener.clone();
                 let ended = move |instance: &Name, end: &PullEnd| listener.pulled(instance, end);
                 let pulls = Pulls::new(engine.clone(), images.clone(), self.shared.clock, Box::new(ended));
@@ -290,6 +293,7 @@ impl Engines {
                     images: images.clone(),
                     pulls: pulls.clone(),
                     changes: changes.clone(),
+                    trials: trials.clone(),
                 };
                 let task = Some(tokio::spawn(follow.run().instrument(span)).abort_handle());
                 Link {
@@ -297,6 +301,7 @@ impl Engines {
                     images,
                     pulls: Some(pulls),
                     changes,
+                    trials,
                     status: LinkStatus::Connecting,
                     absence: None,
                     task,
@@ -314,6 +319,7 @@ impl Engines {
                     images: Arc::default(),
                     pulls: None,
                     changes: Arc::default(),
+                    trials: Arc::default(),
                     status,
                     absence: None,
                     task: None,
@@ -340,6 +346,7 @@ struct Follow {
     images: Arc<Images>,
     pulls: Arc<Pulls>,
     changes: Arc<Changes>,
+    trials: Arc<Trials>,
 }
 
 impl Follow {
@@ -352,21 +359,37 @@ impl Follow {
                 Signal::Up { info, containers } => {
                     self.images.changed();
                     self.pulls.forget_failures();
+                    self.trials.meets(&info.id);
                     if !self.up(info) {
                         return;
                     }
+                    self.clear_away(&containers).await;
                     for instance in self.changes.all(&containers) {
                         self.shared.listener.instance(&instance, WakeReason::EngineUp);
                     }
                     self.shared.listener.engine(&self.host, WakeReason::EngineUp);
                 }
                 Signal::Listed(containers) => {
+                    self.clear_away(&containers).await;
                     for instance in self.changes.since_last(&containers) {
                         self.shared.listener.instance(&instance, WakeReason::Resync);
                     }
                 }
                 Signal::Event(event) => self.event(&event.kind),
                 Signal::Down(error) => self.down(&error),
+            }
+        }
+    }
+
+    /// Removes what trials have left that were cut off.
+    async fn clear_away(&self, containers: &[Listed]) {
+        for container in self.trials.left(containers) {
+            match self.engine.remove(&container.id).await {
+                Ok(_) => tracing::info!(container = container.name, "removed what a trial has left"),
+                Err(error) => {
+                    let error = crate::errors::chain(&error);
+                    tracing::warn!(container = container.name, error, "a container of a trial stays for now");
+                }
             }
         }
     }

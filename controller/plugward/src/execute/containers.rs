@@ -23,6 +23,7 @@ use crate::plan::{self, ImageSight, Place, Which};
 use crate::session::Opening;
 use crate::sharing::{MakeError, remove_directory};
 use crate::slot::{EngineRef, GainsBecause, Making, Start};
+use crate::trial;
 
 /// How long a plugin may take to end after `Shutdown`, as go-plugin's hosts have it.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
@@ -105,7 +106,7 @@ impl Run<'_> {
         self.made = Making::default();
         if start.recipe.container.mlock && spec.security.no_new_privileges {
             let user = engine.inspect_image(image).await?.map(|image| image.user).unwrap_or_default();
-            if !is_root(&user) {
+            if !trial::is_root(&user) {
                 spec.security.no_new_privileges = false;
                 self.made.gains_privileges = Some(GainsBecause::Mlock);
             }
@@ -346,16 +347,12 @@ impl Run<'_> {
     }
 }
 
-/// Whether the user that an image names is root.
-fn is_root(user: &str) -> bool {
-    let user = user.split(':').next().unwrap_or_default();
-    matches!(user, "" | "root") || user.parse() == Ok(0u32)
-}
-
 /// An engine's error about a start: its own trouble, or the start's end.
 fn refused(error: EngineError) -> Result<Made, ReconcileError> {
     match error.kind {
-        ErrorKind::Refused | ErrorKind::Internal | ErrorKind::Conflict => Ok(Made::Refused(chain(&error))),
+        ErrorKind::Refused | ErrorKind::NoSuchSource | ErrorKind::Internal | ErrorKind::Conflict => {
+            Ok(Made::Refused(chain(&error)))
+        }
         // Neither says anything about the plugin: the next look finds out what is missing.
         ErrorKind::NoSuchImage
         | ErrorKind::UnknownRuntime

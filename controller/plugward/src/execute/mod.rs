@@ -6,6 +6,7 @@
 mod containers;
 mod memory;
 mod timings;
+mod trial;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,10 +68,12 @@ struct Run<'a> {
     create_took: Duration,
     /// What is to be stored of how a container was made.
     made: Making,
+    /// When to look again because something was found out.
+    again: Option<Timestamp>,
 }
 
 impl Executor {
-    /// Carries out steps of a plan. The answer is when to look again because a start failed.
+    /// Carries out steps of a plan. The answer is when to look again because a start failed, or something was found out.
     ///
     /// # Errors
     /// When an effect failed in a way that says nothing about the plugin.
@@ -98,6 +101,7 @@ impl Executor {
             prepared: None,
             create_took: Duration::ZERO,
             made: Making::default(),
+            again: None,
         };
         let failed_until = run.steps(steps).await?;
         run.finish_prepare().await?;
@@ -121,7 +125,7 @@ impl Run<'_> {
                 return Ok(Some(self.start_failed(slot, message).await?));
             }
         }
-        Ok(None)
+        Ok(self.again)
     }
 
     async fn step(&mut self, step: &Step) -> Result<Made, ReconcileError> {
@@ -141,6 +145,10 @@ impl Run<'_> {
                 self.record_end(slot, end, *retry_at, *edit, container.as_ref()).await?;
             }
             Step::Pull { engine, image } => self.pull(engine, image)?,
+            Step::Try { engine, image, recipe } => {
+                self.try_out(engine, image, recipe).await?;
+                self.again = Some(self.executor.clock.now());
+            }
             Step::Prepare { slot, start } => self.prepare(slot, start).await?,
             Step::Start { slot } => return self.start(slot).await,
             Step::Converse { slot, which } => self.converse(slot, *which)?,

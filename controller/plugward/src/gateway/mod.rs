@@ -57,7 +57,7 @@ mod tests;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,6 +94,8 @@ struct Shared {
     sockets: Sockets,
     parts: Arc<Parts>,
     table: Mutex<Table>,
+    /// No socket is opened any more. Who opens some holds this, so that none is after it was said.
+    closing: RwLock<bool>,
 }
 
 #[derive(Default)]
@@ -123,11 +125,14 @@ impl Gateway {
     ) -> Self {
         let offers = sockets.offers();
         let parts = Arc::new(Parts { relays, clock, wake, memory, metrics, offers });
-        Self { shared: Arc::new(Shared { sockets, parts, table: Mutex::default() }) }
+        let (table, closing) = (Mutex::default(), RwLock::default());
+        Self { shared: Arc::new(Shared { sockets, parts, table, closing }) }
     }
 
     /// Serves an instance on these terms. Its sockets are there from now on; those of mounts that it has no more go, and their calls have the
     /// drain timeout to end. Gives the mounts whose socket cannot be had: they are tried again when this is said again.
+    ///
+    /// Once the gateway [shuts down](Self::shut_down) mounts that are new get no socket: hosts would be accepted to be closed, and come again at once.
     pub fn serve(&self, instance: &Name, terms: &Terms) -> BTreeMap<Name, SocketError> {
         let instance = {
             let mut table = self.lock();
@@ -138,7 +143,9 @@ impl Gateway {
             self.shared.sockets.close(&instance.name, &mount.name);
         }
         let mut errors = BTreeMap::new();
-        for name in instance.unserved() {
+        let closing = self.shared.closing.read().unwrap_or_else(PoisonError::into_inner);
+        let unserved = if *closing { Vec::new() } else { instance.unserved() };
+        for name in unserved {
             match self.shared.sockets.open(&instance.name, &name) {
                 Ok(listener) => {
                     let mount = Mount::new(&instance.name, name, self.shared.parts.clock);
@@ -266,6 +273,7 @@ impl Gateway {
 
     /// Accepts no more hosts, lets calls end for as long as `limit`, and closes all connections. The plugins run on.
     pub async fn shut_down(&self, limit: Duration) {
+        self.open_no_more();
         let instances: Vec<Arc<Instance>> = self.lock().instances.values().cloned().collect();
         let mounts: Vec<Arc<Mount>> = instances.iter().flat_map(|instance| instance.mounts()).collect();
         for mount in &mounts {
@@ -295,11 +303,16 @@ impl Gateway {
 
     /// Closes everything at once: the controller ends.
     pub fn close(&self) {
+        self.open_no_more();
         let instances: Vec<Arc<Instance>> = self.lock().instances.values().cloned().collect();
         for instance in instances {
             instance.mounts().iter().for_each(|mount| mount.close());
             instance.close(&Status::unavailable("plugward is shutting down"));
         }
+    }
+
+    fn open_no_more(&self) {
+        *self.shared.closing.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     fn get(&self, instance: &Name) -> Option<Arc<Instance>> {

@@ -27,6 +27,7 @@ mod step;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod text;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::slot::{Edit, EngineRef, Slot, Start};
 pub use judge::OWN_END_WINDOW;
 pub use pull::PullSight;
 pub use step::{Before, Ended, NewStart, Place, Step, Which};
+pub use trial::{TrialFault, TrialSight};
 
 /// Everything that a decision about an instance rests on.
 #[derive(Debug, Clone)]
@@ -82,6 +84,8 @@ pub struct Target {
     pub engine: EngineSight,
     /// Where directories are shared with plugins there.
     pub directory: DirectorySight,
+    /// What a trial of it has shown there.
+    pub trial: TrialSight,
     /// The image there.
     pub image: ImageSight,
     /// The pull of that, where it may be pulled.
@@ -333,6 +337,10 @@ pub enum Obstacle {
     },
     /// No directory can be shared with the plugin.
     NoDirectory(String),
+    /// It has to be tried first.
+    Untried,
+    /// It was tried, and cannot run.
+    Fault(TrialFault),
     /// The image is not on the engine.
     ImageMissing,
     /// It, or a newer one, is on its way there.

@@ -126,6 +126,7 @@ impl SlotPlanner<'_> {
         match obstacle {
             Obstacle::Pulling => self.pull_if_due(),
             Obstacle::PullFailed { retry_at, .. } => self.plan.look_again_at(*retry_at),
+            Obstacle::Untried | Obstacle::Fault(_) => self.try_if_due(),
             Obstacle::EngineDown(_)
             | Obstacle::UnknownRuntime { .. }
             | Obstacle::NotASlice { .. }

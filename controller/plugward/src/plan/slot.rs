@@ -476,7 +476,7 @@ impl SlotPlanner<'_> {
     }
 
     /// By what the wanted image is named to the engine.
-    fn target_image(&self) -> String {
+    pub(super) fn target_image(&self) -> String {
         let recipe = &self.target.recipe.container;
         match &self.target.image {
             // What was verified is what runs, even if the name is moved in between.
@@ -543,7 +543,7 @@ impl SlotPlanner<'_> {
             }
             EngineSight::Up { .. } => match &self.target.directory {
                 DirectorySight::Unusable { message } => Some(Obstacle::NoDirectory(message.clone())),
-                DirectorySight::Usable => self.image_obstacle(),
+                DirectorySight::Usable => self.image_obstacle().or_else(|| self.trial_obstacle()),
             },
         }
     }

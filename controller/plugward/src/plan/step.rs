@@ -41,6 +41,15 @@ pub enum Step {
         /// By what registries know it: `repository:tag`.
         image: String,
     },
+    /// Finds out with a container that is never started whether one made so can run.
+    Try {
+        /// Where.
+        engine: EngineRef,
+        /// The image by which it is made.
+        image: String,
+        /// What it is made from.
+        recipe: Arc<Recipe>,
+    },
     /// Makes the container of the current start, unless it is there.
     Create {
         /// The slot.
@@ -223,7 +232,7 @@ impl Step {
             | Self::Remove { slot, .. }
             | Self::DropOutgoing { slot }
             | Self::Forget { slot } => Some(slot),
-            Self::Pull { .. } | Self::Halt { .. } | Self::Withdraw { .. } => None,
+            Self::Pull { .. } | Self::Try { .. } | Self::Halt { .. } | Self::Withdraw { .. } => None,
         }
     }
 
@@ -236,6 +245,7 @@ impl Step {
             | Self::RecordEnd { .. }
             | Self::Prepare { .. }
             | Self::Pull { .. }
+            | Self::Try { .. }
             | Self::Create { .. }
             | Self::Start { .. }
             | Self::Converse { .. }

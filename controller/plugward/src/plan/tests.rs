@@ -12,7 +12,7 @@ use std::sync::Arc;
 use plugward_api::RestartReason;
 use plugward_engine::ContainerState;
 
-use super::{DirectorySight, ImageSight, ServiceSight, SessionSight, plan};
+use super::{DirectorySight, ImageSight, ServiceSight, SessionSight, TrialFault, TrialSight, plan};
 use scene::{Scene, at, exited, refused, running};
 
 /// What is wanted of a slot, for tests of other modules.
@@ -77,6 +77,34 @@ fn a_directory_that_cannot_be_shared_is_waited_for() {
     let mut scene = Scene::new();
     scene.target().directory = DirectorySight::Unusable { message: "it is not there".into() };
     golden("no_directory", &scene);
+}
+
+#[test]
+fn what_was_never_tried_is_tried_before_it_is_started() {
+    let mut scene = Scene::new();
+    scene.target().trial = TrialSight::Due;
+    golden("untried", &scene);
+}
+
+#[test]
+fn what_cannot_run_is_not_started_and_tried_again_later() {
+    let mut scene = Scene::new();
+    let fault = TrialFault::Unseen("the engine does not see it".into());
+    scene.target().trial = TrialSight::Failed { fault: fault.clone(), retry_at: at(120) };
+    golden("trial_failed", &scene);
+    scene.target().trial = TrialSight::Failed { fault, retry_at: at(100) };
+    golden("trial_failed_before", &scene);
+}
+
+#[test]
+fn what_serves_is_kept_while_its_successor_is_tried_and_cannot_run() {
+    let mut scene = Scene::new().ready().edited();
+    scene.situation.may_replace = true;
+    scene.target().trial = TrialSight::Due;
+    golden("update_untried", &scene);
+    let fault = TrialFault::CannotLock("it may not".into());
+    scene.target().trial = TrialSight::Failed { fault, retry_at: at(120) };
+    golden("update_trial_failed", &scene);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Before, Outlook, OutlookState, Plan, Step, UpdateState, Which};
+use super::{Before, Outlook, OutlookState, Plan, Step, TrialFault, UpdateState, Which};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +37,7 @@ impl fmt::Display for Step {
                 start.number, start.container, start.engine.id, start.before, start.failures
             ),
             Self::Pull { engine, image } => write!(f, "pull {image} on {}", engine.id),
+            Self::Try { engine, image, .. } => write!(f, "try a container from {image} on {}", engine.id),
             Self::Create { slot, image } => write!(f, "{slot}: create from {image}"),
             Self::Start { slot } => write!(f, "{slot}: start"),
             Self::Converse { slot, which: Which::Current } => write!(f, "{slot}: converse"),
@@ -119,7 +120,11 @@ impl fmt::Display for super::Obstacle {
                  plugin needs that locks all of its own",
                 limit / 1024
             ),
-            Self::NoDirectory(message) => f.write_str(message),
+            Self::NoDirectory(message)
+            | Self::Fault(TrialFault::Unseen(message) | TrialFault::CannotLock(message)) => {
+                f.write_str(message)
+            }
+            Self::Untried => f.write_str("it is being tried whether the container can run"),
             Self::ImageMissing => f.write_str("the image is not on the engine"),
             Self::Pulling => f.write_str("the image is being pulled"),
             Self::PullFailed { message, retry_at } => {

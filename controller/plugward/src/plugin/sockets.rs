@@ -227,7 +227,7 @@ impl From<CallError> for PluginError {
     fn from(error: CallError) -> Self {
         // No other process would take it either.
         let permanent = matches!(error, CallError::TooLarge { .. });
-        Self { permanent, message: chain(&error) }
+        Self { permanent, no_socket: false, message: chain(&error) }
     }
 }
 
@@ -235,7 +235,8 @@ impl From<ConnectError> for PluginError {
     fn from(error: ConnectError) -> Self {
         // Something else lies where its socket should be. All else may change.
         let permanent = matches!(error, ConnectError::Socket(SocketError::NotASocket { .. }));
-        Self { permanent, message: chain(&error) }
+        let no_socket = matches!(error, ConnectError::Socket(SocketError::Missing { .. }));
+        Self { permanent, no_socket, message: chain(&error) }
     }
 }
 

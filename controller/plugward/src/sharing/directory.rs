@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::{Sharing, acl};
 use crate::failure::ReconcileError;
+use crate::recipe::ContainerRecipe;
 use crate::slot::Start;
 use crate::state::State;
 
@@ -54,13 +55,26 @@ pub enum MakeError {
     },
 }
 
-/// Makes the directory of a start for `owner`, who is ourselves if it is nobody.
-pub(super) fn make(sharing: &Sharing, start: &Start, owner: Option<EngineUser>) -> Result<(), MakeError> {
-    let path = &start.directory;
+/// A file in a shared directory by which somebody who sees it shows that. For everybody to read.
+#[derive(Debug)]
+pub struct Sign {
+    /// The directory.
+    pub directory: PathBuf,
+    /// What the file holds.
+    pub text: String,
+}
+
+/// Makes a private directory for `owner`, who is ourselves if it is nobody, where one of a recipe's containers would have it.
+fn private(
+    sharing: &Sharing,
+    recipe: &ContainerRecipe,
+    path: &Path,
+    owner: Option<EngineUser>,
+) -> Result<OwnedFd, MakeError> {
     let parent = path.parent().unwrap_or(path);
     let name = path.file_name().unwrap_or_default();
-    let failed = |source: io::Error| MakeError::Directory { path: path.clone(), source };
-    let parent = match &start.recipe.container.socket_directory {
+    let failed = |source: io::Error| MakeError::Directory { path: path.to_owned(), source };
+    let parent = match &recipe.socket_directory {
         None => {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
             open(CWD, parent.as_os_str(), OFlags::empty()).map_err(failed)?
@@ -75,7 +89,52 @@ pub(super) fn make(sharing: &Sharing, start: &Start, owner: Option<EngineUser>) 
             inside(sharing, &opened, OsStr::new(&sharing.own_name()), parent, owner)?
         }
     };
-    let directory = inside(sharing, &parent, name, path, owner)?;
+    inside(sharing, &parent, name, path, owner)
+}
+
+/// Makes a directory with a sign in it.
+pub(super) fn show_sign(
+    sharing: &Sharing,
+    recipe: &ContainerRecipe,
+    path: PathBuf,
+    owner: Option<EngineUser>,
+) -> Result<Sign, MakeError> {
+    const TO_READ: Mode = Mode::from_raw_mode(0o644);
+    let directory = private(sharing, recipe, &path, owner)?;
+    let text = format!("{:032x}", rand::random::<u128>());
+    let written = || {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&directory, Sign::NAME, flags, TO_READ)?;
+        // Whatever the mask is: a rootless engine reads it as another user.
+        fchmod(&file, TO_READ)?;
+        std::fs::File::from(file).write_all(text.as_bytes())
+    };
+    match written() {
+        Ok(()) => Ok(Sign { directory: path, text }),
+        Err(source) => Err(MakeError::Directory { path, source }),
+    }
+}
+
+// === impl Sign ===
+
+impl Sign {
+    /// The name of the file.
+    pub const NAME: &str = "sign";
+
+    /// Removes it and its directory.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn take_down(self) -> Result<(), ReconcileError> {
+        remove_directory(&self.directory)
+    }
+}
+
+/// Makes the directory of a start for `owner`, who is ourselves if it is nobody.
+pub(super) fn make(sharing: &Sharing, start: &Start, owner: Option<EngineUser>) -> Result<(), MakeError> {
+    let path = &start.directory;
+    let failed = |source: io::Error| MakeError::Directory { path: path.clone(), source };
+    let directory = private(sharing, &start.recipe.container, path, owner)?;
     if let Some(group) = start.group {
         fchown(&directory, None, Some(Gid::from_raw(group))).map_err(|errno| failed(errno.into()))?;
         fchmod(&directory, SHARED).map_err(|errno| failed(errno.into()))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use plugward_api::image::PullPolicy;
-use plugward_api::{ConditionStatus, InstanceCondition, Phase, SlotStatus};
+use plugward_api::{ConditionStatus, InstanceCondition, Phase, RestartReason, SlotStatus};
 
 use super::limits::{limits_enforced, no_new_privileges};
 use crate::assignment::mounts_of;
@@ -16,7 +16,7 @@ use crate::gateway::sockets::SocketError;
 use crate::names::SlotName;
 use crate::plan::{
     EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, PullSight, SessionSight, Situation,
-    Target, UpdateState,
+    Target, TrialFault, TrialSight, UpdateState,
 };
 use crate::slot::Slot;
 
@@ -65,7 +65,7 @@ pub fn verdict(desired: &Desired, situation: &Situation, plan: &Plan, unserved: 
         runtime_available(desired, target, &outlooks),
         image_verified(situation.now, target),
         image_outdated(&outlooks, target),
-        progressing(&outlooks),
+        progressing(situation, &outlooks),
         healthy(situation, &outlooks),
         ready(desired, &outlooks, unserved),
     ];
@@ -145,6 +145,7 @@ fn runtime_available(
 fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
     match obstacle {
         Obstacle::NoDirectory(message) => Some(("SocketDirectoryUnusable", message.clone())),
+        Obstacle::Fault(TrialFault::Unseen(message)) => Some(("SocketDirectoryUnseen", message.clone())),
         Obstacle::NotASlice { .. } => Some((
             "CgroupParentUnfit",
             format!("{obstacle}: write one like plugins.slice in the runtime's cgroupParent"),
@@ -161,6 +162,8 @@ fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
             format!("{obstacle}; register it with the engine, or name another in the runtime's ociRuntime"),
         )),
         Obstacle::EngineDown(_)
+        | Obstacle::Untried
+        | Obstacle::Fault(TrialFault::CannotLock(_))
         | Obstacle::ImageMissing
         | Obstacle::Pulling
         | Obstacle::PullFailed { .. }
@@ -174,6 +177,9 @@ fn image_verified(now: Timestamp, target: Option<&Target>) -> Finding {
         return finding(condition, ConditionStatus::Unknown, "NotLookedFor", "");
     };
     let recipe = &target.recipe.container;
+    if let TrialSight::Failed { fault: TrialFault::CannotLock(message), .. } = &target.trial {
+        return finding(condition, ConditionStatus::False, "CannotLockMemory", message.clone());
+    }
     match &target.image {
         ImageSight::Unknown => finding(
             condition,
@@ -242,17 +248,17 @@ fn image_outdated(outlooks: &[(&SlotName, &Outlook)], target: Option<&Target>) -
     finding(condition, ConditionStatus::False, "Current", "")
 }
 
-fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
+fn progressing(situation: &Situation, outlooks: &[(&SlotName, &Outlook)]) -> Finding {
     let condition = InstanceCondition::Progressing;
     let mut message = String::new();
     let mut status = ConditionStatus::True;
     let mut reason = "UpToDate";
-    for (_, outlook) in outlooks {
+    for (slot, outlook) in outlooks {
         (status, reason, message) = match (&outlook.update, &outlook.state) {
             (UpdateState::Failing, OutlookState::BackingOff { reason, .. }) => (
                 ConditionStatus::False,
                 "UpdateFailed",
-                format!("the updated container did not become ready: {}", reason.as_str()),
+                format!("the updated container did not become ready: {}", end_of(situation, slot, *reason)),
             ),
             (UpdateState::InProgress, OutlookState::Priming { failure: Some(failure) }) => {
                 (ConditionStatus::False, "UpdateFailed", failure.clone())
@@ -281,7 +287,7 @@ fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
             (UpdateState::None, OutlookState::BackingOff { reason, .. }) => (
                 ConditionStatus::False,
                 "BackingOff",
-                format!("the last container is over: {}", reason.as_str()),
+                format!("the last container is over: {}", end_of(situation, slot, *reason)),
             ),
             (UpdateState::None, OutlookState::Waiting(Obstacle::Pulling)) => {
                 (ConditionStatus::True, "Pulling", Obstacle::Pulling.to_string())
@@ -304,6 +310,17 @@ fn progressing(outlooks: &[(&SlotName, &Outlook)]) -> Finding {
         };
     }
     finding(condition, status, reason, message)
+}
+
+/// The end that the next start waits for, with what was said of it.
+fn end_of(situation: &Situation, slot: &SlotName, reason: RestartReason) -> String {
+    let stored = situation.slots.get(slot).map(|sight| &sight.stored);
+    let is_stored = |slot: &&Arc<Slot>| slot.current.as_ref().is_some_and(|start| start.end.is_some());
+    let exit = stored.filter(is_stored).and_then(|slot| slot.last_exit.as_ref());
+    match exit.filter(|exit| exit.reason == reason && !exit.message.is_empty()) {
+        Some(exit) => format!("{}: {}", reason.as_str(), exit.message),
+        None => reason.as_str().to_owned(),
+    }
 }
 
 fn healthy(situation: &Situation, outlooks: &[(&SlotName, &Outlook)]) -> Finding {

@@ -166,6 +166,18 @@ async fn a_gateway_that_shuts_down_lets_calls_end() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_shuts_down_opens_no_socket_for_mounts_that_come_yet() {
+    let mut world = World::new(&["orders"]);
+    world.up(1);
+    world.gateway.shut_down(Duration::ZERO).await;
+    world.terms.mounts.insert(name("billing"), SlotName::Shared);
+    world.serve();
+    assert!(!world.socket("billing").exists());
+    world.gateway.serve(&name("another"), &world.terms);
+    assert!(!world.directory_of(&name("another")).exists());
+}
+
+#[tokio::test]
 async fn a_mount_that_moves_to_a_slot_of_its_own_takes_its_hosts_and_what_they_said_along() {
     let mut world = World::new(&["orders"]);
     world.up(1);

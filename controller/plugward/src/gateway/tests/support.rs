@@ -107,7 +107,12 @@ impl World {
     }
 
     pub(super) fn socket(&self, mount: &str) -> PathBuf {
-        self.directory.path().join("db").join(format!("{mount}.sock"))
+        self.directory_of(&db()).join(format!("{mount}.sock"))
+    }
+
+    /// Where the sockets of an instance's mounts are.
+    pub(super) fn directory_of(&self, instance: &Name) -> PathBuf {
+        self.directory.path().join(instance.as_str())
     }
 
     /// A host of a mount.

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use super::scene::{Scene, at, exited, running, sighting};
 use crate::names::SlotName;
 use crate::plan::{
-    Activation, Before, ImageSight, Plan, PullSight, ServiceSight, SessionSight, Step, Which, plan,
+    Activation, Before, ImageSight, Plan, PullSight, ServiceSight, SessionSight, Step, TrialFault,
+    TrialSight, Which, plan,
 };
 use crate::slot::{End, Start};
 
@@ -51,6 +52,8 @@ enum Happening {
     OnDemand { needed: bool },
     /// The record says to run at all times.
     Eager,
+    /// What was tried is not known any more, and the next trial goes well or not.
+    Untried { well: bool },
     /// The plan is cut off after this many steps.
     CutOff(usize),
     /// Time passes.
@@ -83,6 +86,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
             .prop_map(Happening::Strategy),
         1 => any::<bool>().prop_map(|needed| Happening::OnDemand { needed }),
         1 => Just(Happening::Eager),
+        1 => any::<bool>().prop_map(|well| Happening::Untried { well }),
         1 => (0usize..8).prop_map(Happening::CutOff),
         1 => (1i64..700).prop_map(Happening::Later),
     ];
@@ -94,13 +98,14 @@ struct World {
     edits: u32,
     containers_made: u32,
     cut_off: Option<usize>,
+    trial_fails: bool,
 }
 
 impl World {
     fn new() -> Self {
         let mut scene = Scene::new();
         scene.situation.may_replace = true;
-        Self { scene, edits: 0, containers_made: 0, cut_off: None }
+        Self { scene, edits: 0, containers_made: 0, cut_off: None, trial_fails: false }
     }
 
     fn happen(&mut self, happening: &Happening) {
@@ -187,6 +192,10 @@ impl World {
                     idle_timeout: Duration::from_secs(60),
                 };
             }
+            (Happening::Untried { well }, _) => {
+                self.trial_fails = !well;
+                self.scene.target().trial = TrialSight::Due;
+            }
             (Happening::Eager, _) => self.scene.target().activation = Activation::Eager,
             (Happening::CutOff(steps), _) => self.cut_off = Some(*steps),
             (Happening::Later(seconds), _) => {
@@ -254,7 +263,16 @@ impl World {
                 let since = self.scene.situation.now;
                 self.scene.target().pull = PullSight::Running { since };
             }
+            Step::Try { .. } => {
+                let retry_at = self.scene.situation.now + jiff::SignedDuration::from_secs(30);
+                self.scene.target().trial = if self.trial_fails {
+                    TrialSight::Failed { fault: TrialFault::Unseen("words".into()), retry_at }
+                } else {
+                    TrialSight::Passed
+                };
+            }
             Step::Create { .. } => {
+                assert_eq!(self.scene.target().trial, TrialSight::Passed, "what cannot run is not made");
                 let start = self.current().expect("a start is stored before it is made");
                 if !self.scene.sight().containers.iter().any(|container| container.name == start.container) {
                     self.containers_made += 1;
@@ -363,6 +381,7 @@ proptest! {
         }
         world.cut_off = None;
         world.happen(&Happening::Eager);
+        world.happen(&Happening::Untried { well: true });
         // An end that was under way backs off once more at the most, and one that had fallen back is replaced again.
         let rounds = [Happening::Image(true), Happening::Turn(true)].into_iter().chain(repeat_n(Happening::Later(1000), 4));
         for happening in rounds {

@@ -14,7 +14,7 @@ use plugward_engine::{ContainerId, ContainerState, Exit};
 use crate::names::{SlotName, container_name};
 use crate::plan::{
     Absence, Activation, DirectorySight, EngineSight, ImageSight, PullSight, ServiceSight, SessionSight,
-    Sighting, Situation, SlotSight, Target,
+    Sighting, Situation, SlotSight, Target, TrialSight,
 };
 use crate::recipe::{
     BrokerMode, ContainerRecipe, LogRecipe, Protocol, Recipe, RestartPolicy, SecurityRecipe, SpecHash,
@@ -96,6 +96,7 @@ impl Scene {
                 absence: None,
             },
             directory: DirectorySight::Usable,
+            trial: TrialSight::Passed,
             image: ImageSight::Found { id: "sha256:feed".into() },
             pull: PullSight::None,
             mounts: vec!["orders".parse().unwrap()],
