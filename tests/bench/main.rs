@@ -1,18 +1,19 @@
 //! `plugward-bench`: how fast the program is, told as ratios within one run. `hack/bench` builds and runs it.
 //!
 //! ```text
-//! plugward-bench [start] [gateway] [standby] [fleet] [idle]
+//! plugward-bench [start] [runtimes] [gateway] [standby] [fleet] [idle]
 //! ```
 //!
 //! | work | measured |
 //! | --- | --- |
 //! | `start` | a manifest is dropped → ready, and a container is killed → ready again, against the same container made by hand through the same API |
+//! | `runtimes` | the same under each OCI runtime of each engine, if it is named |
 //! | `gateway` | calls and streams through a mount socket, against the plugin's own socket, a byte pump and nginx; calls that call back, against the plugin as a process of its host's; a plugin is killed → the next call is answered; memory of idle mounts |
 //! | `standby` | a plugin that has a spare is killed → the next call is answered |
 //! | `fleet` | 10,000 instances on a simulated engine: until all are ready, over a restart of the controller, memory |
 //! | `idle` | memory and wake-ups of a controller whose plugins run |
 //!
-//! `start`, `gateway`, `standby` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`;
+//! `start`, `runtimes`, `gateway`, `standby` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`;
 //! `gateway` wants nginx, Go, and the counter's program in `PLUGWARD_BENCH_COUNTER`.
 //!
 //! Times vary from machine to machine and from day to day; what is compared with a goal is a ratio of two that were
@@ -58,13 +59,14 @@ async fn main() -> ExitCode {
     for work in &given {
         match work.as_str() {
             "start" => rows.extend(start::measure().await),
+            "runtimes" => rows.extend(start::measure_runtimes().await),
             "gateway" => rows.extend(gateway::measure().await),
             "standby" => rows.extend(gateway::measure_standby().await),
             "fleet" => rows.extend(fleet::measure()),
             "idle" => rows.extend(idle::measure().await),
             other => {
                 eprintln!(
-                    "error: there is no work {other}: start, gateway, standby, fleet and idle are there"
+                    "error: there is no work {other}: start, runtimes, gateway, standby, fleet and idle are there"
                 );
                 return ExitCode::from(2);
             }

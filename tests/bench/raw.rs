@@ -19,14 +19,15 @@ const INSIDE: &str = "/plugin";
 /// How long a call to the plugin may take.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Makes a container of the example plugin, starts it, reads its handshake line, connects, and asks for health: how
-/// long that took. The container is removed afterwards, off the clock.
-pub(crate) async fn start(engine: &dyn Engine) -> Duration {
+/// Makes a container of the example plugin under this OCI runtime, starts it, reads its handshake line, connects, and asks for health:
+/// how long that took. The container is removed afterwards, off the clock.
+pub(crate) async fn start(engine: &dyn Engine, oci_runtime: &str) -> Duration {
     let began = Instant::now();
     let directory = TempDir::new().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o770)).unwrap();
+    // To a rootless engine's containers it is another's.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let identity = Identity::generate().unwrap();
-    let spec = spec(directory.path(), identity.certificate_pem());
+    let spec = spec(directory.path(), identity.certificate_pem(), oci_runtime);
     let name = format!("plugward-bench-{:08x}", rand::random::<u32>());
     let Created::Created { id, .. } = engine.create(&name, &spec).await.unwrap() else {
         panic!("{name} is taken")
@@ -53,7 +54,20 @@ pub(crate) async fn start(engine: &dyn Engine) -> Duration {
     took
 }
 
-fn spec(directory: &Path, certificate: String) -> ContainerSpec {
+/// Whether containers can be started under this OCI runtime: an engine lists any that it was told of.
+pub(crate) async fn runs(engine: &dyn Engine, oci_runtime: &str) -> bool {
+    let directory = TempDir::new().unwrap();
+    let spec = spec(directory.path(), String::new(), oci_runtime);
+    let name = format!("plugward-bench-{:08x}", rand::random::<u32>());
+    let Created::Created { id, .. } = engine.create(&name, &spec).await.unwrap() else {
+        panic!("{name} is taken")
+    };
+    let started = engine.start(&id).await;
+    engine.remove(&id).await.unwrap();
+    started.is_ok()
+}
+
+fn spec(directory: &Path, certificate: String, oci_runtime: &str) -> ContainerSpec {
     let launch = Launch {
         cookie: Cookie::new("COUNTER_PLUGIN", "counter").unwrap(),
         protocol_versions: vec![1],
@@ -68,7 +82,7 @@ fn spec(directory: &Path, certificate: String) -> ContainerSpec {
         args: Vec::new(),
         env: launch.environment(),
         labels: [("dev.plugward.bench".to_owned(), "raw".to_owned())].into(),
-        oci_runtime: "runc".to_owned(),
+        oci_runtime: oci_runtime.to_owned(),
         network: "none".to_owned(),
         resources: Resources::default(),
         binds: vec![Bind { source: directory.to_owned(), target: INSIDE.into() }],

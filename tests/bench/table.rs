@@ -50,7 +50,7 @@ pub(crate) fn compare(
         work,
         seen: format!("{ratio:.2} ×  ({})", show(middle(ours))),
         against: format!("{against} ({})", show(middle(others))),
-        goal: goal.map_or_else(|| "–".to_owned(), Goal::text),
+        goal: Goal::told(goal),
         met: goal.map(|goal| goal.is_met_by(ratio)),
     }
 }
@@ -72,10 +72,11 @@ impl Goal {
         }
     }
 
-    fn text(self) -> String {
-        match self {
-            Self::AtLeast(least) => format!("≥ {least:.2} ×"),
-            Self::AtMost(most) => format!("≤ {most:.2} ×"),
+    fn told(goal: Option<Self>) -> String {
+        match goal {
+            None => "–".to_owned(),
+            Some(Self::AtLeast(least)) => format!("≥ {least:.2} ×"),
+            Some(Self::AtMost(most)) => format!("≤ {most:.2} ×"),
         }
     }
 }
@@ -83,16 +84,17 @@ impl Goal {
 // === impl Pairs ===
 
 impl Pairs {
-    /// The row that compares the medians. `at_most` is the ratio that should not be passed.
-    pub(crate) fn row(&self, work: String, against: &str, at_most: f64) -> Row {
+    /// The row that compares the medians. `at_most` is the ratio that should not be passed, if there is one.
+    pub(crate) fn row(&self, work: String, against: &str, at_most: Option<f64>) -> Row {
         let (ours, raw) = (median(&self.ours), median(&self.raw));
+        let goal = at_most.map(Goal::AtMost);
         let ratio = ours.as_secs_f64() / raw.as_secs_f64();
         Row {
             work,
             seen: format!("{ratio:.2} ×  ({} ms)", millis(ours)),
             against: format!("{against} ({} ms)", millis(raw)),
-            goal: Goal::AtMost(at_most).text(),
-            met: Some(Goal::AtMost(at_most).is_met_by(ratio)),
+            goal: Goal::told(goal),
+            met: goal.map(|goal| goal.is_met_by(ratio)),
         }
     }
 }

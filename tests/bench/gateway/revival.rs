@@ -46,7 +46,7 @@ pub(crate) async fn measure(engine: &TestEngine, engines: &[TestEngine]) -> Row 
         let way = Way::mount(&world, &name, &name);
         answered(&way).await;
 
-        let raw = raw::start(&*engine.port).await;
+        let raw = raw::start(&*engine.port, "runc").await;
         engine.kill(&slot.container_id.expect("a ready slot has a container")).await;
         let began = Instant::now();
         let died_first = answered(&way).await;
@@ -63,7 +63,7 @@ pub(crate) async fn measure(engine: &TestEngine, engines: &[TestEngine]) -> Row 
     world.terminate().await;
     world.clear_away().await;
     let work = format!("killed → next call answered, {}", engine.name);
-    let row = pairs.row(work, "create + start + handshake", 1.15);
+    let row = pairs.row(work, "create + start + handshake", Some(1.15));
     Row { seen: format!("{}, {died} calls in {ROUNDS} kills died first", row.seen), ..row }
 }
 
