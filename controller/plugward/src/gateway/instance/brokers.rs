@@ -1,6 +1,6 @@
 //! The brokers of an instance: which host's goes with which container's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +90,10 @@ impl Instance {
             ));
         }
         host.announce(id, socket).map_err(|error| Status::new(Code::ResourceExhausted, error.to_string()))?;
+        for broker in self.brokers_behind(host) {
+            // What it may not is told where it goes from now on.
+            let _ = broker.announced(host, id);
+        }
         let Some(broker) = self.seat_of(host).and_then(|berthed| self.broker_of(&berthed)) else {
             return Ok(());
         };
@@ -104,6 +108,19 @@ impl Instance {
             (Ok(()), None) => {}
         }
         announced
+    }
+
+    /// The brokers of containers that a host's connections go to though its mount is served by another: what it calls before it has
+    /// heard that is theirs.
+    fn brokers_behind(&self, host: &HostBroker) -> Vec<Arc<ContainerBroker>> {
+        let brokers = self.brokers();
+        let state = self.lock();
+        let seated = state.seats.seated(&host.mount);
+        let its =
+            state.connections.values().filter(|connection| connection.is_of(&host.mount, host.client()));
+        let behind: BTreeSet<Serial> = its.filter_map(|connection| connection.line).collect();
+        let behind = behind.into_iter().filter(|serial| Some(*serial) != seated);
+        behind.filter_map(|serial| brokers.containers.get(&serial).cloned()).collect()
     }
 
     /// Refuses the calls of a host that may not use its broker: the plugin would take the servers that they name for those of

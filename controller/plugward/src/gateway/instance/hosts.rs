@@ -10,6 +10,7 @@ use plugward_relay::grpc::Status;
 use tokio::sync::watch;
 
 use super::{Berthed, Instance};
+use crate::gateway::broker::Client;
 use crate::gateway::method::Method;
 use crate::gateway::mount::Mount;
 use crate::gateway::outlook::Outlook;
@@ -38,6 +39,15 @@ pub(in crate::gateway) struct Line {
     instance: Arc<Instance>,
     id: Id,
     serial: Serial,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Whether it is of a process that uses this mount.
+    pub(super) fn is_of(&self, mount: &Name, client: Client) -> bool {
+        self.mount == *mount && self.pid.is_some() && self.pid == client.pid
+    }
 }
 
 // === impl Instance ===

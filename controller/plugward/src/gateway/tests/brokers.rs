@@ -268,6 +268,25 @@ async fn a_broker_that_has_lived_is_not_opened_again_and_its_plugin_is_replaced_
 }
 
 #[tokio::test]
+async fn what_a_host_offers_before_it_knows_that_its_container_goes_is_offered_to_both() {
+    let (world, directory) = (World::new(&["orders"]), tempfile::tempdir().unwrap());
+    let first = world.up(1);
+    let broker = world.host("orders").open(BROKER, None).await;
+    let hanging = tokio::spawn({
+        let mut host = world.host("orders");
+        async move { host.call("Hang", "").await }
+    });
+    limited(first.plugin.hanging.subscribe().wait_for(|count| *count == 1)).await.unwrap();
+    let second = world.up(2);
+    assert_eq!(world.gateway.sight(&first.place), ServiceSight::Draining);
+    broker.requests.send(server(&directory, "server").to_bytes()).await.unwrap();
+    for container in [&first, &second] {
+        assert_eq!(said(&container.plugin.broker.offered(1).await[0].1).await, "server");
+    }
+    hanging.abort();
+}
+
+#[tokio::test]
 async fn what_a_host_may_not_say_ends_its_broker_with_the_reason() {
     let world = World::new(&["orders"]);
     for (message, code) in [
