@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use plugward_api::Phase;
-use plugward_tests::real::{TestEngine, World, counter, runtime, slot};
+use plugward_engine::Engine as _;
+use plugward_tests::real::{TestEngine, UserDirectory, World, counter, runtime, slot};
+use serde_json::json;
 
 use crate::raw;
 use crate::table::{Pairs, Row};
@@ -30,7 +32,8 @@ pub(crate) async fn measure() -> Vec<Row> {
 
 /// Under each OCI runtime of each engine.
 pub(crate) async fn measure_runtimes() -> Vec<Row> {
-    let engines = TestEngine::all().await;
+    let mut engines = TestEngine::all().await;
+    engines.extend(TestEngine::rootless().await);
     let mut rows = Vec::new();
     for engine in &engines {
         for oci_runtime in engine.oci_runtimes().await {
@@ -55,7 +58,16 @@ impl Times {
     async fn take(engine: &TestEngine, engines: &[TestEngine], oci_runtime: &str, rounds: usize) -> Self {
         eprintln!("start: {rounds} rounds on {}, {oci_runtime}", engine.name);
         let world = World::new(engine.clone(), engines);
-        world.declare("runtime.yaml", &[runtime(&engine.host).on(oci_runtime)]);
+        let rootless = engine.port.info().await.unwrap().rootless;
+        let sockets = rootless.then(|| UserDirectory::new(engine));
+        let record = runtime(&engine.host).on(oci_runtime);
+        world.declare(
+            "runtime.yaml",
+            &[match &sockets {
+                Some(sockets) => record.with("/spec/engine/socketDirectory", json!(sockets.path())),
+                None => record,
+            }],
+        );
         world.start().await;
         world.until_synced().await;
         let mut dropped = Pairs { ours: Vec::new(), raw: Vec::new() };
