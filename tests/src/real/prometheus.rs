@@ -101,7 +101,7 @@ impl Prometheus {
     /// # Panics
     /// When Prometheus does not understand it.
     pub async fn query(&self, expression: &str) -> Vec<Sample> {
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = expression.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02x}"));
         let (status, body) =
             self.get(&format!("/api/v1/query?query={encoded}")).await.expect("prometheus answers");
         let body: Value = serde_json::from_slice(&body).unwrap();

@@ -61,9 +61,9 @@ impl Family {
         if let Some(bound) = bucket {
             write!(to, "{before}le=\"")?;
             if bound.is_finite() {
-                write!(to, "{bound}\"")?
+                write!(to, "{bound}\"")?;
             } else {
-                to.extend_from_slice(b"+Inf\"")
+                to.extend_from_slice(b"+Inf\"");
             }
             before = ',';
         }
