@@ -75,6 +75,7 @@ stage_engines() {
 stage_real() {
     need 'to test a plugin that manages its users' redis-server:redis-server
     need 'to test that images are pulled' docker-registry:docker-registry
+    need 'to test what is seen in Prometheus' prometheus:prometheus
     # Most of their time these tests wait for engines.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current) rootless=$(engine_host rootless)" \

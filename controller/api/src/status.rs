@@ -314,6 +314,18 @@ pub enum RestartReason {
 // === impl Phase ===
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Ready,
+        Self::Degraded,
+        Self::Updating,
+        Self::BackingOff,
+        Self::Idle,
+        Self::Terminating,
+    ];
+
     /// As it is written in a status.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ use plugward_runtime::Queue;
 use crate::desired::Records;
 use crate::engines::Engines;
 use crate::gateway::Gateway;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Scrape};
 use crate::reason::Reason;
 use crate::source::Reports;
 use crate::state::State;
@@ -52,6 +52,18 @@ impl View {
     /// Whether some engine answers, or none is needed.
     pub fn engines_answer(&self) -> bool {
         self.engines.statuses().is_empty() || !self.engines.live().is_empty()
+    }
+
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When a series cannot be written: a mistake in the metrics' own code.
+    pub fn render_metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.metrics.render(&Scrape {
+            queue: self.queue.depth(),
+            instances: self.book.standings(),
+            mounts: self.gateway.traffic(),
+        })
     }
 
     /// Stops all plugins as if their records were gone, and waits until nothing of them is left.

@@ -1,6 +1,6 @@
 //! A real Redis on loopback, for plugins that manage its users: Debian's package `redis-server`.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::LIMIT;
 use super::engine::skipped;
+use super::ports::free_port;
 
 /// Other processes, too, look for ports.
 const TRIES: usize = 10;
@@ -137,12 +138,6 @@ impl StoppedRedis {
         let started = RedisServer::start_on(self.port).await;
         started.unwrap_or_else(|| panic!("redis-server did not start on port {} again", self.port))
     }
-}
-
-/// A port that was free just now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// As Redis reads them: an array of strings, each with its length.

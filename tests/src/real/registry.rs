@@ -4,7 +4,7 @@
 //! a test says that it was skipped, or fails with `PLUGWARD_REQUIRE_ALL=1`.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::engine::{TestEngine, skipped};
 use super::gate::{Flow, Gate};
 use super::manifest::COUNTER;
+use super::ports::free_port;
 
 /// The user of the registry.
 pub const USER: &str = "plugward";
@@ -66,7 +67,7 @@ impl Registry {
             skipped("docker-registry is not installed (apt-get install docker-registry)");
             return None;
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let directory = TempDir::new().unwrap();
         let path = |name: &str| directory.path().join(name);
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();

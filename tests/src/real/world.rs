@@ -7,7 +7,6 @@ mod seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,6 +22,7 @@ use tempfile::TempDir;
 
 use super::engine::TestEngine;
 use super::manifest::{self, HOSTILE, Manifest};
+use super::ports::free_port;
 use super::program::{self, Ended, Program, RunAs, Said};
 
 pub use held::Held;
@@ -56,7 +56,7 @@ impl World {
         // Short: the paths of sockets are below it.
         let home = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp").unwrap();
         fs::create_dir(home.path().join("m")).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let cluster = ClusterId::from_random(rand::random());
         Self {
             engine,

@@ -352,7 +352,7 @@ fn nothing_secret_is_shown(world: &World) -> Result<(), Broken> {
         let status = serde_json::to_string(&view.book.instance(&instance)).unwrap_or_default();
         promise!(!status.contains(SECRET), "promise 10: the status of {instance} shows a secret");
     }
-    let metrics = view.metrics.render().map_err(|error| Broken(error.to_string()))?;
+    let metrics = view.render_metrics().map_err(|error| Broken(error.to_string()))?;
     promise!(!String::from_utf8_lossy(&metrics).contains(SECRET), "promise 10: the metrics show a secret");
     private(&world.state())
 }

@@ -25,6 +25,7 @@ mod matrix;
 mod memory_locks;
 mod mounts;
 mod multiplexing;
+mod observed;
 mod options;
 mod priming;
 mod pulls;

@@ -149,8 +149,7 @@ fn not_found(message: &str) -> Response {
 }
 
 async fn metrics(State(view): State<View>) -> Response {
-    view.metrics.queue_depth(view.queue.depth());
-    match view.metrics.render() {
+    match view.render_metrics() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

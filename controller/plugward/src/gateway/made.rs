@@ -69,8 +69,13 @@ impl MadeCall {
             let Some(message) = stream.message().await else {
                 return stream.finish(Status::new(Code::InvalidArgument, "the request has no message")).await;
             };
+            let began = Instant::now();
+            let made = self.make(&instance, &mount, client, message).await;
+            mount
+                .requests
+                .made(made.as_ref().map_or_else(|status| status.code, |_| Code::Ok), began.elapsed());
             // A host that has given up is not answered; its call goes on, as it would at a plugin.
-            match self.make(&instance, &mount, client, message).await {
+            match made {
                 Ok(reply) => {
                     if stream.send(reply).await.is_ok() {
                         stream.finish(Status::ok()).await;

@@ -76,7 +76,7 @@ pub use self::relays::Relays;
 use self::sockets::{SocketError, Sockets};
 pub use self::terms::{Backend, Broken, Demand, Hold, Memory, Prospect, ServiceSight, Terms};
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MountTraffic};
 use crate::names::SlotName;
 use crate::plan::Place;
 use crate::session::Wake;
@@ -259,6 +259,20 @@ impl Gateway {
     /// What hosts want of a slot. `None` if none of its mounts is served.
     pub fn demand(&self, instance: &Name, slot: &SlotName) -> Option<Demand> {
         self.get(instance)?.demand(slot)
+    }
+
+    /// How the mounts stand that are served, for those who count.
+    pub fn traffic(&self) -> Vec<MountTraffic> {
+        let instances: Vec<Arc<Instance>> = self.lock().instances.values().cloned().collect();
+        let mounts = instances.iter().flat_map(|instance| {
+            let of = |mount: Arc<Mount>| {
+                let Demand { waiting, in_flight, .. } = mount.traffic.demand();
+                let (instance, requests) = (instance.name.clone(), mount.requests.clone());
+                MountTraffic { instance, mount: mount.name.clone(), waiting, in_flight, requests }
+            };
+            instance.mounts().into_iter().map(of)
+        });
+        mounts.collect()
     }
 
     /// How many mounts' new connections go to a container.

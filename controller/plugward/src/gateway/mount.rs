@@ -29,12 +29,15 @@ use super::program::Host;
 use super::seat::Serial;
 use super::traffic::Traffic;
 use crate::clock::Clock;
+use crate::metrics::Requests;
 
 /// A mount that is served.
 #[derive(Debug)]
 pub(super) struct Mount {
     pub(super) name: Name,
     pub(super) traffic: Arc<Traffic>,
+    /// Its calls that are over.
+    pub(super) requests: Arc<Requests>,
     /// The id under which a plugin that multiplexes has its hosts that send none.
     pub(super) id: String,
     /// The container that all of its calls may go to, or zero.
@@ -83,6 +86,7 @@ impl Mount {
             id: HostId::NONE.at_plugin(instance, &name),
             name,
             traffic: Traffic::new(clock),
+            requests: Arc::default(),
             admitted: AtomicU64::new(0),
             closed: CancellationToken::new(),
             accepting: TaskTracker::new(),

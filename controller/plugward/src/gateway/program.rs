@@ -205,8 +205,9 @@ impl Policy for Host {
     }
 
     fn ended(&mut self, call: Call, ended: Ended) {
-        let Call::Plugin(PluginCall { role, priming: Some(priming), .. }) = call else { return };
-        let Priming { metadata, on_its_way: Some(on_its_way), .. } = priming else { return };
+        let Call::Plugin(PluginCall { role, priming, .. }) = call else { return };
+        self.mount.requests.ended(role.class(), &ended);
+        let Some(Priming { metadata, on_its_way: Some(on_its_way), .. }) = priming else { return };
         // Dropped otherwise, it says that the plugin did not do it.
         if ended.outcome == Outcome::Answered(Code::Ok) {
             match role {

@@ -73,6 +73,7 @@ async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &Name, telling: T
     let mut result = Ok(());
     for (method, call) in &telling.calls {
         result = make(instance, &berthed, mount, &telling.host, method, call).await;
+        instance.parts.metrics.replayed(&instance.name, result.is_ok());
         match &result {
             Ok(()) => tracing::info!(container, method, "a priming call was made again"),
             // Not the message: it may repeat what the call said.

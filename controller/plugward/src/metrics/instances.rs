@@ -1,13 +1,16 @@
-//! The series of instances.
+//! The counters of instances.
 //!
-//! Ten thousand instances have a hundred thousand series, nearly all of them zero. They are kept as a few numbers for each
-//! instance, and become text when they are asked for; with an instance its series are gone.
+//! What is counted of them. Ten thousand instances have a hundred thousand series, nearly all of them zero. They are kept as a few numbers for
+//! each instance, and become text when they are asked for; with an instance its series are gone.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plugward_api::{Name, RestartReason};
+
+use super::catalogue::{OUTPUT_LOST, REPLAYS, RESTARTS};
+use super::family::number;
 
 /// The series of instances. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +25,8 @@ struct Series {
     restarts: [u64; RestartReason::ALL.len()],
     /// Pieces of its plugins' output that slow hosts lost.
     output_lost: u64,
-    /// The mounts that each slot serves.
-    mounts: Vec<(String, usize)>,
+    /// Priming calls that were made again and done, and those that failed.
+    replays: [u64; 2],
 }
 
 // === impl InstanceSeries ===
@@ -43,9 +46,11 @@ impl InstanceSeries {
         }
     }
 
-    /// Sets how many mounts each slot serves.
-    pub(super) fn mounts_served(&self, instance: &Name, mounts: Vec<(String, usize)>) {
-        self.lock().entry(instance.clone()).or_default().mounts = mounts;
+    /// Counts a priming call that was made again.
+    pub(super) fn replayed(&self, instance: &Name, done: bool) {
+        let mut table = self.lock();
+        let [ok, failed] = &mut table.entry(instance.clone()).or_default().replays;
+        *(if done { ok } else { failed }) += 1;
     }
 
     /// Counts lost output.
@@ -58,29 +63,23 @@ impl InstanceSeries {
         self.lock().remove(instance);
     }
 
-    /// Writes them in Prometheus' text format. Names of records, slots and reasons hold nothing that it wants escaped.
+    /// Writes them in Prometheus' text format.
     pub(super) fn write(&self, to: &mut Vec<u8>) -> io::Result<()> {
         let table = self.lock();
-        let family = "plugward_plugin_restarts_total";
-        writeln!(to, "# HELP {family} Containers replaced because they ended or were judged dead.")?;
-        writeln!(to, "# TYPE {family} counter")?;
+        RESTARTS.head(to)?;
         for (instance, series) in &*table {
             for (count, reason) in series.restarts.iter().zip(RestartReason::ALL) {
-                writeln!(to, "{family}{{plugin_instance=\"{instance}\",reason=\"{reason}\"}} {count}")?;
+                RESTARTS.line(to, &[instance.as_str(), reason.as_str()], number(*count))?;
             }
         }
-        let family = "plugward_plugin_output_lost_total";
-        writeln!(to, "# HELP {family} Pieces of plugins' output that hosts lost which read it too slowly.")?;
-        writeln!(to, "# TYPE {family} counter")?;
+        OUTPUT_LOST.head(to)?;
         for (instance, series) in &*table {
-            writeln!(to, "{family}{{plugin_instance=\"{instance}\"}} {}", series.output_lost)?;
+            OUTPUT_LOST.line(to, &[instance.as_str()], number(series.output_lost))?;
         }
-        let family = "plugward_plugin_multiplexed_mounts";
-        writeln!(to, "# HELP {family} Declared mounts that the slot's ready container serves.")?;
-        writeln!(to, "# TYPE {family} gauge")?;
+        REPLAYS.head(to)?;
         for (instance, series) in &*table {
-            for (slot, mounts) in &series.mounts {
-                writeln!(to, "{family}{{plugin_instance=\"{instance}\",slot=\"{slot}\"}} {mounts}")?;
+            for (count, result) in series.replays.iter().zip(["ok", "failed"]) {
+                REPLAYS.line(to, &[instance.as_str(), result], number(*count))?;
             }
         }
         Ok(())
@@ -121,19 +120,6 @@ mod tests {
         for reason in RestartReason::ALL {
             assert!(counted(reason, u64::from(reason == RestartReason::Killed)), "{reason}: {lines:?}");
         }
-    }
-
-    #[test]
-    fn a_slot_that_is_gone_is_not_told_of() {
-        let series = InstanceSeries::default();
-        let line = |slot: &str| {
-            format!("plugward_plugin_multiplexed_mounts{{plugin_instance=\"orders\",slot=\"{slot}\"}} 1")
-        };
-        series.mounts_served(&name("orders"), vec![("mount-a".into(), 1), ("mount-b".into(), 1)]);
-        assert!(lines(&series).contains(&line("mount-a")));
-        series.mounts_served(&name("orders"), vec![("mount-b".into(), 1)]);
-        assert!(!lines(&series).contains(&line("mount-a")));
-        assert!(lines(&series).contains(&line("mount-b")));
     }
 
     #[test]

@@ -1,21 +1,45 @@
 //! The controller's metrics, for Prometheus.
 //!
-//! Names end in their unit. Labels are closed sets or the names of records, and a record's series go with it.
+//! | module | what is in it |
+//! | --- | --- |
+//! | `catalogue` | all families of series: names, meanings, labels |
+//! | `family` | how lines of a family are written |
+//! | `instances` | what is counted of instances |
+//! | `standing` | how instances stand, from their statuses |
+//! | `requests` | what is counted of hosts' requests |
+//! | `process` | the program's own process |
+//!
+//! Names end in their unit. Labels are closed sets or the names of records, and a record's series go with it. What is counted of the
+//! whole is in the library's families; what is of records is kept as plain numbers, and becomes text when it is asked for.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use plugward_api::{Name, RestartReason};
 use plugward_engine::{ErrorKind, Operation};
-use plugward_runtime::{Observer, Outcome, Priority};
+use plugward_runtime::{Depth, Observer, Outcome, Priority};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
+use self::catalogue::{
+    BUILD, ENGINE_CALLS, ENGINE_SECONDS, ENGINE_UP, LONGEST, MANIFEST_ERRORS, MANIFEST_FILES, QUEUE_ADDS,
+    QUEUE_DEPTH, QUEUE_RETRIES, QUEUE_SECONDS, RECONCILE_SECONDS, RECONCILES, UNFINISHED,
+};
+use self::family::Family;
 use self::instances::InstanceSeries;
+pub(crate) use self::requests::{Class, Requests};
+pub use self::standing::Standing;
 use crate::reason::Reason;
 
+mod catalogue;
+mod family;
 mod instances;
+mod process;
+mod requests;
+mod standing;
 
 /// The controller's metrics. Clones share them.
 #[derive(Debug, Clone)]
@@ -23,6 +47,32 @@ pub struct Metrics {
     registry: Registry,
     families: Arc<Families>,
     instances: InstanceSeries,
+    /// Reconciles that run, and since when.
+    running: Arc<Mutex<BTreeMap<Name, Instant>>>,
+}
+
+/// What is looked at when metrics are asked for.
+#[derive(Debug)]
+pub struct Scrape {
+    /// What the work queue holds.
+    pub queue: Depth,
+    /// How instances stand.
+    pub instances: Vec<Standing>,
+    /// The mounts that are served.
+    pub mounts: Vec<MountTraffic>,
+}
+
+/// The requests of a mount.
+#[derive(Debug)]
+pub struct MountTraffic {
+    pub(crate) instance: Name,
+    pub(crate) mount: Name,
+    /// Requests that wait for the plugin.
+    pub(crate) waiting: usize,
+    /// Requests that the plugin has.
+    pub(crate) in_flight: usize,
+    /// Requests that are over.
+    pub(crate) requests: Arc<Requests>,
 }
 
 #[derive(Debug)]
@@ -33,6 +83,8 @@ struct Families {
     queue_retries: IntCounterVec,
     queue_seconds: HistogramVec,
     queue_depth: IntGaugeVec,
+    unfinished: Gauge,
+    longest: Gauge,
     manifest_files: IntGaugeVec,
     manifest_errors: IntGauge,
     engine_calls: IntCounterVec,
@@ -56,61 +108,27 @@ impl Metrics {
     /// # Errors
     /// When two have one name: a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(format!("plugward_{name}"), help), labels)
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            IntGaugeVec::new(Opts::new(format!("plugward_{name}"), help), labels)
-        };
-        let histogram = |name: &str, help: &str, labels: &[&str]| {
-            let opts = HistogramOpts::new(format!("plugward_{name}"), help).buckets(BUCKETS.to_vec());
-            HistogramVec::new(opts, labels)
-        };
         let families = Families {
-            reconciles: counter("reconcile_total", "Reconciles of instances, by result.", &["result"])?,
-            reconcile_seconds: histogram(
-                "reconcile_duration_seconds",
-                "How long reconciles took.",
-                &["result"],
-            )?,
-            queue_adds: counter("workqueue_adds_total", "Requests that the work queue took.", &["priority"])?,
-            queue_retries: counter("workqueue_retries_total", "Retries after failed reconciles.", &[])?,
-            queue_seconds: histogram(
-                "workqueue_queue_duration_seconds",
-                "How long requests waited after they were due.",
-                &[],
-            )?,
-            queue_depth: gauge(
-                "workqueue_depth",
-                "Instances in the work queue, by what they do.",
-                &["state"],
-            )?,
-            manifest_files: gauge(
-                "manifest_files",
-                "Manifest files, by whether they can be used.",
-                &["state"],
-            )?,
-            manifest_errors: IntGauge::new(
-                "plugward_manifest_errors",
-                "Errors in manifest files and directories that stand now.",
-            )?,
-            engine_calls: counter(
-                "engine_calls_total",
-                "Calls to engines, by result.",
-                &["operation", "result"],
-            )?,
-            engine_seconds: histogram(
-                "engine_call_duration_seconds",
-                "How long calls to engines took.",
-                &["operation"],
-            )?,
-            engine_up: gauge("engine_up", "Whether the engine of a runtime answers.", &["plugin_runtime"])?,
-            build: gauge("build_info", "1, with the version of the program.", &["version"])?,
+            reconciles: counter(&RECONCILES)?,
+            reconcile_seconds: histogram(&RECONCILE_SECONDS)?,
+            queue_adds: counter(&QUEUE_ADDS)?,
+            queue_retries: counter(&QUEUE_RETRIES)?,
+            queue_seconds: histogram(&QUEUE_SECONDS)?,
+            queue_depth: gauge(&QUEUE_DEPTH)?,
+            unfinished: Gauge::with_opts(opts(&UNFINISHED))?,
+            longest: Gauge::with_opts(opts(&LONGEST))?,
+            manifest_files: gauge(&MANIFEST_FILES)?,
+            manifest_errors: IntGauge::with_opts(opts(&MANIFEST_ERRORS))?,
+            engine_calls: counter(&ENGINE_CALLS)?,
+            engine_seconds: histogram(&ENGINE_SECONDS)?,
+            engine_up: gauge(&ENGINE_UP)?,
+            build: gauge(&BUILD)?,
         };
         let metrics = Self {
             registry: Registry::new(),
             families: Arc::new(families),
             instances: InstanceSeries::default(),
+            running: Arc::default(),
         };
         metrics.register()?;
         metrics.zero();
@@ -125,6 +143,9 @@ impl Metrics {
         gauges.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
         let histograms = [&f.reconcile_seconds, &f.queue_seconds, &f.engine_seconds];
         histograms.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
+        [&f.unfinished, &f.longest]
+            .into_iter()
+            .try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
         self.registry.register(Box::new(f.manifest_errors.clone()))
     }
 
@@ -157,9 +178,9 @@ impl Metrics {
         self.instances.restarted(instance, reason);
     }
 
-    /// How many mounts each slot of an instance serves.
-    pub fn mounts_served(&self, instance: &Name, slots: Vec<(String, usize)>) {
-        self.instances.mounts_served(instance, slots);
+    /// A priming call was made again.
+    pub(crate) fn replayed(&self, instance: &Name, done: bool) {
+        self.instances.replayed(instance, done);
     }
 
     /// Pieces of a plugin's output are lost to a host of an instance that is too slow.
@@ -194,24 +215,53 @@ impl Metrics {
         self.families.manifest_errors.set(i64::try_from(errors).unwrap_or(i64::MAX));
     }
 
-    /// What the work queue holds.
-    pub fn queue_depth(&self, depth: plugward_runtime::Depth) {
-        for (state, count) in [("due", depth.due), ("delayed", depth.delayed), ("running", depth.running)] {
-            let value = i64::try_from(count).unwrap_or(i64::MAX);
-            self.families.queue_depth.with_label_values(&[state]).set(value);
-        }
-    }
-
     /// All of them in Prometheus' text format.
     ///
     /// # Errors
     /// When a series cannot be written: a mistake in this file.
-    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(&self, scrape: &Scrape) -> Result<Vec<u8>, prometheus::Error> {
+        self.queue(scrape.queue);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         self.instances.write(&mut text)?;
+        standing::write(&scrape.instances, &mut text)?;
+        requests::write(&scrape.mounts, &mut text)?;
+        process::write(&mut text)?;
         Ok(text)
     }
+
+    /// How the work queue stands.
+    fn queue(&self, depth: Depth) {
+        for (state, count) in [("due", depth.due), ("delayed", depth.delayed), ("running", depth.running)] {
+            let value = i64::try_from(count).unwrap_or(i64::MAX);
+            self.families.queue_depth.with_label_values(&[state]).set(value);
+        }
+        let running: Vec<f64> = self.running().values().map(|since| since.elapsed().as_secs_f64()).collect();
+        self.families.unfinished.set(running.iter().sum());
+        self.families.longest.set(running.iter().copied().fold(0.0, f64::max));
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<Name, Instant>> {
+        // Each change is one insert or remove.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn opts(family: &Family) -> Opts {
+    Opts::new(family.name, family.help)
+}
+
+fn counter(family: &Family) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(opts(family), family.labels)
+}
+
+fn gauge(family: &Family) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(opts(family), family.labels)
+}
+
+fn histogram(family: &Family) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(family.name, family.help).buckets(BUCKETS.to_vec());
+    HistogramVec::new(opts, family.labels)
 }
 
 impl Observer<Name, Reason> for Metrics {
@@ -219,11 +269,13 @@ impl Observer<Name, Reason> for Metrics {
         self.families.queue_adds.with_label_values(&[priority_label(priority)]).inc();
     }
 
-    fn started(&self, _: &Name, waited: Duration) {
+    fn started(&self, instance: &Name, waited: Duration) {
+        self.running().insert(instance.clone(), Instant::now());
         self.families.queue_seconds.with_label_values::<&str>(&[]).observe(waited.as_secs_f64());
     }
 
-    fn finished(&self, _: &Name, outcome: Outcome, took: Duration) {
+    fn finished(&self, instance: &Name, outcome: Outcome, took: Duration) {
+        self.running().remove(instance);
         let result = outcome.as_str();
         self.families.reconciles.with_label_values(&[result]).inc();
         self.families.reconcile_seconds.with_label_values(&[result]).observe(took.as_secs_f64());
@@ -246,5 +298,46 @@ const fn priority_label(priority: Priority) -> &'static str {
     match priority {
         Priority::Fresh => "fresh",
         Priority::Background => "background",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::catalogue::SECTIONS;
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_what_the_catalogue_says() {
+        let metrics = Metrics::new().unwrap();
+        metrics.engine_up(&"runc".parse().unwrap(), true);
+        metrics.manifests(1, 0, 0);
+        let queue = Depth { due: 1, delayed: 0, running: 0 };
+        let text = metrics.render(&Scrape { queue, instances: Vec::new(), mounts: Vec::new() }).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let told: BTreeSet<[&str; 2]> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split_once(' ').map(|(name, kind)| [name, kind]))
+            .collect();
+        let families = SECTIONS.iter().flat_map(|(_, families)| families.iter());
+        let catalogue: BTreeSet<[&str; 2]> =
+            families.map(|family| [family.name, family.kind.as_str()]).collect();
+        assert_eq!(told, catalogue);
+    }
+
+    #[test]
+    fn a_reconcile_that_runs_is_told_until_it_ends() {
+        let metrics = Metrics::new().unwrap();
+        let longest = |metrics: &Metrics| {
+            metrics.queue(Depth { due: 0, delayed: 0, running: 1 });
+            metrics.families.longest.get()
+        };
+        let name: Name = "orders".parse().unwrap();
+        metrics.started(&name, Duration::ZERO);
+        assert!(longest(&metrics) > 0.0);
+        metrics.finished(&name, Outcome::Done, Duration::ZERO);
+        assert!(longest(&metrics) == 0.0);
     }
 }

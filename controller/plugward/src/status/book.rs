@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::verdict::Verdict;
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Standing};
 use crate::state::{State, StateError, Statuses};
 
 /// Recent events kept of an instance.
@@ -102,9 +102,6 @@ impl Book {
     /// Writes down how an instance stands.
     pub fn conclude(&self, instance: &Name, generation: u64, verdict: Verdict, slots: Vec<SlotStatus>) {
         let now = self.shared.clock.now();
-        let serving: Vec<(String, usize)> =
-            slots.iter().map(|slot| (slot.name.clone(), slot.mounts.len())).collect();
-        self.shared.metrics.mounts_served(instance, serving);
         self.change(instance, |status| {
             status.phase = verdict.phase;
             status.observed_generation = generation;
@@ -157,6 +154,12 @@ impl Book {
     /// The status of an instance.
     pub fn instance(&self, name: &Name) -> Option<InstanceStatus> {
         self.lock().statuses.instances.get(name).cloned()
+    }
+
+    /// How all instances stand, for those who count.
+    pub fn standings(&self) -> Vec<Standing> {
+        let now = self.shared.clock.now();
+        self.lock().statuses.instances.iter().map(|(name, status)| Standing::of(name, status, now)).collect()
     }
 
     /// The phase of an instance.

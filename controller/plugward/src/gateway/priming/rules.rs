@@ -7,6 +7,7 @@ use plugward_api::PluginType;
 use plugward_api::instance::Priming;
 
 use crate::gateway::backend;
+use crate::metrics::Class;
 
 /// The calls by which hosts make a plugin usable, in the order in which they are made again. Clones share them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,18 @@ pub(in crate::gateway) enum Role {
     Prelude,
     /// It needs a plugin that is primed.
     Work,
+}
+
+// === impl Role ===
+
+impl Role {
+    /// What such requests are counted as.
+    pub(in crate::gateway) const fn class(self) -> Class {
+        match self {
+            Self::Primes | Self::Ends => Class::Priming,
+            Self::Prelude | Self::Work => Class::Work,
+        }
+    }
 }
 
 /// What any plugin answers in any state: it is asked about the process, or by people who look at it.

@@ -1,0 +1,317 @@
+//! The requests of one mount, counted.
+
+use std::array::from_fn;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use plugward_relay::grpc::Code;
+use plugward_relay::{Ended, Outcome};
+
+use super::MountTraffic;
+use super::catalogue::{BYTES, HOLD_SECONDS, IN_FLIGHT, REFUSED, REQUEST_SECONDS, REQUESTS, WAITING};
+use super::family::{Family, Label, number};
+
+/// Upper bounds of the buckets, in seconds.
+const BOUNDS: [f64; 14] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+
+/// gRPC's codes, and their names as libraries of gRPC have them in labels.
+const CODES: [(Code, &str); 17] = [
+    (Code::Ok, "OK"),
+    (Code::Cancelled, "Canceled"),
+    (Code::Unknown, "Unknown"),
+    (Code::InvalidArgument, "InvalidArgument"),
+    (Code::DeadlineExceeded, "DeadlineExceeded"),
+    (Code::NotFound, "NotFound"),
+    (Code::AlreadyExists, "AlreadyExists"),
+    (Code::PermissionDenied, "PermissionDenied"),
+    (Code::ResourceExhausted, "ResourceExhausted"),
+    (Code::FailedPrecondition, "FailedPrecondition"),
+    (Code::Aborted, "Aborted"),
+    (Code::OutOfRange, "OutOfRange"),
+    (Code::Unimplemented, "Unimplemented"),
+    (Code::Internal, "Internal"),
+    (Code::Unavailable, "Unavailable"),
+    (Code::DataLoss, "DataLoss"),
+    (Code::Unauthenticated, "Unauthenticated"),
+];
+
+/// What a request is to the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// It is what the plugin is there for.
+    Work,
+    /// It makes the plugin usable, or undoes that.
+    Priming,
+}
+
+/// The requests of one mount.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    work: Codes,
+    priming: Codes,
+    took: Histogram,
+    /// How many had to wait, and for how long together, in nanoseconds.
+    held: (AtomicU64, AtomicU64),
+    refused: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// How many ended with which code, in their order.
+#[derive(Debug)]
+struct Codes([AtomicU64; CODES.len()]);
+
+#[derive(Debug)]
+struct Histogram {
+    /// The last one is of all that is longer.
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanoseconds: AtomicU64,
+}
+
+// === impl Requests ===
+
+impl Requests {
+    /// A request ended.
+    pub(crate) fn ended(&self, class: Class, ended: &Ended) {
+        let Some(code) = code(ended.outcome) else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let codes = match class {
+            Class::Work => &self.work,
+            Class::Priming => &self.priming,
+        };
+        codes.count(code);
+        self.took.observe(ended.took);
+        if !ended.waited.is_zero() {
+            self.held.0.fetch_add(1, Ordering::Relaxed);
+            self.held.1.fetch_add(nanoseconds(ended.waited), Ordering::Relaxed);
+        }
+        self.sent.fetch_add(ended.sent, Ordering::Relaxed);
+        self.received.fetch_add(ended.received, Ordering::Relaxed);
+    }
+
+    /// Counts one that is made for a host: its answer is known, and little else.
+    pub(crate) fn made(&self, code: Code, took: Duration) {
+        self.priming.count(code);
+        self.took.observe(took);
+    }
+
+    /// Writes its series of a family that is about requests, but not about those that are not over.
+    pub(super) fn write(
+        &self,
+        family: &Family,
+        [instance, mount]: [Label<'_>; 2],
+        to: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let of_mount = [instance, mount];
+        match family.name {
+            name if name == REQUESTS.name => {
+                for (class, codes) in [("work", &self.work), ("priming", &self.priming)] {
+                    for (name, count) in codes.shown() {
+                        family.line(to, &[instance, mount, class, name], count)?;
+                    }
+                }
+            }
+            name if name == REQUEST_SECONDS.name => self.took.write(family, &of_mount, to)?,
+            name if name == HOLD_SECONDS.name => {
+                family.part(to, "_sum", &of_mount, None, seconds(load(&self.held.1)))?;
+                family.part(to, "_count", &of_mount, None, number(load(&self.held.0)))?;
+            }
+            name if name == REFUSED.name => family.line(to, &of_mount, number(load(&self.refused)))?,
+            name if name == BYTES.name => {
+                family.line(to, &[instance, mount, "request"], number(load(&self.sent)))?;
+                family.line(to, &[instance, mount, "answer"], number(load(&self.received)))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Writes the series of these mounts.
+pub(super) fn write(mounts: &[MountTraffic], to: &mut Vec<u8>) -> io::Result<()> {
+    for family in [&REQUESTS, &REQUEST_SECONDS, &HOLD_SECONDS, &REFUSED, &BYTES] {
+        family.head(to)?;
+        for MountTraffic { instance, mount, requests, .. } in mounts {
+            requests.write(family, [instance.as_str(), mount.as_str()], to)?;
+        }
+    }
+    IN_FLIGHT.head(to)?;
+    for MountTraffic { instance, mount, in_flight, .. } in mounts {
+        IN_FLIGHT.line(to, &[instance.as_str(), mount.as_str()], number(*in_flight as u64))?;
+    }
+    WAITING.head(to)?;
+    for MountTraffic { instance, mount, waiting, .. } in mounts {
+        WAITING.line(to, &[instance.as_str(), mount.as_str()], number(*waiting as u64))?;
+    }
+    Ok(())
+}
+
+/// The code that a host saw. `None` if it is to try again, and does so by itself.
+fn code(outcome: Outcome) -> Option<Code> {
+    match outcome {
+        Outcome::Answered(code) | Outcome::NotServed(code) => Some(code),
+        Outcome::NotGrpc(_) => Some(Code::Unknown),
+        Outcome::Cancelled(_) => Some(Code::Cancelled),
+        Outcome::DeadlineExceeded => Some(Code::DeadlineExceeded),
+        Outcome::Refused => None,
+        Outcome::PluginGone { .. } => Some(Code::Unavailable),
+        _ => Some(Code::Internal),
+    }
+}
+
+// === impl Codes ===
+
+impl Codes {
+    fn count(&self, code: Code) {
+        // All of them are there, in order.
+        if let Some(count) = self.0.get(code as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Those that are shown: the two that everybody looks at, and others once they came up.
+    fn shown(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        CODES.iter().zip(&self.0).filter_map(|((code, name), count)| {
+            let count = load(count);
+            let always = matches!(code, Code::Ok | Code::Unavailable);
+            (always || count > 0).then(|| (*name, number(count)))
+        })
+    }
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self(from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+// === impl Histogram ===
+
+impl Histogram {
+    fn observe(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        // One more than there are bounds.
+        if let Some(count) = self.buckets.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.nanoseconds.fetch_add(nanoseconds(time), Ordering::Relaxed);
+    }
+
+    fn write(&self, family: &Family, labels: &[Label<'_>], to: &mut Vec<u8>) -> io::Result<()> {
+        let mut count = 0;
+        for (bucket, bound) in self.buckets.iter().zip(BOUNDS.into_iter().chain([f64::INFINITY])) {
+            count += load(bucket);
+            family.part(to, "_bucket", labels, Some(bound), number(count))?;
+        }
+        family.part(to, "_sum", labels, None, seconds(load(&self.nanoseconds)))?;
+        family.part(to, "_count", labels, None, number(count))
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: from_fn(|_| AtomicU64::new(0)), nanoseconds: AtomicU64::new(0) }
+    }
+}
+
+fn load(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(outcome: Outcome, took: u64, waited: u64) -> Ended {
+        Ended {
+            outcome,
+            waited: Duration::from_millis(waited),
+            took: Duration::from_millis(took),
+            sent: 10,
+            received: 20,
+            request: None,
+            answer: None,
+        }
+    }
+
+    fn lines(requests: &Requests, family: &Family) -> Vec<String> {
+        let mut text = Vec::new();
+        requests.write(family, ["db", "orders"], &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        text.lines().map(|line| line.replace("plugin_instance=\"db\",mount=\"orders\"", "M")).collect()
+    }
+
+    #[test]
+    fn the_codes_that_everybody_looks_at_are_there_and_others_once_they_came_up() {
+        let requests = Requests::default();
+        let before = lines(&requests, &REQUESTS);
+        assert_eq!(before.len(), 4, "{before:?}");
+        requests.ended(Class::Work, &ended(Outcome::Answered(Code::Ok), 1, 0));
+        requests.ended(Class::Work, &ended(Outcome::PluginGone { begun: false, in_message: false }, 1, 0));
+        requests.ended(Class::Priming, &ended(Outcome::Answered(Code::NotFound), 1, 0));
+        requests.made(Code::Ok, Duration::ZERO);
+        assert_eq!(
+            lines(&requests, &REQUESTS),
+            [
+                "plugward_requests_total{M,class=\"work\",code=\"OK\"} 1",
+                "plugward_requests_total{M,class=\"work\",code=\"Unavailable\"} 1",
+                "plugward_requests_total{M,class=\"priming\",code=\"OK\"} 1",
+                "plugward_requests_total{M,class=\"priming\",code=\"NotFound\"} 1",
+                "plugward_requests_total{M,class=\"priming\",code=\"Unavailable\"} 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_hosts_try_again_by_themselves_is_no_request_that_ended() {
+        let requests = Requests::default();
+        requests.ended(Class::Work, &ended(Outcome::Refused, 1, 0));
+        assert_eq!(lines(&requests, &REFUSED), ["plugward_requests_refused_total{M} 1"]);
+        assert!(lines(&requests, &REQUEST_SECONDS).last().unwrap().ends_with(" 0"));
+    }
+
+    #[test]
+    fn times_and_bytes_add_up() {
+        let requests = Requests::default();
+        requests.ended(Class::Work, &ended(Outcome::Answered(Code::Ok), 1, 0));
+        requests.ended(Class::Work, &ended(Outcome::Answered(Code::Ok), 70_000, 500));
+        let took = lines(&requests, &REQUEST_SECONDS);
+        let count = |bound: &str| {
+            let line = took.iter().find(|line| line.contains(&format!("le=\"{bound}\""))).unwrap();
+            line.rsplit(' ').next().unwrap().to_owned()
+        };
+        assert_eq!([count("0.0005"), count("0.001"), count("60"), count("+Inf")], ["0", "1", "1", "2"]);
+        assert!(took.contains(&"plugward_request_duration_seconds_sum{M} 70.001".to_owned()), "{took:?}");
+        assert_eq!(
+            lines(&requests, &HOLD_SECONDS),
+            ["plugward_request_hold_seconds_sum{M} 0.5", "plugward_request_hold_seconds_count{M} 1"]
+        );
+        assert_eq!(
+            lines(&requests, &BYTES),
+            [
+                "plugward_request_bytes_total{M,direction=\"request\"} 20",
+                "plugward_request_bytes_total{M,direction=\"answer\"} 40",
+            ]
+        );
+    }
+
+    #[test]
+    fn codes_are_in_the_order_of_their_numbers() {
+        for (index, (code, _)) in CODES.iter().enumerate() {
+            assert_eq!(*code as usize, index);
+        }
+    }
+}
