@@ -82,7 +82,7 @@ impl Part {
 pub(crate) fn measure() -> Vec<Row> {
     eprintln!("fleet: {FLEET} instances on a simulated engine");
     let [engine_memory] = Part::Engine.measure();
-    let [first_ms, again_ms, memory, idle_ms] = Part::All.measure();
+    let [first_ms, again_ms, memory, idle_ms, scrape_ms, scraped] = Part::All.measure();
     let row = |work: &str, seen: String, goal: &str, met: Option<bool>| Row {
         work: format!("{FLEET} instances: {work}"),
         seen,
@@ -106,6 +106,7 @@ pub(crate) fn measure() -> Vec<Row> {
             "< 0.5 %",
             Some(idle_ms < idle_limit_ms),
         ),
+        row("a scrape of the metrics", format!("{scrape_ms} ms, {}", mebibytes(scraped)), "–", None),
     ]
 }
 
@@ -140,10 +141,14 @@ async fn all() {
     tokio::time::sleep(IDLE).await;
     let idle_ms = (process.activity().ticks - before) * 10;
     let memory = process.memory();
+    let view = world.view().expect("a controller runs");
+    let began = Instant::now();
+    let scraped = view.render_metrics().expect("metrics").len();
+    let scrape_ms = began.elapsed().as_millis();
     world.stop().await;
     let again = until_all_ready(&mut world, &names).await;
     world.stop().await;
-    println!("{} {} {memory} {idle_ms}", first.as_millis(), again.as_millis());
+    println!("{} {} {memory} {idle_ms} {scrape_ms} {scraped}", first.as_millis(), again.as_millis());
 }
 
 /// As many containers as the controller makes, each like one that it made.
