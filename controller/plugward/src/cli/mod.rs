@@ -4,8 +4,11 @@
 
 mod client;
 mod describe;
+mod explain;
 mod format;
 mod get;
+#[cfg(test)]
+mod golden;
 mod reattach;
 mod run;
 mod schema;
@@ -36,6 +39,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Show runtimes and instances with their status.
     Get(get::Arguments),
+    /// Show what the fields of a record mean.
+    Explain(explain::Arguments),
     /// Show everything that is known about a record.
     Describe(describe::Arguments),
     /// Print the version.
@@ -53,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Get(arguments) => get::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)
