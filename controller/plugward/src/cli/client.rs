@@ -1,6 +1,7 @@
 //! What commands that talk to a controller have in common.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use plugward_api::{Kind, Name};
@@ -50,9 +51,16 @@ impl Controller {
 
     /// All records of a kind.
     pub(super) fn list(&self, kind: Kind) -> Result<Vec<Value>, Failed> {
-        let mut list = self.ask(&format!("/v1/{}", plural(kind)))?;
-        let items = list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
-        Ok(items.unwrap_or_default())
+        Ok(items(self.ask(&format!("/v1/{}", plural(kind)))?))
+    }
+
+    /// All records of a kind, if the controller is quick to tell.
+    pub(super) fn list_within(&self, kind: Kind, limit: Duration) -> Result<Vec<Value>, Failed> {
+        let path = format!("/v1/{}", plural(kind));
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(limit, client::get(&self.socket, &path)).await });
+        Ok(items(answer??))
     }
 
     /// One record.
@@ -68,6 +76,10 @@ impl Controller {
     fn ask(&self, path: &str) -> Result<Value, Failed> {
         Ok(self.runtime.block_on(client::get(&self.socket, path))?)
     }
+}
+
+fn items(mut list: Value) -> Vec<Value> {
+    list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default()
 }
 
 const fn plural(kind: Kind) -> &'static str {

@@ -9,16 +9,16 @@ use plugward_api::{Kind, Name};
 use serde_json::Value;
 
 use super::format::{age, kind, print, text, time};
-use super::{Failed, client, table};
+use super::{Failed, client, completions, table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// What: instance, runtime or manifests.
-    #[arg(value_name = "KIND", value_parser = subject)]
+    #[arg(value_name = "KIND", value_parser = subject, add = completions::subjects())]
     subject: Subject,
 
     /// Its name. All of the kind are described without it.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::names())]
     name: Option<Name>,
 
     #[command(flatten)]

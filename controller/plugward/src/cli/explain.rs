@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use clap::Args;
 
 use self::field::Field;
-use super::{Failed, format};
+use super::{Failed, completions, format};
+
+pub(super) use field::continuations;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A kind, and a field of it: instance, runtime.spec.resources, instance.status.phase.
-    #[arg(value_name = "KIND[.FIELD.PATH]", value_parser = Field::find)]
+    #[arg(value_name = "KIND[.FIELD.PATH]", value_parser = Field::find, add = completions::fields())]
     field: Field,
 
     /// List the fields of all fields, without what they mean.

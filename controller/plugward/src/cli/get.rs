@@ -10,16 +10,16 @@ use rustix::process::getppid;
 use serde_json::{Value, json};
 
 use super::format::{Output, age, kind, print, print_value, text, time};
-use super::{Failed, client, reattach, table};
+use super::{Failed, client, completions, reattach, table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A kind: instances or runtimes. Both are shown without it.
-    #[arg(value_name = "KIND", value_parser = kind)]
+    #[arg(value_name = "KIND", value_parser = kind, add = completions::kinds())]
     kind: Option<Kind>,
 
     /// The name of one record.
-    #[arg(value_name = "NAME", requires = "kind")]
+    #[arg(value_name = "NAME", requires = "kind", add = completions::names())]
     name: Option<Name>,
 
     /// How to print.

@@ -3,8 +3,11 @@
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
 mod client;
+mod completions;
 mod describe;
 mod explain;
+#[cfg(test)]
+mod fake;
 mod format;
 mod get;
 #[cfg(test)]
@@ -43,6 +46,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Show everything that is known about a record.
     Describe(describe::Arguments),
+    /// Print a script that makes a shell complete commands and names.
+    Completions(completions::Arguments),
     /// Print the version.
     Version,
 }
@@ -52,6 +57,7 @@ type Failed = Box<dyn std::error::Error>;
 
 /// Runs a command.
 pub fn main() -> ExitCode {
+    completions::answer();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
@@ -60,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Get(arguments) => get::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)
         }

@@ -35,6 +35,17 @@ impl Field {
     }
 }
 
+/// What `KIND.FIELD.PATH` may go on with, for shells: each as it would be written as a whole.
+pub(in crate::cli) fn continuations(text: &str) -> Vec<String> {
+    let Some((before, begun)) = text.rsplit_once('.') else {
+        let kinds = Kind::ALL.into_iter().map(Kind::bare).filter(|kind| kind.starts_with(text));
+        return kinds.map(str::to_owned).collect();
+    };
+    let Ok(field) = Field::find(before) else { return Vec::new() };
+    let names = fields(&field.schema).into_iter().flatten().map(|(name, _)| name);
+    names.filter(|name| name.starts_with(begun)).map(|name| format!("{before}.{name}")).collect()
+}
+
 /// The fields of an object, or of the objects in a list or map.
 pub(super) fn fields(schema: &Value) -> Option<&Map<String, Value>> {
     let fields = schema.get("properties").and_then(Value::as_object);
