@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use plugward_api::{Kind, Name};
 use serde_json::Value;
 
+use super::colours::Colours;
 use super::format::{age, kind, print, text, time};
 use super::{Failed, client, completions, table};
 
@@ -56,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
 }
 
 fn record(object: &Value, now: Timestamp) -> String {
-    let mut page = Page::default();
+    let mut page = Page { text: String::new(), colours: Colours::of_output() };
     page.line("Name", text(object, "/metadata/name"));
     page.map("Labels", object.pointer("/metadata/labels"));
     page.map("Annotations", object.pointer("/metadata/annotations"));
@@ -85,9 +86,9 @@ fn record(object: &Value, now: Timestamp) -> String {
     page.text
 }
 
-#[derive(Default)]
 struct Page {
     text: String,
+    colours: Colours,
 }
 
 impl Page {
@@ -213,7 +214,7 @@ impl Page {
                 printable(text(condition, "/message")),
             ]
         }));
-        self.text.push_str(&table::layout(&rows));
+        self.text.push_str(&table::layout(&rows, self.colours));
     }
 
     fn events(&mut self, status: &Value, now: Timestamp) {
@@ -232,7 +233,7 @@ impl Page {
                 printable(text(event, "/message")),
             ]
         }));
-        self.text.push_str(&table::layout(&rows));
+        self.text.push_str(&table::layout(&rows, self.colours));
     }
 }
 

@@ -19,9 +19,14 @@ pub(super) enum Output {
     Json,
     /// YAML.
     Yaml,
+    /// KIND/NAME, one a line.
+    Name,
     /// What go-plugin hosts reattach with, of one instance.
     Reattach,
 }
+
+/// Stands in a cell for what is not there.
+pub(super) const NONE: &str = "<none>";
 
 /// Prints. That nobody reads on (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Result<(), Failed> {

@@ -3,6 +3,7 @@
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
 mod client;
+mod colours;
 mod completions;
 mod describe;
 mod explain;
@@ -13,8 +14,11 @@ mod get;
 #[cfg(test)]
 mod golden;
 mod reattach;
+mod records;
 mod run;
 mod schema;
+mod selector;
+mod sort;
 mod table;
 mod validate;
 
