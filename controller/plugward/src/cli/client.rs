@@ -1,5 +1,6 @@
 //! What commands that talk to a controller have in common.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +67,19 @@ impl Controller {
     /// One record.
     pub(super) fn get(&self, kind: Kind, name: &Name) -> Result<Value, Failed> {
         self.ask(&format!("/v1/{}/{name}", plural(kind)))
+    }
+
+    /// Follows the records of a kind, or one of them, until `each` breaks: `{type, object}` for all that are there, then
+    /// for each that changes.
+    pub(super) fn watch(
+        &self,
+        kind: Kind,
+        name: Option<&Name>,
+        each: impl FnMut(Value) -> ControlFlow<()>,
+    ) -> Result<(), Failed> {
+        let name = name.map(|name| format!("/{name}")).unwrap_or_default();
+        let path = format!("/v1/{}{name}?watch=true", plural(kind));
+        Ok(self.runtime.block_on(client::lines(&self.socket, &path, each))?)
     }
 
     /// How the manifests stand.

@@ -1,6 +1,7 @@
 //! How things look on a terminal.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use plugward_api::Kind;
@@ -33,6 +34,15 @@ pub(super) fn print(text: &str) -> Result<(), Failed> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// Prints a line at once. It breaks when nobody reads on: what goes on for ever must end then.
+pub(super) fn print_on(text: &str) -> ControlFlow<()> {
+    let mut output = io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
     }
 }
 

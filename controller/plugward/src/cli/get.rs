@@ -1,6 +1,7 @@
 //! `plugward get`.
 
 use std::num::NonZeroI32;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,8 +11,9 @@ use rustix::process::getppid;
 use serde_json::{Value, json};
 
 use super::colours::Colours;
-use super::format::{Output, kind, print, print_value, text};
+use super::format::{Output, kind, print, print_on, print_value, text};
 use super::selector::Selector;
+use super::watch::Lines;
 use super::{Failed, client, completions, reattach, records};
 
 #[derive(Debug, Args)]
@@ -36,6 +38,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COLUMN|PATH", conflicts_with = "name")]
     sort_by: Option<String>,
 
+    /// Show records of one kind, and go on with each that changes. Ctrl-C ends it. With -o json, a line for each
+    /// change: {"type": "ADDED|MODIFIED|DELETED", "object": …}
+    #[arg(short, long, requires = "kind", conflicts_with = "sort_by")]
+    watch: bool,
+
     /// The process that hosts take for the plugin's, with `-o reattach`: they stop using the plugin when it ends.
     /// [default: the process that runs this command]
     #[arg(long, value_name = "PID", requires = "name")]
@@ -49,6 +56,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     let controller = arguments.client.controller()?;
     if arguments.output == Output::Reattach {
         return reattach(arguments, &controller);
+    }
+    if let (Some(kind), true) = (arguments.kind, arguments.watch) {
+        return watch(arguments, kind, &controller);
     }
     if let (Some(kind), Some(name)) = (arguments.kind, &arguments.name) {
         let object = controller.get(kind, name)?;
@@ -106,6 +116,26 @@ impl Arguments {
             eprintln!("No records found with these labels: `plugward get` without -l shows all.");
         }
     }
+}
+
+fn watch(arguments: &Arguments, kind: Kind, controller: &client::Controller) -> Result<ExitCode, Failed> {
+    if arguments.output == Output::Yaml {
+        return Err("--watch has no -o yaml: use -o json, which is a line for each change".into());
+    }
+    let first = match &arguments.name {
+        // One that is not there is an error.
+        Some(name) => vec![controller.get(kind, name)?],
+        None => controller.list(kind)?,
+    };
+    let selector = arguments.selector.as_ref();
+    let mut lines = Lines::new(kind, arguments.output, selector, &first, Colours::of_output());
+    if print_on(&lines.head()).is_break() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    controller.watch(kind, arguments.name.as_ref(), |change| {
+        lines.change(&change, Timestamp::now()).map_or(ControlFlow::Continue(()), |line| print_on(&line))
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn reattach(arguments: &Arguments, controller: &client::Controller) -> Result<ExitCode, Failed> {

@@ -21,6 +21,7 @@ mod selector;
 mod sort;
 mod table;
 mod validate;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -78,6 +78,12 @@ pub(super) fn row(columns: &[&Column], object: &Value, now: Timestamp) -> Vec<St
     columns.iter().map(|column| (column.cell)(object, now)).collect()
 }
 
+/// What of a row stays when only time goes on.
+pub(super) fn without_age(columns: &[&Column], row: &[String]) -> Vec<String> {
+    let kept = columns.iter().zip(row).filter(|(column, _)| column.title != AGE);
+    kept.map(|(_, cell)| cell.clone()).collect()
+}
+
 /// The table of some objects of one kind.
 pub(super) fn table(
     kind: Kind,

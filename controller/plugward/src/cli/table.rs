@@ -7,9 +7,14 @@ use super::colours::Colours;
 /// Lays out rows. All have as many cells as the first, which holds the titles.
 pub(super) fn layout(rows: &[Vec<String>], colours: Colours) -> String {
     let Some(titles) = rows.first() else { return String::new() };
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
+    let widths = widths(rows);
     rows.iter().map(|row| line(titles, row, &widths, colours)).collect()
+}
+
+/// How wide the columns of these rows are.
+pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    (0..rows.first().map_or(0, Vec::len)).map(width).collect()
 }
 
 /// One row, with columns of these widths or as wide as its cells.

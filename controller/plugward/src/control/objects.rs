@@ -12,6 +12,12 @@ pub const HIDDEN: &str = "<hidden>";
 
 /// All records of a kind, sorted by name, and those that are going away.
 pub(super) fn list(view: &View, kind: Kind) -> Value {
+    let items: Vec<Value> = names(view, kind).iter().filter_map(|name| get(view, kind, name)).collect();
+    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+}
+
+/// Their names.
+pub(super) fn names(view: &View, kind: Kind) -> Vec<Name> {
     let mut names: Vec<Name> = view
         .records
         .keys()
@@ -25,8 +31,7 @@ pub(super) fn list(view: &View, kind: Kind) -> Value {
         .collect();
     names.sort();
     names.dedup();
-    let items: Vec<Value> = names.iter().filter_map(|name| get(view, kind, name)).collect();
-    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+    names
 }
 
 /// One record.
