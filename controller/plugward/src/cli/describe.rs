@@ -9,7 +9,7 @@ use plugward_api::{Kind, Name};
 use serde_json::Value;
 
 use super::colours::Colours;
-use super::format::{age, kind, print, text, time};
+use super::format::{age, kind, print, printable, text, time};
 use super::{Failed, client, completions, table};
 
 #[derive(Debug, Args)]
@@ -296,9 +296,4 @@ fn bytes(number: u64) -> String {
     // Tenths, cut off.
     let tenths = (u128::from(number) * 10) >> (10 * unit);
     format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
-}
-
-/// A plugin's words must not move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

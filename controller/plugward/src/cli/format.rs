@@ -80,6 +80,11 @@ fn two(amount: i64, unit: i64, large: &str, small: &str) -> String {
     }
 }
 
+/// A plugin's words must not move a terminal's cursor.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// A text in an object, or nothing.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

@@ -6,6 +6,7 @@ mod client;
 mod colours;
 mod completions;
 mod describe;
+mod events;
 mod explain;
 #[cfg(test)]
 mod fake;
@@ -51,6 +52,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Show everything that is known about a record.
     Describe(describe::Arguments),
+    /// Show what happened to instances lately.
+    Events(events::Arguments),
     /// Print a script that makes a shell complete commands and names.
     Completions(completions::Arguments),
     /// Print the version.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Get(arguments) => get::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)

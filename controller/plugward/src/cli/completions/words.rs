@@ -32,6 +32,14 @@ pub(in crate::cli) fn names() -> ArgValueCandidates {
     })
 }
 
+/// What events may be about: `instance/NAME`.
+pub(in crate::cli) fn objects() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = records(Kind::PluginInstance, &written());
+        names.into_iter().map(|name| CompletionCandidate::new(format!("instance/{name}"))).collect()
+    })
+}
+
 /// Fields of records, one step at a time.
 pub(in crate::cli) fn fields() -> ArgValueCompleter {
     ArgValueCompleter::new(|word: &OsStr| {
