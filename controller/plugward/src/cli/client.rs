@@ -82,6 +82,17 @@ impl Controller {
         Ok(self.runtime.block_on(client::lines(&self.socket, &path, each))?)
     }
 
+    /// The cluster id of the controller.
+    pub(super) fn cluster(&self) -> String {
+        let directory = self.socket.parent().and_then(Path::file_name);
+        directory.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// How the controller and its engines stand.
+    pub(super) fn itself(&self) -> Result<Value, Failed> {
+        self.ask("/v1/controller")
+    }
+
     /// How the manifests stand.
     pub(super) fn manifests(&self) -> Result<Value, Failed> {
         self.ask("/v1/manifests")

@@ -28,8 +28,8 @@ impl Colours {
     /// A cell of a table in its colour. What it means follows from the title of its column.
     pub(super) fn cell(self, title: &str, text: &str) -> String {
         let colour = match (title.trim(), text.trim()) {
-            ("PHASE", "Ready") | ("REACHABLE", "True") => GREEN,
-            ("PHASE", "Degraded" | "BackingOff") | ("REACHABLE", "False") => RED,
+            ("PHASE", "Ready") | ("STATE", "Up") | ("REACHABLE", "True") => GREEN,
+            ("PHASE", "Degraded" | "BackingOff") | ("STATE", "Down") | ("REACHABLE", "False") => RED,
             ("PHASE", "Pending" | "Starting" | "Updating" | "Terminating") | ("TYPE", "Warning") => YELLOW,
             _ => return text.to_owned(),
         };

@@ -20,6 +20,7 @@ mod run;
 mod schema;
 mod selector;
 mod sort;
+mod status;
 mod table;
 mod validate;
 mod watch;
@@ -46,6 +47,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Print the JSON Schema or the CustomResourceDefinition of a kind.
     Schema(schema::Arguments),
+    /// Show on one screen how all stands, and what is wrong now.
+    Status(status::Arguments),
     /// Show runtimes and instances with their status.
     Get(get::Arguments),
     /// Show what the fields of a record mean.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Get(arguments) => get::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),

@@ -4,6 +4,7 @@ use plugward_api::status::PullStatus;
 use plugward_api::{InstanceStatus, Kind, Name, Record, RecordKey};
 use serde_json::{Value, json};
 
+use crate::engines::LinkStatus;
 use crate::source::{Declared, FileState};
 use crate::view::View;
 
@@ -92,6 +93,26 @@ fn hide_text(value: Option<&mut Value>) {
     if let Some(value) = value {
         *value = json!(HIDDEN);
     }
+}
+
+/// How the controller and its engines stand.
+pub(super) fn controller(view: &View) -> Value {
+    let engine = |(host, status): (Option<String>, LinkStatus)| match status {
+        LinkStatus::Connecting => json!({ "host": host, "state": "Connecting" }),
+        LinkStatus::Up(info) => json!({
+            "host": host, "state": "Up", "id": info.id.to_string(), "version": info.version, "apiVersion": info.api_version,
+        }),
+        LinkStatus::Down { since, message, .. } => {
+            json!({ "host": host, "state": "Down", "since": since, "message": message })
+        }
+        LinkStatus::Alias(other) => json!({ "host": host, "state": "Alias", "of": other }),
+    };
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "synced": view.synced(),
+        "engines": view.engines.statuses().into_iter().map(engine).collect::<Vec<_>>(),
+    })
 }
 
 /// How the manifests stand.

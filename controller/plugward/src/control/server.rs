@@ -150,8 +150,10 @@ async fn list(
     Segment(resource): Segment<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
-    if resource == "manifests" {
-        return Json(objects::manifests(&controlled.view)).into_response();
+    match resource.as_str() {
+        "manifests" => return Json(objects::manifests(&controlled.view)).into_response(),
+        "controller" => return Json(objects::controller(&controlled.view)).into_response(),
+        _ => {}
     }
     match kind(&resource) {
         Some(kind) if asked.watch => controlled.watch(kind, None),
