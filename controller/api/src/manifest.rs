@@ -20,6 +20,8 @@ mod shape;
 mod tree;
 mod yaml;
 
+pub use nearest::hint as did_you_mean;
+
 #[cfg(test)]
 pub(crate) use formats::knows_format;
 #[cfg(test)]

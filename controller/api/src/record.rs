@@ -101,6 +101,14 @@ impl Kind {
         }
     }
 
+    /// The name of one where all kinds are plugward's.
+    pub const fn bare(self) -> &'static str {
+        match self {
+            Self::PluginRuntime => "runtime",
+            Self::PluginInstance => "instance",
+        }
+    }
+
     /// The name of many as a Kubernetes resource.
     pub const fn plural(self) -> &'static str {
         match self {

@@ -79,7 +79,7 @@ fn generate<T: JsonSchema>() -> Value {
 }
 
 /// The schema of what the controller says about a record.
-fn status(kind: Kind) -> Value {
+pub fn status(kind: Kind) -> Value {
     match kind {
         Kind::PluginRuntime => generate::<RuntimeStatus>(),
         Kind::PluginInstance => generate::<InstanceStatus>(),

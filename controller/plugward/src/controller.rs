@@ -378,6 +378,7 @@ async fn take_event(
         view.engines.keep(&desired::hosts(&view.records)).await;
     }
     for key in &changed {
+        view.book.tell(key.kind, &key.name);
         match key.kind {
             Kind::PluginInstance => {
                 if let Some(runtime) = instance_runtime(view, key) {

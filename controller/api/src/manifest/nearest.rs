@@ -17,8 +17,8 @@ pub(super) fn find<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
         .map(|(_, candidate)| candidate)
 }
 
-/// Names the nearest known word, or all of them.
-pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+/// Names the nearest known word, or all of them: `did you mean "mounts"?`, `use a, b or c`.
+pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match find(word, known.clone()) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("use {}", alternatives(known)),

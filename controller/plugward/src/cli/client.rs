@@ -1,6 +1,8 @@
 //! What commands that talk to a controller have in common.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use plugward_api::{Kind, Name};
@@ -50,14 +52,45 @@ impl Controller {
 
     /// All records of a kind.
     pub(super) fn list(&self, kind: Kind) -> Result<Vec<Value>, Failed> {
-        let mut list = self.ask(&format!("/v1/{}", plural(kind)))?;
-        let items = list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
-        Ok(items.unwrap_or_default())
+        Ok(items(self.ask(&format!("/v1/{}", plural(kind)))?))
+    }
+
+    /// All records of a kind, if the controller is quick to tell.
+    pub(super) fn list_within(&self, kind: Kind, limit: Duration) -> Result<Vec<Value>, Failed> {
+        let path = format!("/v1/{}", plural(kind));
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(limit, client::get(&self.socket, &path)).await });
+        Ok(items(answer??))
     }
 
     /// One record.
     pub(super) fn get(&self, kind: Kind, name: &Name) -> Result<Value, Failed> {
         self.ask(&format!("/v1/{}/{name}", plural(kind)))
+    }
+
+    /// Follows the records of a kind, or one of them, until `each` breaks: `{type, object}` for all that are there, then
+    /// for each that changes.
+    pub(super) fn watch(
+        &self,
+        kind: Kind,
+        name: Option<&Name>,
+        each: impl FnMut(Value) -> ControlFlow<()>,
+    ) -> Result<(), Failed> {
+        let name = name.map(|name| format!("/{name}")).unwrap_or_default();
+        let path = format!("/v1/{}{name}?watch=true", plural(kind));
+        Ok(self.runtime.block_on(client::lines(&self.socket, &path, each))?)
+    }
+
+    /// The cluster id of the controller.
+    pub(super) fn cluster(&self) -> String {
+        let directory = self.socket.parent().and_then(Path::file_name);
+        directory.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// How the controller and its engines stand.
+    pub(super) fn itself(&self) -> Result<Value, Failed> {
+        self.ask("/v1/controller")
     }
 
     /// How the manifests stand.
@@ -68,6 +101,10 @@ impl Controller {
     fn ask(&self, path: &str) -> Result<Value, Failed> {
         Ok(self.runtime.block_on(client::get(&self.socket, path))?)
     }
+}
+
+fn items(mut list: Value) -> Vec<Value> {
+    list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default()
 }
 
 const fn plural(kind: Kind) -> &'static str {

@@ -8,17 +8,18 @@ use jiff::Timestamp;
 use plugward_api::{Kind, Name};
 use serde_json::Value;
 
-use super::format::{age, kind, print, text, time};
-use super::{Failed, client, table};
+use super::colours::Colours;
+use super::format::{age, kind, print, printable, text, time};
+use super::{Failed, client, completions, table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// What: instance, runtime or manifests.
-    #[arg(value_name = "KIND", value_parser = subject)]
+    #[arg(value_name = "KIND", value_parser = subject, add = completions::subjects())]
     subject: Subject,
 
     /// Its name. All of the kind are described without it.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::names())]
     name: Option<Name>,
 
     #[command(flatten)]
@@ -56,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
 }
 
 fn record(object: &Value, now: Timestamp) -> String {
-    let mut page = Page::default();
+    let mut page = Page { text: String::new(), colours: Colours::of_output() };
     page.line("Name", text(object, "/metadata/name"));
     page.map("Labels", object.pointer("/metadata/labels"));
     page.map("Annotations", object.pointer("/metadata/annotations"));
@@ -85,9 +86,9 @@ fn record(object: &Value, now: Timestamp) -> String {
     page.text
 }
 
-#[derive(Default)]
 struct Page {
     text: String,
+    colours: Colours,
 }
 
 impl Page {
@@ -213,7 +214,7 @@ impl Page {
                 printable(text(condition, "/message")),
             ]
         }));
-        self.text.push_str(&table::layout(&rows));
+        self.text.push_str(&table::layout(&rows, self.colours));
     }
 
     fn events(&mut self, status: &Value, now: Timestamp) {
@@ -232,7 +233,7 @@ impl Page {
                 printable(text(event, "/message")),
             ]
         }));
-        self.text.push_str(&table::layout(&rows));
+        self.text.push_str(&table::layout(&rows, self.colours));
     }
 }
 
@@ -295,9 +296,4 @@ fn bytes(number: u64) -> String {
     // Tenths, cut off.
     let tenths = (u128::from(number) * 10) >> (10 * unit);
     format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
-}
-
-/// A plugin's words must not move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,6 +1,7 @@
 //! How things look on a terminal.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use plugward_api::Kind;
@@ -19,15 +20,29 @@ pub(super) enum Output {
     Json,
     /// YAML.
     Yaml,
+    /// KIND/NAME, one a line.
+    Name,
     /// What go-plugin hosts reattach with, of one instance.
     Reattach,
 }
+
+/// Stands in a cell for what is not there.
+pub(super) const NONE: &str = "<none>";
 
 /// Prints. That nobody reads on (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Result<(), Failed> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// Prints a line at once. It breaks when nobody reads on: what goes on for ever must end then.
+pub(super) fn print_on(text: &str) -> ControlFlow<()> {
+    let mut output = io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
     }
 }
 
@@ -63,6 +78,11 @@ fn two(amount: i64, unit: i64, large: &str, small: &str) -> String {
         (whole, 0) => format!("{whole}{large}"),
         (whole, rest) => format!("{whole}{large}{rest}{small}"),
     }
+}
+
+/// A plugin's words must not move a terminal's cursor.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A text in an object, or nothing.

@@ -1,6 +1,7 @@
 //! `plugward get`.
 
 use std::num::NonZeroI32;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,22 +10,38 @@ use plugward_api::{Kind, Name};
 use rustix::process::getppid;
 use serde_json::{Value, json};
 
-use super::format::{Output, age, kind, print, print_value, text, time};
-use super::{Failed, client, reattach, table};
+use super::colours::Colours;
+use super::format::{Output, kind, print, print_on, print_value, text};
+use super::selector::Selector;
+use super::watch::Lines;
+use super::{Failed, client, completions, reattach, records};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A kind: instances or runtimes. Both are shown without it.
-    #[arg(value_name = "KIND", value_parser = kind)]
+    #[arg(value_name = "KIND", value_parser = kind, add = completions::kinds())]
     kind: Option<Kind>,
 
     /// The name of one record.
-    #[arg(value_name = "NAME", requires = "kind")]
+    #[arg(value_name = "NAME", requires = "kind", add = completions::names())]
     name: Option<Name>,
 
     /// How to print.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+
+    /// Show only records with these labels: KEY=VALUE,KEY!=VALUE,KEY,!KEY.
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "name")]
+    selector: Option<Selector>,
+
+    /// Sort by a column of the table (restarts), shown or not, or by a path (.status.phase).
+    #[arg(long, value_name = "COLUMN|PATH", conflicts_with = "name")]
+    sort_by: Option<String>,
+
+    /// Show records of one kind, and go on with each that changes. Ctrl-C ends it. With -o json, a line for each
+    /// change: {"type": "ADDED|MODIFIED|DELETED", "object": …}
+    #[arg(short, long, requires = "kind", conflicts_with = "sort_by")]
+    watch: bool,
 
     /// The process that hosts take for the plugin's, with `-o reattach`: they stop using the plugin when it ends.
     /// [default: the process that runs this command]
@@ -37,51 +54,104 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     let controller = arguments.client.controller()?;
+    if arguments.output == Output::Reattach {
+        return reattach(arguments, &controller);
+    }
+    if let (Some(kind), true) = (arguments.kind, arguments.watch) {
+        return watch(arguments, kind, &controller);
+    }
     if let (Some(kind), Some(name)) = (arguments.kind, &arguments.name) {
         let object = controller.get(kind, name)?;
         match arguments.output {
             Output::Json | Output::Yaml => print_value(&object, arguments.output)?,
-            Output::Reattach if kind == Kind::PluginInstance => {
-                // The parent is there as long as what it sets up: a shell, or the host itself.
-                let parent = || getppid().map_or(1, |parent| parent.as_raw_nonzero().get());
-                let pid = arguments.pid.map_or_else(parent, NonZeroI32::get);
-                let configurations = reattach::configurations(name, &object, controller.mounts(), pid)?;
-                print_value(&configurations, Output::Json)?;
-            }
-            Output::Reattach => return Err("-o reattach is for instances".into()),
-            Output::Table | Output::Wide => {
-                print(&records(kind, &[object], arguments.output, Timestamp::now()))?;
-            }
+            _ => print(&arguments.text(kind, &[object]))?,
         }
         return Ok(ExitCode::SUCCESS);
-    }
-    if arguments.output == Output::Reattach {
-        return Err("-o reattach needs one instance: plugward get instance NAME -o reattach".into());
     }
     let kinds = arguments.kind.map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind]);
     let mut found = Vec::new();
     for kind in kinds {
-        found.push((kind, controller.list(kind)?));
+        let mut objects = controller.list(kind)?;
+        objects.retain(|object| arguments.selects(object));
+        if let Some(by) = &arguments.sort_by {
+            records::sort(kind, &mut objects, by, Timestamp::now())?;
+        }
+        found.push((kind, objects));
     }
-    match arguments.output {
-        Output::Json | Output::Yaml => {
-            let items: Vec<Value> = found.into_iter().flat_map(|(_, items)| items).collect();
-            print_value(&json!({ "apiVersion": "v1", "kind": "List", "items": items }), arguments.output)?;
+    if matches!(arguments.output, Output::Json | Output::Yaml) {
+        let items: Vec<Value> = found.into_iter().flat_map(|(_, items)| items).collect();
+        print_value(&json!({ "apiVersion": "v1", "kind": "List", "items": items }), arguments.output)?;
+    } else {
+        found.retain(|(_, objects)| !objects.is_empty());
+        let texts: Vec<String> = found.iter().map(|(kind, objects)| arguments.text(*kind, objects)).collect();
+        if texts.is_empty() {
+            arguments.tell_of_nothing();
         }
-        Output::Table | Output::Wide | Output::Reattach => {
-            let tables: Vec<String> = found
-                .iter()
-                .filter(|(_, items)| !items.is_empty())
-                .map(|(kind, items)| records(*kind, items, arguments.output, Timestamp::now()))
-                .collect();
-            if tables.is_empty() {
-                eprintln!("No records found: put manifests into the watched directory.");
-            }
-            print(&tables.join("\n"))?;
-        }
+        let between = if arguments.output == Output::Name { "" } else { "\n" };
+        print(&texts.join(between))?;
     }
     tell_of_bad_manifests(&controller)?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    /// Objects of one kind for people, or their names.
+    fn text(&self, kind: Kind, objects: &[Value]) -> String {
+        if self.output == Output::Name {
+            let name = |object| format!("{}/{}\n", kind.bare(), text(object, "/metadata/name"));
+            return objects.iter().map(name).collect();
+        }
+        let wide = self.output == Output::Wide;
+        records::table(kind, wide, objects, Timestamp::now(), Colours::of_output())
+    }
+
+    fn selects(&self, object: &Value) -> bool {
+        self.selector.as_ref().is_none_or(|selector| selector.selects(object))
+    }
+
+    fn tell_of_nothing(&self) {
+        if self.selector.is_none() {
+            eprintln!("No records found: put manifests into the watched directory.");
+        } else {
+            eprintln!("No records found with these labels: `plugward get` without -l shows all.");
+        }
+    }
+}
+
+fn watch(arguments: &Arguments, kind: Kind, controller: &client::Controller) -> Result<ExitCode, Failed> {
+    if arguments.output == Output::Yaml {
+        return Err("--watch has no -o yaml: use -o json, which is a line for each change".into());
+    }
+    let first = match &arguments.name {
+        // One that is not there is an error.
+        Some(name) => vec![controller.get(kind, name)?],
+        None => controller.list(kind)?,
+    };
+    let selector = arguments.selector.as_ref();
+    let mut lines = Lines::new(kind, arguments.output, selector, &first, Colours::of_output());
+    if print_on(&lines.head()).is_break() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    controller.watch(kind, arguments.name.as_ref(), |change| {
+        lines.change(&change, Timestamp::now()).map_or(ControlFlow::Continue(()), |line| print_on(&line))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reattach(arguments: &Arguments, controller: &client::Controller) -> Result<ExitCode, Failed> {
+    match (arguments.kind, &arguments.name) {
+        (Some(Kind::PluginInstance), Some(name)) => {
+            let object = controller.get(Kind::PluginInstance, name)?;
+            // The parent is there as long as what it sets up: a shell, or the host itself.
+            let parent = || getppid().map_or(1, |parent| parent.as_raw_nonzero().get());
+            let pid = arguments.pid.map_or_else(parent, NonZeroI32::get);
+            let configurations = reattach::configurations(name, &object, controller.mounts(), pid)?;
+            print_value(&configurations, Output::Json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(_), Some(_)) => Err("-o reattach is for instances".into()),
+        _ => Err("-o reattach needs one instance: plugward get instance NAME -o reattach".into()),
+    }
 }
 
 /// A reader of a table must not take it for the whole when a manifest is broken.
@@ -102,113 +172,4 @@ fn tell_of_bad_manifests(controller: &client::Controller) -> Result<(), Failed> 
         );
     }
     Ok(())
-}
-
-/// Makes the cells of an object.
-type Row = fn(&Value, Timestamp) -> Vec<String>;
-
-fn records(kind: Kind, objects: &[Value], output: Output, now: Timestamp) -> String {
-    let wide = output == Output::Wide;
-    let (titles, row): (&[&str], Row) = match (kind, wide) {
-        (Kind::PluginInstance, false) => {
-            (&["NAME", "PLUGIN", "RUNTIME", "PHASE", "READY", "RESTARTS", "AGE"], instance)
-        }
-        (Kind::PluginInstance, true) => (
-            &[
-                "NAME",
-                "PLUGIN",
-                "RUNTIME",
-                "PHASE",
-                "READY",
-                "RESTARTS",
-                "AGE",
-                "TYPE",
-                "VERSION",
-                "IMAGE",
-                "CONTAINER",
-                "MOUNTS",
-            ],
-            instance_wide,
-        ),
-        (Kind::PluginRuntime, false) => (&["NAME", "OCI-RUNTIME", "REACHABLE", "INSTANCES"], runtime),
-        (Kind::PluginRuntime, true) => {
-            (&["NAME", "OCI-RUNTIME", "REACHABLE", "INSTANCES", "ENGINE", "VERSION", "API"], runtime_wide)
-        }
-    };
-    let mut rows = vec![titles.iter().map(|title| (*title).to_owned()).collect()];
-    rows.extend(objects.iter().map(|object| row(object, now)));
-    table::layout(&rows)
-}
-
-fn instance(object: &Value, now: Timestamp) -> Vec<String> {
-    let slots: Vec<&Value> =
-        slots(object).iter().filter(|slot| !text(slot, "/name").starts_with("spare-")).collect();
-    let ready =
-        slots.iter().filter(|slot| slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty()));
-    let restarts: u64 = slots.iter().filter_map(|slot| slot["restarts"].as_u64()).sum();
-    let since = condition(object, "Accepted").and_then(|condition| time(condition, "/lastTransitionTime"));
-    vec![
-        text(object, "/metadata/name").to_owned(),
-        or_none(text(object, "/spec/plugin/name")),
-        or_none(text(object, "/spec/runtime")),
-        or_none(text(object, "/status/phase")),
-        format!("{}/{}", ready.count(), slots.len().max(1)),
-        restarts.to_string(),
-        since.map_or_else(|| "<unknown>".to_owned(), |since| age(since, now)),
-    ]
-}
-
-fn instance_wide(object: &Value, now: Timestamp) -> Vec<String> {
-    let mut row = instance(object, now);
-    let slots = slots(object);
-    let containers: Vec<&str> = slots.iter().map(|slot| text(slot, "/containerName")).collect();
-    let mounts = object.pointer("/spec/mounts").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mounts: Vec<&str> = mounts.iter().map(|mount| text(mount, "/name")).collect();
-    let tag = object.pointer("/spec/image/tag").and_then(Value::as_str).unwrap_or_else(|| {
-        let version = text(object, "/spec/plugin/version");
-        version.strip_prefix('v').unwrap_or(version)
-    });
-    row.extend([
-        text(object, "/spec/plugin/type").to_owned(),
-        text(object, "/spec/plugin/version").to_owned(),
-        format!("{}:{tag}", text(object, "/spec/image/repository")),
-        or_none(&containers.join(",")),
-        or_none(&mounts.join(",")),
-    ]);
-    row
-}
-
-fn runtime(object: &Value, _: Timestamp) -> Vec<String> {
-    vec![
-        text(object, "/metadata/name").to_owned(),
-        text(object, "/spec/ociRuntime").to_owned(),
-        condition(object, "EngineReachable")
-            .map_or("Unknown", |condition| text(condition, "/status"))
-            .to_owned(),
-        object.pointer("/status/instances").and_then(Value::as_u64).unwrap_or(0).to_string(),
-    ]
-}
-
-fn runtime_wide(object: &Value, now: Timestamp) -> Vec<String> {
-    let mut row = runtime(object, now);
-    let host = text(object, "/spec/engine/host");
-    row.extend([
-        if host.is_empty() { "<default>".to_owned() } else { host.to_owned() },
-        or_none(text(object, "/status/engine/version")),
-        or_none(text(object, "/status/engine/apiVersion")),
-    ]);
-    row
-}
-
-fn slots(object: &Value) -> &[Value] {
-    object.pointer("/status/slots").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn condition<'a>(object: &'a Value, condition: &str) -> Option<&'a Value> {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
-    conditions.iter().find(|found| text(found, "/type") == condition)
-}
-
-fn or_none(text: &str) -> String {
-    if text.is_empty() { "<none>".to_owned() } else { text.to_owned() }
 }

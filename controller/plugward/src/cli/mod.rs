@@ -3,14 +3,27 @@
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
 mod client;
+mod colours;
+mod completions;
 mod describe;
+mod events;
+mod explain;
+#[cfg(test)]
+mod fake;
 mod format;
 mod get;
+#[cfg(test)]
+mod golden;
 mod reattach;
+mod records;
 mod run;
 mod schema;
+mod selector;
+mod sort;
+mod status;
 mod table;
 mod validate;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -34,10 +47,18 @@ enum Command {
     Validate(validate::Arguments),
     /// Print the JSON Schema or the CustomResourceDefinition of a kind.
     Schema(schema::Arguments),
+    /// Show on one screen how all stands, and what is wrong now.
+    Status(status::Arguments),
     /// Show runtimes and instances with their status.
     Get(get::Arguments),
+    /// Show what the fields of a record mean.
+    Explain(explain::Arguments),
     /// Show everything that is known about a record.
     Describe(describe::Arguments),
+    /// Show what happened to instances lately.
+    Events(events::Arguments),
+    /// Print a script that makes a shell complete commands and names.
+    Completions(completions::Arguments),
     /// Print the version.
     Version,
 }
@@ -47,13 +68,18 @@ type Failed = Box<dyn std::error::Error>;
 
 /// Runs a command.
 pub fn main() -> ExitCode {
+    completions::answer();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Get(arguments) => get::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)
         }

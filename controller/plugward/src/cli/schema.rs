@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use clap::Args;
 use plugward_api::{Kind, schema};
 
-use super::{Failed, format};
+use super::{Failed, completions, format};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A kind: instance or runtime. Both are printed without it.
-    #[arg(value_name = "KIND", value_parser = format::kind)]
+    #[arg(value_name = "KIND", value_parser = format::kind, add = completions::kinds())]
     kind: Option<Kind>,
 
     /// Print the CustomResourceDefinition instead of the JSON Schema.

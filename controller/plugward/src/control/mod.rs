@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `GET /v1/instances`, `GET /v1/runtimes` | `{kind: List, items: […]}` |
 //! | `GET /v1/instances/NAME`, `GET /v1/runtimes/NAME` | one object, or 404 |
+//! | the same with `?watch=true` | lines of JSON, `{type: ADDED\|MODIFIED\|DELETED, object: …}`: all that is there, then what changes, until one side ends it |
+//! | `GET /v1/controller` | the controller's version and pid, whether it is in sync, and its engines |
 //! | `GET /v1/manifests` | manifest files and directories with what is wrong with them |
 //!
 //! Objects have Kubernetes' shape. Whoever may connect may see all but secrets: the values of environment
@@ -12,5 +14,6 @@
 pub mod client;
 mod objects;
 pub mod server;
+mod watch;
 
 pub use objects::HIDDEN;

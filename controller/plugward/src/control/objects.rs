@@ -4,6 +4,7 @@ use plugward_api::status::PullStatus;
 use plugward_api::{InstanceStatus, Kind, Name, Record, RecordKey};
 use serde_json::{Value, json};
 
+use crate::engines::LinkStatus;
 use crate::source::{Declared, FileState};
 use crate::view::View;
 
@@ -12,6 +13,12 @@ pub const HIDDEN: &str = "<hidden>";
 
 /// All records of a kind, sorted by name, and those that are going away.
 pub(super) fn list(view: &View, kind: Kind) -> Value {
+    let items: Vec<Value> = names(view, kind).iter().filter_map(|name| get(view, kind, name)).collect();
+    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+}
+
+/// Their names.
+pub(super) fn names(view: &View, kind: Kind) -> Vec<Name> {
     let mut names: Vec<Name> = view
         .records
         .keys()
@@ -25,8 +32,7 @@ pub(super) fn list(view: &View, kind: Kind) -> Value {
         .collect();
     names.sort();
     names.dedup();
-    let items: Vec<Value> = names.iter().filter_map(|name| get(view, kind, name)).collect();
-    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+    names
 }
 
 /// One record.
@@ -87,6 +93,26 @@ fn hide_text(value: Option<&mut Value>) {
     if let Some(value) = value {
         *value = json!(HIDDEN);
     }
+}
+
+/// How the controller and its engines stand.
+pub(super) fn controller(view: &View) -> Value {
+    let engine = |(host, status): (Option<String>, LinkStatus)| match status {
+        LinkStatus::Connecting => json!({ "host": host, "state": "Connecting" }),
+        LinkStatus::Up(info) => json!({
+            "host": host, "state": "Up", "id": info.id.to_string(), "version": info.version, "apiVersion": info.api_version,
+        }),
+        LinkStatus::Down { since, message, .. } => {
+            json!({ "host": host, "state": "Down", "since": since, "message": message })
+        }
+        LinkStatus::Alias(other) => json!({ "host": host, "state": "Alias", "of": other }),
+    };
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "synced": view.synced(),
+        "engines": view.engines.statuses().into_iter().map(engine).collect::<Vec<_>>(),
+    })
 }
 
 /// How the manifests stand.

@@ -4,17 +4,19 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use axum::extract::{Path as Segment, State};
+use axum::extract::{Path as Segment, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use plugward_api::{Kind, Name};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::objects;
+use super::watch::{self, Records};
 use crate::view::View;
 
 /// Why the controller cannot be reached.
@@ -102,7 +104,7 @@ pub async fn serve_control(listener: UnixListener, view: View, stop: Cancellatio
     let router = Router::new()
         .route("/v1/{resource}", get(list))
         .route("/v1/{resource}/{name}", get(one))
-        .with_state(view);
+        .with_state(Controlled { view, stop: stop.clone() });
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(error = %error, "the control socket is lost");
@@ -122,25 +124,69 @@ pub async fn serve_metrics(listener: TcpListener, view: View, stop: Cancellation
     }
 }
 
-async fn list(State(view): State<View>, Segment(resource): Segment<String>) -> Response {
-    match resource.as_str() {
-        "manifests" => Json(objects::manifests(&view)).into_response(),
-        "instances" => Json(objects::list(&view, Kind::PluginInstance)).into_response(),
-        "runtimes" => Json(objects::list(&view, Kind::PluginRuntime)).into_response(),
-        _ => not_found(&format!("there is no resource {resource:?}")),
+/// What the control socket answers from. A watch ends at `stop`: the others would wait for it.
+#[derive(Clone)]
+struct Controlled {
+    view: View,
+    stop: CancellationToken,
+}
+
+/// What follows the question mark.
+#[derive(Debug, Default, Deserialize)]
+struct Asked {
+    #[serde(default)]
+    watch: bool,
+}
+
+impl Controlled {
+    fn watch(self, kind: Kind, only: Option<Name>) -> Response {
+        let body = watch::stream(Records { view: self.view, kind, only }, self.stop);
+        ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
     }
 }
 
-async fn one(State(view): State<View>, Segment((resource, name)): Segment<(String, String)>) -> Response {
-    let kind = match resource.as_str() {
-        "instances" => Kind::PluginInstance,
-        "runtimes" => Kind::PluginRuntime,
-        _ => return not_found(&format!("there is no resource {resource:?}")),
+async fn list(
+    State(controlled): State<Controlled>,
+    Segment(resource): Segment<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    match resource.as_str() {
+        "manifests" => return Json(objects::manifests(&controlled.view)).into_response(),
+        "controller" => return Json(objects::controller(&controlled.view)).into_response(),
+        _ => {}
+    }
+    match kind(&resource) {
+        Some(kind) if asked.watch => controlled.watch(kind, None),
+        Some(kind) => Json(objects::list(&controlled.view, kind)).into_response(),
+        None => not_found(&format!("there is no resource {resource:?}")),
+    }
+}
+
+async fn one(
+    State(controlled): State<Controlled>,
+    Segment((resource, name)): Segment<(String, String)>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let Some(kind) = kind(&resource) else {
+        return not_found(&format!("there is no resource {resource:?}"));
     };
-    let object = name.parse::<Name>().ok().and_then(|name| objects::get(&view, kind, &name));
-    match object {
+    let Ok(parsed) = name.parse::<Name>() else {
+        return not_found(&format!("{} {name:?} not found", kind.singular()));
+    };
+    if asked.watch {
+        return controlled.watch(kind, Some(parsed));
+    }
+    match objects::get(&controlled.view, kind, &parsed) {
         Some(object) => Json(object).into_response(),
         None => not_found(&format!("{} {name:?} not found", kind.singular())),
+    }
+}
+
+fn kind(resource: &str) -> Option<Kind> {
+    match resource {
+        "instances" => Some(Kind::PluginInstance),
+        "runtimes" => Some(Kind::PluginRuntime),
+        _ => None,
     }
 }
 

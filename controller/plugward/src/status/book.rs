@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plugward_api::status::{EventType, RecordedEvent};
 use plugward_api::{Condition, InstanceStatus, Kind, Name, Phase, RestartReason, RuntimeStatus, SlotStatus};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::verdict::Verdict;
 use crate::clock::Clock;
@@ -15,6 +15,9 @@ use crate::state::{State, StateError, Statuses};
 
 /// Recent events kept of an instance.
 const EVENTS_KEPT: usize = 32;
+
+/// Names of changed records that are kept for those who watch. Who misses some looks at all.
+const NEWS_KEPT: usize = 256;
 
 /// How long changes are gathered before they are written.
 const WRITE_DELAY: Duration = Duration::from_millis(250);
@@ -36,6 +39,7 @@ struct Shared {
     metrics: Metrics,
     pages: Mutex<Pages>,
     changed: Notify,
+    news: broadcast::Sender<(Kind, Name)>,
 }
 
 struct Pages {
@@ -58,7 +62,19 @@ impl Book {
     /// A book that goes on from what an earlier controller left.
     pub fn new(clock: Clock, metrics: Metrics, statuses: Statuses) -> Self {
         let pages = Mutex::new(Pages { statuses, dirty: BTreeSet::new() });
-        Self { shared: Arc::new(Shared { clock, metrics, pages, changed: Notify::new() }) }
+        let news = broadcast::Sender::new(NEWS_KEPT);
+        Self { shared: Arc::new(Shared { clock, metrics, pages, changed: Notify::new(), news }) }
+    }
+
+    /// The names of the records of which something is told anew, from now on.
+    pub fn news(&self) -> broadcast::Receiver<(Kind, Name)> {
+        self.shared.news.subscribe()
+    }
+
+    /// Tells those who watch to look at a record.
+    pub fn tell(&self, kind: Kind, name: &Name) {
+        // That nobody watches is no failure.
+        let _ = self.shared.news.send((kind, name.clone()));
     }
 
     /// Notes something that happened to an instance. The same thing again is counted.
@@ -130,6 +146,7 @@ impl Book {
         if *status != before {
             pages.dirty.insert((Kind::PluginRuntime, runtime.clone()));
             drop(pages);
+            self.tell(Kind::PluginRuntime, runtime);
             self.shared.changed.notify_one();
         }
     }
@@ -148,6 +165,7 @@ impl Book {
         if kind == Kind::PluginInstance {
             self.shared.metrics.forget_instance(name);
         }
+        self.tell(kind, name);
         self.shared.changed.notify_one();
     }
 
@@ -243,6 +261,7 @@ impl Book {
         if *status != before {
             pages.dirty.insert((Kind::PluginInstance, instance.clone()));
             drop(pages);
+            self.tell(Kind::PluginInstance, instance);
             self.shared.changed.notify_one();
         }
     }

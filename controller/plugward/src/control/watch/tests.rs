@@ -1,0 +1,123 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+
+use super::*;
+
+const KIND: Kind = Kind::PluginInstance;
+
+#[derive(Clone, Default)]
+struct Shelf(Arc<Mutex<BTreeMap<Name, Value>>>);
+
+impl Subject for Shelf {
+    fn names(&self) -> Vec<Name> {
+        self.0.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn get(&self, name: &Name) -> Option<Value> {
+        self.0.lock().unwrap().get(name).cloned()
+    }
+}
+
+struct World {
+    shelf: Shelf,
+    news: broadcast::Sender<(Kind, Name)>,
+    lines: mpsc::Receiver<Bytes>,
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+impl World {
+    fn new(names: &[&str]) -> Self {
+        let shelf = Shelf::default();
+        for text in names {
+            shelf.0.lock().unwrap().insert(name(text), json!({ "metadata": { "name": text } }));
+        }
+        let (news, heard) = broadcast::channel(2);
+        let (sender, lines) = mpsc::channel(1);
+        let watch = Watch { kind: KIND, subject: shelf.clone(), told: BTreeMap::new(), lines: sender };
+        tokio::spawn(watch.run(heard));
+        Self { shelf, news, lines }
+    }
+
+    fn put(&self, text: &str, phase: &str) {
+        let object = json!({ "metadata": { "name": text }, "phase": phase });
+        self.shelf.0.lock().unwrap().insert(name(text), object);
+        self.news.send((KIND, name(text))).unwrap();
+    }
+
+    fn remove(&self, text: &str) {
+        self.shelf.0.lock().unwrap().remove(&name(text));
+        self.news.send((KIND, name(text))).unwrap();
+    }
+
+    async fn line(&mut self) -> String {
+        let line: Value = serde_json::from_slice(&self.lines.recv().await.unwrap()).unwrap();
+        let phase = line["object"]["phase"].as_str().unwrap_or_default();
+        let text = line["object"]["metadata"]["name"].as_str().unwrap();
+        format!("{} {text} {phase}", line["type"].as_str().unwrap()).trim_end().to_owned()
+    }
+
+    async fn is_silent(&mut self) -> bool {
+        timeout(Duration::from_secs(60), self.lines.recv()).await.is_err()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_told_at_first_and_then_what_changes() {
+    let mut world = World::new(&["a", "b"]);
+    assert_eq!(world.line().await, "ADDED a");
+    assert_eq!(world.line().await, "ADDED b");
+    world.put("b", "Ready");
+    assert_eq!(world.line().await, "MODIFIED b Ready");
+    world.put("c", "Starting");
+    assert_eq!(world.line().await, "ADDED c Starting");
+    world.remove("a");
+    assert_eq!(world.line().await, "DELETED a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_as_it_was_told_is_not_told_again() {
+    let mut world = World::new(&["a"]);
+    world.put("a", "Ready");
+    assert!(world.line().await.starts_with("ADDED a"));
+    while let Ok(Some(line)) = timeout(Duration::from_secs(1), world.lines.recv()).await {
+        assert!(String::from_utf8_lossy(&line).contains("Ready"));
+    }
+    world.put("a", "Ready");
+    world.remove("never-there");
+    world.news.send((Kind::PluginRuntime, name("a"))).unwrap();
+    assert!(world.is_silent().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_told_how_things_stand_when_it_reads_on() {
+    let mut world = World::new(&["a", "b"]);
+    assert_eq!(world.line().await, "ADDED a");
+    assert_eq!(world.line().await, "ADDED b");
+    for number in 0..100 {
+        world.put("a", &format!("{number}"));
+        world.put("b", &format!("{number}"));
+        tokio::task::yield_now().await;
+    }
+    world.remove("b");
+    let mut told = Vec::new();
+    while let Ok(line) = timeout(Duration::from_secs(60), world.line()).await {
+        told.push(line);
+    }
+    assert!(told.len() < 20, "nothing is kept for it: {told:?}");
+    assert!(told.contains(&"MODIFIED a 99".to_owned()), "{told:?}");
+    assert_eq!(told.last().unwrap(), "DELETED b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_with_its_reader() {
+    let world = World::new(&["a"]);
+    let World { news, lines, .. } = world;
+    drop(lines);
+    timeout(Duration::from_secs(1), news.closed()).await.unwrap();
+}
