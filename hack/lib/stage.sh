@@ -51,6 +51,16 @@ cargo_deny() {
     printf '%s\n' "$root/bin"
 }
 
+# === what it is watched with ===
+
+stage_watched() {
+    need 'to check rules for Prometheus' promtool:prometheus
+    need 'to check dashboards against the types of Grafana' npm:npm
+    rules_check
+    metrics_asked_for_exist
+    dashboards_check
+}
+
 # === what it does ===
 # Always the whole workspace with a filter, never one package: the features of dependencies, and so what is compiled, stay the same.
 # Which stage an integration test belongs to is told by its name: real*, simulation*, or neither.

@@ -1,4 +1,5 @@
-//! What Prometheus sees: each family of `deploy/metrics.md` through a real change, read from a real Prometheus.
+//! What Prometheus sees: each family of `deploy/metrics.md` through a real change, read from a real Prometheus; and what the dashboards of
+//! `deploy/grafana` would show of that.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +9,7 @@ use plugward_engine::{ContainerId, Engine as _};
 use plugward_tests::real::{
     NewUser, Prometheus, World, counter, database, on_one_engine, promtool_check_metrics, slot,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What is to be seen after the day of the test below: an expression for each family. It is true of some series at some time.
 const SEEN: [&str; 34] = [
@@ -79,6 +80,11 @@ async fn what_happens_to_plugins_is_seen_in_prometheus() {
             families.iter().filter(|family| !told(family) && !ELSEWHERE.contains(&family.as_str())).collect();
         assert_eq!(missing, Vec::<&String>::new(), "no test moves them");
 
+        for (panel, expression) in panels() {
+            let what = format!("Prometheus has an answer for {panel}: {expression}");
+            world.wait(&what, async || (!prometheus.query(&expression).await.is_empty()).then_some(())).await;
+        }
+
         world.remove("db.yaml");
         world.until_gone("db").await;
         world
@@ -128,6 +134,32 @@ async fn day(world: &Arc<World>, prometheus: &Prometheus) {
             })
             .await;
     }
+}
+
+/// What the panels of the dashboards ask, each with its name, as Grafana asks it for the instance `db`.
+fn panels() -> Vec<(String, String)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/grafana/dashboards");
+    let mut asked = Vec::new();
+    for name in ["overview", "instance", "controller"] {
+        let text = std::fs::read_to_string(directory.join(format!("{name}.json"))).unwrap();
+        let dashboard: Value = serde_json::from_str(&text).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let title = panel["title"].as_str().unwrap();
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"]
+                    .as_str()
+                    .unwrap()
+                    .replace("$__rate_interval", "1h")
+                    .replace("$job", ".*")
+                    .replace("instance=\"$controller\"", "instance!=\"\"")
+                    .replace("$instance", "db");
+                assert!(!expression.contains('$'), "{name}: {title}: {expression}");
+                asked.push((format!("{name}: {title}"), expression));
+            }
+        }
+    }
+    assert!(asked.len() > 40, "{asked:?}");
+    asked
 }
 
 /// The names of all families, by the catalogue.
