@@ -44,7 +44,7 @@ pub use manifest::{
 pub use matrix::{ContainerUser, MatrixOutcome, MatrixRow, write_matrix};
 pub use metrics::Metrics;
 pub use outside::Outside;
-pub use program::{Ended, Program, Said};
+pub use program::{Ended, Following, Program, Said};
 pub use prometheus::{Prometheus, Sample, promtool_check_metrics};
 pub use redis::{RedisServer, StoppedRedis};
 pub use registry::{PASSWORD, Published, Registry, USER, write_helper};

@@ -6,7 +6,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// How long the program may take to do what it is told.
@@ -67,6 +68,55 @@ pub(super) async fn run(arguments: &[String], environment: &[(&str, &str)], stdo
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("the program prints text"),
         stderr: String::from_utf8(output.stderr).expect("the program prints text"),
+    }
+}
+
+/// A command that goes on.
+pub struct Following {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// Runs the program, whose lines are read as they come.
+pub(super) fn follow(arguments: &[String], environment: &[(&str, &str)]) -> Following {
+    let mut child = command(&path(), arguments, environment)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program is built");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    Following { child, lines }
+}
+
+// === impl Following ===
+
+impl Following {
+    /// The next line that is what is looked for.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn until<T>(&mut self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap();
+                let line =
+                    line.unwrap_or_else(|| panic!("the command has ended, and it did not come that {what}"));
+                if let Some(found) = look(&line) {
+                    return found;
+                }
+            }
+        };
+        timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("it did not come that {what}"))
+    }
+
+    /// What it says at its end, which is awaited.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(self) -> Said {
+        let output = timeout(LIMIT, self.child.wait_with_output()).await.expect("the command ends").unwrap();
+        let stderr = String::from_utf8(output.stderr).expect("the program prints text");
+        Said { code: output.status.code(), stdout: String::new(), stderr }
     }
 }
 

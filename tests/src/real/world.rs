@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use super::engine::TestEngine;
 use super::manifest::{self, HOSTILE, Manifest};
 use super::ports::free_port;
-use super::program::{self, Ended, Program, RunAs, Said};
+use super::program::{self, Ended, Following, Program, RunAs, Said};
 
 pub use held::Held;
 pub use seen::{LIMIT, restarts, slot};
@@ -311,6 +311,13 @@ impl World {
     /// Runs a command that talks to the controller.
     pub async fn cli(&self, arguments: &[&str]) -> Said {
         self.command(arguments, Stdio::piped()).await
+    }
+
+    /// Runs a command that goes on.
+    pub fn cli_following(&self, arguments: &[&str]) -> Following {
+        let run = self.path("r").to_string_lossy().into_owned();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        program::follow(&arguments, &[("PLUGWARD_RUN_DIR", &run)])
     }
 
     /// Runs a command whose standard output nobody reads: it is closed.

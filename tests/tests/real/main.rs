@@ -39,3 +39,4 @@ mod survival;
 mod trouble;
 mod updates;
 mod users;
+mod watching;

@@ -37,7 +37,7 @@ impl Run<'_> {
     ) -> Result<(), ReconcileError> {
         let lost = || ReconcileError::EngineLost(engine.id.to_string());
         let engines = &self.executor.engines;
-        let live = engines.live().into_iter().find(|live| live.reference.id == engine.id).ok_or_else(lost)?;
+        let live = engines.answering(&engine.id).ok_or_else(lost)?;
         let Some(found) = live.engine.inspect_image(image).await? else {
             engines.doubt_images(&engine.id);
             return Ok(());
