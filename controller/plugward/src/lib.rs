@@ -104,6 +104,8 @@ pub mod expectation;
 pub mod failure;
 pub mod files;
 pub mod gateway;
+#[cfg(test)]
+mod golden;
 pub mod gvisor;
 pub mod lock;
 pub mod metrics;

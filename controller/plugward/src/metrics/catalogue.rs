@@ -207,7 +207,6 @@ pub(super) static PROCESS_START: Family =
 mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
-    use std::path::Path;
 
     use super::*;
 
@@ -235,16 +234,7 @@ mod tests {
 
     #[test]
     fn the_documentation_is_of_this_catalogue() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/metrics.md");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, document()).unwrap();
-        }
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            found,
-            document(),
-            "UPDATE_GOLDEN=1 cargo test -p plugward --lib metrics:: writes it anew"
-        );
+        crate::golden::check("../../deploy/metrics.md", &document());
     }
 
     #[test]

@@ -5,8 +5,6 @@ mod pulls;
 pub(crate) mod scene;
 mod service;
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use plugward_api::RestartReason;
@@ -22,13 +20,7 @@ pub(crate) fn target() -> super::Target {
 
 fn golden(name: &str, scene: &Scene) {
     let text = plan(&scene.situation).to_string();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/golden").join(format!("{name}.txt"));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    let expected = fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
-    assert_eq!(text, expected, "the plan for {name} is not the one in {}", path.display());
+    crate::golden::check(&format!("src/plan/golden/{name}.txt"), &text);
 }
 
 #[test]
