@@ -98,57 +98,47 @@ impl Requests {
         self.priming.count(code);
         self.took.observe(took);
     }
-
-    /// Writes its series of a family that is about requests, but not about those that are not over.
-    pub(super) fn write(
-        &self,
-        family: &Family,
-        [instance, mount]: [Label<'_>; 2],
-        to: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        let of_mount = [instance, mount];
-        match family.name {
-            name if name == REQUESTS.name => {
-                for (class, codes) in [("work", &self.work), ("priming", &self.priming)] {
-                    for (name, count) in codes.shown() {
-                        family.line(to, &[instance, mount, class, name], count)?;
-                    }
-                }
-            }
-            name if name == REQUEST_SECONDS.name => self.took.write(family, &of_mount, to)?,
-            name if name == HOLD_SECONDS.name => {
-                family.part(to, "_sum", &of_mount, None, seconds(load(&self.held.1)))?;
-                family.part(to, "_count", &of_mount, None, number(load(&self.held.0)))?;
-            }
-            name if name == REFUSED.name => family.line(to, &of_mount, number(load(&self.refused)))?,
-            name if name == BYTES.name => {
-                family.line(to, &[instance, mount, "request"], number(load(&self.sent)))?;
-                family.line(to, &[instance, mount, "answer"], number(load(&self.received)))?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
 /// Writes the series of these mounts.
 pub(super) fn write(mounts: &[MountTraffic], to: &mut Vec<u8>) -> io::Result<()> {
-    for family in [&REQUESTS, &REQUEST_SECONDS, &HOLD_SECONDS, &REFUSED, &BYTES] {
+    for (family, write) in FAMILIES {
         family.head(to)?;
-        for MountTraffic { instance, mount, requests, .. } in mounts {
-            requests.write(family, [instance.as_str(), mount.as_str()], to)?;
+        for mount in mounts {
+            write(mount, family, &[mount.instance.as_str(), mount.mount.as_str()], to)?;
         }
-    }
-    IN_FLIGHT.head(to)?;
-    for MountTraffic { instance, mount, in_flight, .. } in mounts {
-        IN_FLIGHT.line(to, &[instance.as_str(), mount.as_str()], number(*in_flight as u64))?;
-    }
-    WAITING.head(to)?;
-    for MountTraffic { instance, mount, waiting, .. } in mounts {
-        WAITING.line(to, &[instance.as_str(), mount.as_str()], number(*waiting as u64))?;
     }
     Ok(())
 }
+
+/// Writes what a family says of one mount, which these labels name.
+type Write = fn(&MountTraffic, &Family, &[Label<'_>; 2], &mut Vec<u8>) -> io::Result<()>;
+
+const FAMILIES: [(&Family, Write); 7] = [
+    (&REQUESTS, |traffic, family, [instance, mount], to| {
+        for (class, codes) in [("work", &traffic.requests.work), ("priming", &traffic.requests.priming)] {
+            for (name, count) in codes.shown() {
+                family.line(to, &[instance, mount, class, name], count)?;
+            }
+        }
+        Ok(())
+    }),
+    (&REQUEST_SECONDS, |traffic, family, labels, to| traffic.requests.took.write(family, labels, to)),
+    (&HOLD_SECONDS, |traffic, family, labels, to| {
+        let (count, nanoseconds) = &traffic.requests.held;
+        family.part(to, "_sum", labels, None, seconds(load(nanoseconds)))?;
+        family.part(to, "_count", labels, None, number(load(count)))
+    }),
+    (&REFUSED, |traffic, family, labels, to| {
+        family.line(to, labels, number(load(&traffic.requests.refused)))
+    }),
+    (&BYTES, |traffic, family, [instance, mount], to| {
+        family.line(to, &[instance, mount, "request"], number(load(&traffic.requests.sent)))?;
+        family.line(to, &[instance, mount, "answer"], number(load(&traffic.requests.received)))
+    }),
+    (&IN_FLIGHT, |traffic, family, labels, to| family.line(to, labels, number(traffic.in_flight as u64))),
+    (&WAITING, |traffic, family, labels, to| family.line(to, labels, number(traffic.waiting as u64))),
+];
 
 /// The code that a host saw. `None` if it is to try again, and does so by itself.
 fn code(outcome: Outcome) -> Option<Code> {
@@ -233,6 +223,8 @@ fn seconds(nanoseconds: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn ended(outcome: Outcome, took: u64, waited: u64) -> Ended {
@@ -247,16 +239,20 @@ mod tests {
         }
     }
 
-    fn lines(requests: &Requests, family: &Family) -> Vec<String> {
+    /// The series of one family.
+    fn lines(requests: &Arc<Requests>, family: &Family) -> Vec<String> {
+        let (instance, mount) = ("db".parse().unwrap(), "orders".parse().unwrap());
+        let traffic = MountTraffic { instance, mount, waiting: 0, in_flight: 0, requests: requests.clone() };
         let mut text = Vec::new();
-        requests.write(family, ["db", "orders"], &mut text).unwrap();
+        write(&[traffic], &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        text.lines().map(|line| line.replace("plugin_instance=\"db\",mount=\"orders\"", "M")).collect()
+        let series = text.lines().filter(|line| line.starts_with(family.name));
+        series.map(|line| line.replace("plugin_instance=\"db\",mount=\"orders\"", "M")).collect()
     }
 
     #[test]
     fn the_codes_that_everybody_looks_at_are_there_and_others_once_they_came_up() {
-        let requests = Requests::default();
+        let requests = Arc::<Requests>::default();
         let before = lines(&requests, &REQUESTS);
         assert_eq!(before.len(), 4, "{before:?}");
         requests.ended(Class::Work, &ended(Outcome::Answered(Code::Ok), 1, 0));
@@ -277,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_hosts_try_again_by_themselves_is_no_request_that_ended() {
-        let requests = Requests::default();
+        let requests = Arc::<Requests>::default();
         requests.ended(Class::Work, &ended(Outcome::Refused, 1, 0));
         assert_eq!(lines(&requests, &REFUSED), ["plugward_requests_refused_total{M} 1"]);
         assert!(lines(&requests, &REQUEST_SECONDS).last().unwrap().ends_with(" 0"));
@@ -285,7 +281,7 @@ mod tests {
 
     #[test]
     fn times_and_bytes_add_up() {
-        let requests = Requests::default();
+        let requests = Arc::<Requests>::default();
         requests.ended(Class::Work, &ended(Outcome::Answered(Code::Ok), 1, 0));
         requests.ended(Class::Work, &ended(Outcome::Answered(Code::Ok), 70_000, 500));
         let took = lines(&requests, &REQUEST_SECONDS);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use plugward_api::{InstanceStatus, Name, Phase, SlotStatus};
 
 use super::catalogue::{BACKOFF, FAILURES, IMAGE, MULTIPLEXED_MOUNTS, PHASE, SLOTS, SPARES, START_TIME};
-use super::family::number;
+use super::family::{Family, number};
 
 /// How an instance stands, as far as series say it.
 #[derive(Debug)]
@@ -59,6 +59,17 @@ impl Standing {
     }
 }
 
+/// The number that a family has for a slot, if any.
+type Value = fn(&Slot) -> Option<f64>;
+
+/// Families of a number for each slot, where there is one.
+const OF_SLOTS: [(&Family, Value); 4] = [
+    (&MULTIPLEXED_MOUNTS, |slot| Some(number(slot.mounts as u64))),
+    (&START_TIME, |slot| slot.started_at.map(|at| at.as_duration().as_secs_f64())),
+    (&FAILURES, |slot| Some(f64::from(slot.failures))),
+    (&BACKOFF, |slot| Some(slot.backoff_left)),
+];
+
 /// Writes the series of all of them.
 pub(super) fn write(all: &[Standing], to: &mut Vec<u8>) -> io::Result<()> {
     PHASE.head(to)?;
@@ -76,23 +87,13 @@ pub(super) fn write(all: &[Standing], to: &mut Vec<u8>) -> io::Result<()> {
         }
     }
     let each_slot = || all.iter().flat_map(|one| one.slots.iter().map(|slot| (one.instance.as_str(), slot)));
-    MULTIPLEXED_MOUNTS.head(to)?;
-    for (instance, slot) in each_slot() {
-        MULTIPLEXED_MOUNTS.line(to, &[instance, &slot.name], number(slot.mounts as u64))?;
-    }
-    START_TIME.head(to)?;
-    for (instance, slot) in each_slot() {
-        if let Some(started_at) = slot.started_at {
-            START_TIME.line(to, &[instance, &slot.name], started_at.as_duration().as_secs_f64())?;
+    for (family, value) in OF_SLOTS {
+        family.head(to)?;
+        for (instance, slot) in each_slot() {
+            if let Some(value) = value(slot) {
+                family.line(to, &[instance, &slot.name], value)?;
+            }
         }
-    }
-    FAILURES.head(to)?;
-    for (instance, slot) in each_slot() {
-        FAILURES.line(to, &[instance, &slot.name], f64::from(slot.failures))?;
-    }
-    BACKOFF.head(to)?;
-    for (instance, slot) in each_slot() {
-        BACKOFF.line(to, &[instance, &slot.name], slot.backoff_left)?;
     }
     IMAGE.head(to)?;
     for (instance, slot) in each_slot() {
