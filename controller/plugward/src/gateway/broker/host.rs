@@ -59,6 +59,15 @@ pub(in crate::gateway) struct HostBroker {
 #[error("the host offers more than {MOST_SERVERS} servers over the broker at a time")]
 pub(in crate::gateway) struct TooMany;
 
+// === impl Client ===
+
+impl Client {
+    /// Whether it is of a process that we can see, and of this one.
+    pub(in crate::gateway) fn is_of_process(self, pid: Option<i32>) -> bool {
+        self.pid.is_some() && self.pid == pid
+    }
+}
+
 // === impl HostBroker ===
 
 impl HostBroker {
@@ -183,7 +192,7 @@ impl HostBroker {
 
     /// Whether it is another stream of a process that has this one, on the same mount.
     pub(in crate::gateway) fn is_of(&self, mount: &Name, client: Client) -> bool {
-        self.mount == *mount && client.pid.is_some() && self.client.pid == client.pid
+        self.mount == *mount && client.is_of_process(self.client.pid)
     }
 
     /// Whether the host ever offered a server.

@@ -46,7 +46,7 @@ pub(in crate::gateway) struct Line {
 impl Connection {
     /// Whether it is of a process that uses this mount.
     pub(super) fn is_of(&self, mount: &Name, client: Client) -> bool {
-        self.mount == *mount && self.pid.is_some() && self.pid == client.pid
+        self.mount == *mount && client.is_of_process(self.pid)
     }
 }
 
