@@ -70,8 +70,8 @@ impl Times {
         );
         world.start().await;
         world.until_synced().await;
-        let mut dropped = Pairs { ours: Vec::new(), raw: Vec::new() };
-        let mut killed = Pairs { ours: Vec::new(), raw: Vec::new() };
+        let mut dropped = Pairs::default();
+        let mut killed = Pairs::default();
         // The first round warms caches, the engine's too.
         for round in 0..=rounds {
             let name = format!("bench-{round}");
@@ -93,10 +93,8 @@ impl Times {
             world.remove(&file);
             world.until_gone(&name).await;
             if round > 0 {
-                dropped.ours.push(start);
-                dropped.raw.push(raw);
-                killed.ours.push(restart);
-                killed.raw.push(raw_again);
+                dropped.push(start, raw);
+                killed.push(restart, raw_again);
             }
         }
         world.terminate().await;

@@ -18,11 +18,12 @@ pub(crate) struct Row {
 }
 
 /// Two kinds of durations, taken in turns.
+#[derive(Default)]
 pub(crate) struct Pairs {
     /// Ours.
-    pub(crate) ours: Vec<Duration>,
+    ours: Vec<Duration>,
     /// What they are compared with.
-    pub(crate) raw: Vec<Duration>,
+    raw: Vec<Duration>,
 }
 
 /// A ratio that should be reached, or not be passed.
@@ -84,6 +85,12 @@ impl Goal {
 // === impl Pairs ===
 
 impl Pairs {
+    /// Takes ours, and what it is compared with.
+    pub(crate) fn push(&mut self, ours: Duration, raw: Duration) {
+        self.ours.push(ours);
+        self.raw.push(raw);
+    }
+
     /// The row that compares the medians. `at_most` is the ratio that should not be passed, if there is one.
     pub(crate) fn row(&self, work: String, against: &str, at_most: Option<f64>) -> Row {
         let (ours, raw) = (median(&self.ours), median(&self.raw));

@@ -35,7 +35,7 @@ pub(crate) async fn measure(engine: &TestEngine, engines: &[TestEngine]) -> Row 
     world.declare_runtime();
     world.start().await;
     world.until_synced().await;
-    let mut pairs = Pairs { ours: Vec::new(), raw: Vec::new() };
+    let mut pairs = Pairs::default();
     let mut died = 0;
     // The first round warms caches, the engine's too.
     for round in 0..=ROUNDS {
@@ -55,8 +55,7 @@ pub(crate) async fn measure(engine: &TestEngine, engines: &[TestEngine]) -> Row 
         world.remove(&file);
         world.until_gone(&name).await;
         if round > 0 {
-            pairs.ours.push(took);
-            pairs.raw.push(raw);
+            pairs.push(took, raw);
             died += died_first;
         }
     }

@@ -313,6 +313,16 @@ impl World {
         self.command(arguments, Stdio::piped()).await
     }
 
+    /// What a command prints that succeeds.
+    ///
+    /// # Panics
+    /// When it does not, or says something on standard error.
+    pub async fn cli_ok(&self, arguments: &[&str]) -> String {
+        let said = self.cli(arguments).await;
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        said.stdout
+    }
+
     /// Runs a command that goes on.
     pub fn cli_following(&self, arguments: &[&str]) -> Following {
         let run = self.path("r").to_string_lossy().into_owned();

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use plugward_api::Phase;
-use plugward_tests::real::{COUNTER, World, counter, on_one_engine, runtime};
+use plugward_tests::real::{COUNTER, counter, on_one_engine, runtime};
 use serde_json::{Value, json};
 
 /// The group that plugins share with a controller that is root.
@@ -21,17 +21,18 @@ async fn get_and_describe_show_what_runs() {
         let ready = world.until_ready("counter").await;
         let container = ready.container_name.as_deref().unwrap();
 
-        let table = ok(&world, &["get", "instances"]).await;
+        let table = world.cli_ok(&["get", "instances"]).await;
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["NAME", "PLUGIN", "RUNTIME", "PHASE", "READY", "RESTARTS", "AGE"]);
         assert_eq!(lines[1][..6], ["counter", "plugin", "runc", "Ready", "1/1", "0"]);
-        let wide = ok(&world, &["get", "instance", "counter", "-o", "wide"]).await;
+        let wide = world.cli_ok(&["get", "instance", "counter", "-o", "wide"]).await;
         assert!(wide.contains(COUNTER) && wide.contains(container), "{wide}");
-        let both = ok(&world, &["get"]).await;
+        let both = world.cli_ok(&["get"]).await;
         assert!(both.contains("OCI-RUNTIME") && both.contains("PHASE"), "{both}");
 
         let object: Value =
-            serde_json::from_str(&ok(&world, &["get", "instances", "counter", "-o", "json"]).await).unwrap();
+            serde_json::from_str(&world.cli_ok(&["get", "instances", "counter", "-o", "json"]).await)
+                .unwrap();
         assert_eq!(object["apiVersion"], "plugward.dev/v1alpha1");
         assert_eq!(object["kind"], "PluginInstance");
         assert_eq!(object["metadata"]["labels"]["team"], "orders");
@@ -45,16 +46,16 @@ async fn get_and_describe_show_what_runs() {
         for field in ["reason", "message", "lastTransitionTime", "observedGeneration"] {
             assert!(!is_ready[field].is_null(), "{field}");
         }
-        let list: Value = serde_json::from_str(&ok(&world, &["get", "-o", "json"]).await).unwrap();
+        let list: Value = serde_json::from_str(&world.cli_ok(&["get", "-o", "json"]).await).unwrap();
         assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("List"), 2));
-        let yaml = ok(&world, &["get", "runtime", "runc", "-o", "yaml"]).await;
+        let yaml = world.cli_ok(&["get", "runtime", "runc", "-o", "yaml"]).await;
         assert!(yaml.contains("kind: PluginRuntime") && yaml.contains("ociRuntime: runc"), "{yaml}");
 
-        let described = ok(&world, &["describe", "instance", "counter"]).await;
+        let described = world.cli_ok(&["describe", "instance", "counter"]).await;
         for phrase in ["team=orders", "Phase:", "Slot shared:", container, "Conditions:", "Events:"] {
             assert!(described.contains(phrase), "{phrase:?} is not in {described}");
         }
-        let described = ok(&world, &["describe", "runtime", "runc"]).await;
+        let described = world.cli_ok(&["describe", "runtime", "runc"]).await;
         assert!(described.contains("EngineReachable"), "{described}");
     })
     .await;
@@ -103,7 +104,7 @@ async fn secrets_are_never_shown_logged_or_readable_by_others() {
             assert!(!text.contains(cookie), "the cookie is in {what}:\n{text}");
         }
         // The keys are there, so it was not the whole environment that was missing.
-        let shown = ok(&world, &["get", "instance", "good", "-o", "json"]).await;
+        let shown = world.cli_ok(&["get", "instance", "good", "-o", "json"]).await;
         assert!(shown.contains("PASSWORD"), "{shown}");
         private(&world.state());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -148,7 +149,7 @@ async fn what_is_not_there_is_told_with_exit_code_1_and_wrong_usage_with_2() {
             let said = world.cli(wrong).await;
             assert_eq!(said.code, Some(2), "{wrong:?}: {}", said.stderr);
         }
-        assert_eq!(ok(&world, &["version"]).await, format!("plugward {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(world.cli_ok(&["version"]).await, format!("plugward {}\n", env!("CARGO_PKG_VERSION")));
 
         world.kill().await;
         let dead = world.cli(&["get"]).await;
@@ -170,13 +171,6 @@ async fn a_reader_that_stops_reading_is_no_failure() {
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
     })
     .await;
-}
-
-/// What a command prints that succeeds.
-async fn ok(world: &World, command: &[&str]) -> String {
-    let said = world.cli(command).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{command:?}");
-    said.stdout
 }
 
 /// Nobody but the owner can read anything below.
