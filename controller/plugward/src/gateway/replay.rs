@@ -82,13 +82,15 @@ async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &Name, telling: T
     for (method, call) in &telling.calls {
         result = make(instance, &berthed, mount, &telling.host, method, call).await;
         instance.parts.metrics.replayed(&instance.name, result.is_ok());
+        let trace_id = call.trace().map(tracing::field::display);
         match &result {
-            Ok(()) => tracing::info!(container, method, "a priming call was made again"),
+            Ok(()) => tracing::info!(container, method, trace_id, "a priming call was made again"),
             // Not the message: it may repeat what the call said.
             Err(failure) => {
                 tracing::warn!(
                     container,
                     method,
+                    trace_id,
                     code = failure.code().as_str(),
                     "a priming call failed when it was made again"
                 );
