@@ -25,6 +25,8 @@ COLUMNS = 24
 POINTS = 180
 INK, MUTED, EDGE, GROUND = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
 GOOD, BAD = "#1a7f37", "#cf222e"
+# Grafana's names of colours, as this draws them.
+NAMED = {"green": "#1a7f37", "blue": "#0969da", "purple": "#8250df", "orange": "#bf8700", "red": "#cf222e"}
 SERIES = ["#0969da", "#bf8700", "#1a7f37", "#8250df", "#cf222e", "#bc4c00", "#1b7c83", "#bf3989", "#57606a", "#4d2d00"]
 
 
@@ -84,7 +86,7 @@ def shown(value, unit):
                 return f"{value * factor:.3g} {name}"
         return f"{value:.3g} s"
     suffix = {"reqps": "/s", "ops": "/s", "Bps": " B/s"}.get(unit, "")
-    return f"{value:.3g}{suffix}"
+    return f"{value:,.0f}{suffix}" if value >= 100 else f"{value:.3g}{suffix}"
 
 
 def frame(axes, panel):
@@ -119,29 +121,51 @@ def courses(panel, prometheus):
             yield legend(target, series["metric"]), times, [float(point[1]) for point in series["values"]]
 
 
+def colours(panel):
+    """The colours that the panel gives to series, by their names."""
+    for override in panel["fieldConfig"]["overrides"]:
+        for given in override["properties"]:
+            if given["id"] == "color":
+                name = given["value"]["fixedColor"]
+                yield override["matcher"]["options"], NAMED.get(name, name)
+
+
+def ticks(most, unit):
+    """The figures on an axis that goes so far."""
+    base = 1024 if unit == "bytes" else 10
+    step = base ** math.floor(math.log(most, base)) if most else 1
+    factors = (2, 4, 8, 16, 32, 64, 128, 256, 512) if unit == "bytes" else (2, 5)
+    steps = [step / 10, step / 5, step / 2, step, *(step * factor for factor in factors)]
+    step = next((step for step in steps if most / step <= 5), most)
+    return [number * step for number in range(math.ceil(most / step) + 1)]
+
+
 def timeseries(axes, panel, prometheus):
     defaults = panel["fieldConfig"]["defaults"]
-    drawn = sorted(courses(panel, prometheus))
+    drawn = sorted(course for course in courses(panel, prometheus) if any(course[2]))
+    given, others = dict(colours(panel)), iter(SERIES * 4)
+    palette = [given.get(name) or next(others) for name, _, _ in drawn]
     if defaults["custom"].get("stacking"):
         # Series that come and go are nothing meanwhile.
         times = sorted({moment for _, moments, _ in drawn for moment in moments})
         heights = [[dict(zip(moments, values)).get(moment, 0) for moment in times] for _, moments, values in drawn]
         if times:
-            axes.stackplot(times, heights, labels=[name for name, _, _ in drawn], colors=SERIES, alpha=0.75, linewidth=0)
+            axes.stackplot(times, heights, labels=[name for name, _, _ in drawn], colors=palette, alpha=0.75, linewidth=0)
     else:
-        for number, (name, times, values) in enumerate(drawn):
-            axes.plot(times, values, label=name, color=SERIES[number % len(SERIES)], linewidth=1.1)
+        for colour, (name, times, values) in zip(palette, drawn):
+            axes.plot(times, values, label=name, color=colour, linewidth=1.1)
     axes.set_xlim(*(days(prometheus.end - ago) for ago in (prometheus.seconds, 0)))
-    axes.set_ylim(bottom=0)
-    locator = AutoDateLocator(maxticks=6)
+    at = ticks(axes.get_ylim()[1], defaults["unit"])
+    axes.set_yticks(at)
+    axes.set_ylim(0, at[-1])
+    locator = AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.xaxis.get_offset_text().set_visible(False)
-    axes.yaxis.set_major_locator(plt.MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: shown(value, defaults["unit"]))
     axes.grid(color=EDGE, linewidth=0.4)
     if 0 < len(drawn) <= 10:
-        axes.legend(fontsize=6, ncols=2, frameon=False, labelcolor=MUTED, loc="upper left", handlelength=1.2)
+        axes.legend(fontsize=6, ncols=2, framealpha=0.85, edgecolor="none", labelcolor=MUTED, loc="upper left", handlelength=1.2)
 
 
 def table(axes, panel, prometheus):
