@@ -22,7 +22,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 VARIABLES = {"$job": ".*", "$__rate_interval": "1m", "$controller": ".*", "instance=": "instance=~"}
 
 COLUMNS = 24
-POINTS = 180
+POINTS = 120
 INK, MUTED, EDGE, GROUND = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
 GOOD, BAD = "#1a7f37", "#cf222e"
 # Grafana's names of colours, as this draws them.
