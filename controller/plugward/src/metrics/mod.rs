@@ -8,6 +8,7 @@
 //! | `containers` | what containers use, and may use |
 //! | `standing` | how instances stand, from their statuses |
 //! | `requests` | what is counted of hosts' requests |
+//! | `whole` | what is counted of the whole |
 //! | `process` | the program's own process |
 //!
 //! Names end in their unit. Labels are closed sets or the names of records, and a record's series go with it. What is counted of the
@@ -22,21 +23,13 @@ use plugward_api::{Kind, Name, RestartReason};
 use plugward_engine::event::ACTIONS;
 use plugward_engine::{ErrorKind, Operation};
 use plugward_runtime::{Depth, Observer, Outcome, Priority};
-use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, Registry, TextEncoder};
 
-use self::catalogue::{
-    BUILD, ENGINE_CALLS, ENGINE_EVENTS, ENGINE_SECONDS, ENGINE_UP, LONGEST, MANIFEST_ERRORS, MANIFEST_FILES,
-    MANIFEST_RECORDS, QUEUE_ADDS, QUEUE_DEPTH, QUEUE_RETRIES, QUEUE_SECONDS, RECONCILE_SECONDS, RECONCILES,
-    RESYNCS, STARTS, UNFINISHED, WATCHES,
-};
 pub use self::containers::Held;
-use self::family::Family;
 use self::instances::InstanceSeries;
 pub(crate) use self::requests::{Class, Requests};
 pub use self::standing::Standing;
+use self::whole::Families;
 use crate::reason::Reason;
 
 mod catalogue;
@@ -46,6 +39,7 @@ mod instances;
 mod process;
 mod requests;
 mod standing;
+mod whole;
 
 /// The controller's metrics. Clones share them.
 #[derive(Debug, Clone)]
@@ -83,36 +77,6 @@ pub struct MountTraffic {
     pub(crate) requests: Arc<Requests>,
 }
 
-#[derive(Debug)]
-struct Families {
-    reconciles: IntCounterVec,
-    reconcile_seconds: HistogramVec,
-    queue_adds: IntCounterVec,
-    queue_retries: IntCounterVec,
-    queue_seconds: HistogramVec,
-    queue_depth: IntGaugeVec,
-    unfinished: Gauge,
-    longest: Gauge,
-    manifest_files: IntGaugeVec,
-    manifest_records: IntGaugeVec,
-    manifest_errors: IntGauge,
-    engine_calls: IntCounterVec,
-    engine_seconds: HistogramVec,
-    engine_events: IntCounterVec,
-    engine_up: IntGaugeVec,
-    resyncs: IntCounterVec,
-    starts: HistogramVec,
-    watches: IntCounterVec,
-    build: IntGaugeVec,
-}
-
-/// Buckets for what takes from a tenth of a millisecond to a minute.
-const BUCKETS: [f64; 14] =
-    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0, 60.0];
-
-/// Buckets for starts, which take from some milliseconds to a minute.
-const START_BUCKETS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-
 /// A part of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StartPhase {
@@ -126,9 +90,6 @@ pub(crate) enum StartPhase {
     Replay,
 }
 
-const RECONCILE_RESULTS: [&str; 6] =
-    ["success", "requeue_after", "error", "terminal_error", "panic", "aborted"];
-
 // === impl Metrics ===
 
 impl Metrics {
@@ -137,85 +98,16 @@ impl Metrics {
     /// # Errors
     /// When two have one name: a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let families = Families {
-            reconciles: counter(&RECONCILES)?,
-            reconcile_seconds: histogram(&RECONCILE_SECONDS, &BUCKETS)?,
-            queue_adds: counter(&QUEUE_ADDS)?,
-            queue_retries: counter(&QUEUE_RETRIES)?,
-            queue_seconds: histogram(&QUEUE_SECONDS, &BUCKETS)?,
-            queue_depth: gauge(&QUEUE_DEPTH)?,
-            unfinished: Gauge::with_opts(opts(&UNFINISHED))?,
-            longest: Gauge::with_opts(opts(&LONGEST))?,
-            manifest_files: gauge(&MANIFEST_FILES)?,
-            manifest_records: gauge(&MANIFEST_RECORDS)?,
-            manifest_errors: IntGauge::with_opts(opts(&MANIFEST_ERRORS))?,
-            engine_calls: counter(&ENGINE_CALLS)?,
-            engine_seconds: histogram(&ENGINE_SECONDS, &BUCKETS)?,
-            engine_events: counter(&ENGINE_EVENTS)?,
-            engine_up: gauge(&ENGINE_UP)?,
-            resyncs: counter(&RESYNCS)?,
-            starts: histogram(&STARTS, &START_BUCKETS)?,
-            watches: counter(&WATCHES)?,
-            build: gauge(&BUILD)?,
-        };
+        let families = Families::new()?;
         let metrics = Self {
             registry: Registry::new(),
             families: Arc::new(families),
             instances: InstanceSeries::default(),
             running: Arc::default(),
         };
-        metrics.register()?;
-        metrics.zero();
+        metrics.families.register(&metrics.registry)?;
+        metrics.families.zero();
         Ok(metrics)
-    }
-
-    fn register(&self) -> Result<(), prometheus::Error> {
-        let f = &self.families;
-        let counters = [
-            &f.reconciles,
-            &f.queue_adds,
-            &f.queue_retries,
-            &f.engine_calls,
-            &f.engine_events,
-            &f.resyncs,
-            &f.watches,
-        ];
-        counters.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        let gauges = [&f.queue_depth, &f.manifest_files, &f.manifest_records, &f.engine_up, &f.build];
-        gauges.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        let histograms = [&f.reconcile_seconds, &f.queue_seconds, &f.engine_seconds, &f.starts];
-        histograms.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        [&f.unfinished, &f.longest]
-            .into_iter()
-            .try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        self.registry.register(Box::new(f.manifest_errors.clone()))
-    }
-
-    /// Makes the series of closed sets, so that they are there before the first event.
-    fn zero(&self) {
-        let f = &self.families;
-        for result in RECONCILE_RESULTS {
-            f.reconciles.with_label_values(&[result]);
-            f.reconcile_seconds.with_label_values(&[result]);
-        }
-        for priority in [Priority::Fresh, Priority::Background] {
-            f.queue_adds.with_label_values(&[priority_label(priority)]);
-        }
-        f.queue_retries.with_label_values::<&str>(&[]);
-        f.queue_seconds.with_label_values::<&str>(&[]);
-        for operation in Operation::ALL {
-            f.engine_calls.with_label_values(&[operation.as_str(), "ok"]);
-            f.engine_seconds.with_label_values(&[operation.as_str()]);
-        }
-        for action in ACTIONS {
-            f.engine_events.with_label_values(&[action]);
-        }
-        for phase in StartPhase::ALL {
-            f.starts.with_label_values(&[phase.as_str()]);
-        }
-        f.resyncs.with_label_values::<&str>(&[]);
-        f.watches.with_label_values::<&str>(&[]);
-        f.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     }
 
     /// An instance was declared: its series exist from now on.
@@ -344,23 +236,6 @@ impl Metrics {
     }
 }
 
-fn opts(family: &Family) -> Opts {
-    Opts::new(family.name, family.help)
-}
-
-fn counter(family: &Family) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(opts(family), family.labels)
-}
-
-fn gauge(family: &Family) -> Result<IntGaugeVec, prometheus::Error> {
-    IntGaugeVec::new(opts(family), family.labels)
-}
-
-fn histogram(family: &Family, buckets: &[f64]) -> Result<HistogramVec, prometheus::Error> {
-    let opts = HistogramOpts::new(family.name, family.help).buckets(buckets.to_vec());
-    HistogramVec::new(opts, family.labels)
-}
-
 // === impl StartPhase ===
 
 impl StartPhase {
@@ -378,7 +253,7 @@ impl StartPhase {
 
 impl Observer<Name, Reason> for Metrics {
     fn queued(&self, _: &Name, _: &Reason, priority: Priority) {
-        self.families.queue_adds.with_label_values(&[priority_label(priority)]).inc();
+        self.families.queue_adds.with_label_values(&[whole::label(priority)]).inc();
     }
 
     fn started(&self, instance: &Name, waited: Duration) {
@@ -403,13 +278,6 @@ impl plugward_engine::Observer for Metrics {
         let result = result.map_or_else(ErrorKind::as_str, |()| "ok");
         self.families.engine_calls.with_label_values(&[operation.as_str(), result]).inc();
         self.families.engine_seconds.with_label_values(&[operation.as_str()]).observe(took.as_secs_f64());
-    }
-}
-
-const fn priority_label(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Fresh => "fresh",
-        Priority::Background => "background",
     }
 }
 
