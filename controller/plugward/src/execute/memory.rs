@@ -8,6 +8,7 @@ use plugward_api::RestartReason;
 use plugward_api::status::{EventType, StartTimes};
 
 use super::Run;
+use super::containers::last_words;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place};
@@ -212,7 +213,7 @@ impl Run<'_> {
     ) -> Result<(), ReconcileError> {
         let mut exit = end.exit.clone();
         if let Some(place) = container {
-            exit.output = self.last_lines(place).await;
+            exit.output = self.last_lines(place).await.as_deref().map(last_words).unwrap_or_default();
         }
         let at = exit.finished_at;
         let reason = end.reason;
