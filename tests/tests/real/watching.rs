@@ -32,10 +32,35 @@ async fn what_becomes_of_a_plugin_is_shown_while_it_happens() {
         until_change(&mut records, "DELETED", |_| true).await;
         rows.until("it is gone", |line| line.contains("<deleted>").then_some(())).await;
 
+        // Whoever watches goes on when the next controller is there, and is told nothing twice.
+        world.declare("counter.yaml", &[counter("counter")]);
+        world.until_ready("counter").await;
+        rows.until("it is ready", |line| line.contains("Ready").then_some(())).await;
+        until_event(&mut events, "Normal", "ready").await;
         world.terminate().await;
-        let said = records.ended().await;
-        assert_eq!(said.code, Some(1), "{}", said.stderr);
-        assert!(said.stderr.contains("ended"), "{}", said.stderr);
+        world.remove("counter.yaml");
+        world.declare("other.yaml", &[counter("other")]);
+        world.start().await;
+        let mut gone = false;
+        let next = |line: &str| {
+            gone |= line.contains("<deleted>");
+            assert!(gone || !line.starts_with("counter "), "it is as it was: {line}");
+            (gone && line.starts_with("other ") && line.contains("Ready")).then_some(())
+        };
+        rows.until("another is ready", next).await;
+        let next = |line: &str| {
+            let event: Value = serde_json::from_str(line).expect("a line is an object");
+            let again = event["object"] == "instance/counter" && event["reason"] == "Ready";
+            assert!(!again, "it was told: {line}");
+            (event["object"] == "instance/other" && event["reason"] == "Ready").then_some(())
+        };
+        events.until("another is ready", next).await;
+        for command in [records, rows, events] {
+            command.interrupt();
+            let said = command.ended().await;
+            assert_eq!(said.code, Some(130), "{}", said.stderr);
+            assert!(said.stderr.contains("the controller is back"), "{}", said.stderr);
+        }
     })
     .await;
 }

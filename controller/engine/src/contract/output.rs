@@ -126,7 +126,10 @@ pub(super) async fn a_stamped_line_of_any_length_comes_whole(bench: Bench) {
     let id = ended(&bench, &["write", &format!("{line}\n"), ""]).await;
     let pieces = pieces(&bench, &id, LogQuery { stamped: true, ..ALL }).await;
     assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.at.is_some()), "{}", pieces.len());
-    assert_eq!(pieces.iter().flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>(), format!("{line}\n").as_bytes());
+    assert_eq!(
+        pieces.iter().flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>(),
+        format!("{line}\n").as_bytes()
+    );
 }
 
 pub(super) async fn large_output_comes_whole(bench: Bench) {

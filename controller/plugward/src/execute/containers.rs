@@ -9,8 +9,8 @@ use go_plugin::Identity;
 use jiff::Timestamp;
 use plugward_api::status::EventType;
 use plugward_engine::{
-    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, LogChannel, LogQuery, Removed, Started,
-    Stopped,
+    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, LogChannel, LogQuery, Removed,
+    Started, Stopped,
 };
 use tokio::time::{Instant, sleep, timeout};
 

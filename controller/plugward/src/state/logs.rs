@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use plugward_api::Name;
 
-use super::files::{self, StateError};
 use super::State;
+use super::files::{self, StateError};
 use crate::logs::KeptLog;
 use crate::names::SlotName;
 
