@@ -33,24 +33,27 @@ async fn what_becomes_of_a_plugin_is_shown_while_it_happens() {
         rows.until("it is gone", |line| line.contains("<deleted>").then_some(())).await;
 
         // Whoever watches goes on when the next controller is there, and is told nothing twice.
-        world.declare("counter.yaml", &[counter("counter")]);
-        world.until_ready("counter").await;
-        rows.until("it is ready", |line| line.contains("Ready").then_some(())).await;
-        until_event(&mut events, "Normal", "ready").await;
+        world.declare("second.yaml", &[counter("second")]);
+        world.until_ready("second").await;
+        let ready = |line: &str| (line.starts_with("second ") && line.contains("Ready")).then_some(());
+        rows.until("it is ready", ready).await;
+        let ready =
+            |line: &str| (line.contains("instance/second") && line.contains("\"Ready\"")).then_some(());
+        events.until("it is ready", ready).await;
         world.terminate().await;
-        world.remove("counter.yaml");
+        world.remove("second.yaml");
         world.declare("other.yaml", &[counter("other")]);
         world.start().await;
         let mut gone = false;
         let next = |line: &str| {
             gone |= line.contains("<deleted>");
-            assert!(gone || !line.starts_with("counter "), "it is as it was: {line}");
+            assert!(gone || !line.starts_with("second "), "it is as it was: {line}");
             (gone && line.starts_with("other ") && line.contains("Ready")).then_some(())
         };
         rows.until("another is ready", next).await;
         let next = |line: &str| {
             let event: Value = serde_json::from_str(line).expect("a line is an object");
-            let again = event["object"] == "instance/counter" && event["reason"] == "Ready";
+            let again = event["object"] == "instance/second" && event["reason"] == "Ready";
             assert!(!again, "it was told: {line}");
             (event["object"] == "instance/other" && event["reason"] == "Ready").then_some(())
         };

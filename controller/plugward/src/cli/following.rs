@@ -106,6 +106,3 @@ impl<'a> Following<'a> {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

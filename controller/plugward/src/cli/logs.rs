@@ -1,6 +1,5 @@
 //! `plugward logs`: what an instance's plugins write to their logs, for those who know `kubectl logs`.
 
-mod hclog;
 mod lines;
 
 use std::ops::ControlFlow;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
+mod advice;
 mod client;
 mod colours;
 mod completions;
@@ -15,6 +16,7 @@ mod format;
 mod get;
 #[cfg(test)]
 mod golden;
+mod hclog;
 mod logs;
 mod reattach;
 mod records;

@@ -203,7 +203,7 @@ fn absence(kind: Kind, name: &str, known: &[Name]) -> String {
     let near = plugward_api::manifest::nearest(name, known.iter().map(Name::as_str));
     let near = near.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
     let bare = kind.bare();
-    format!("{} {name:?} not found{near}: `plugward get {bare}s` shows what there is", kind.singular())
+    format!("{bare} {name:?} not found{near}: `plugward get {bare}s` shows what there is")
 }
 
 fn no_resource(resource: &str) -> Response {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::Output;
-use super::hclog::{on_one_line, readable};
 use crate::cli::colours::Colours;
 use crate::cli::format::{text, time};
+use crate::cli::hclog::{on_one_line, readable};
 
 /// What was shown, and how the next line is.
 pub(super) struct Lines {
@@ -29,6 +30,16 @@ struct Slot {
     last: Option<Timestamp>,
     /// What was written up to then was shown before the controller was away.
     told_before: Option<Timestamp>,
+}
+
+/// A line for programs.
+#[derive(Serialize)]
+struct Line<'a> {
+    slot: &'a str,
+    container: &'a str,
+    at: Timestamp,
+    stream: &'a str,
+    text: &'a str,
 }
 
 /// What becomes of something that the controller tells.
@@ -108,11 +119,9 @@ impl Lines {
         let line = match self.output {
             Output::Raw => written.to_owned(),
             Output::Json => {
-                let stream = text(told, "/stream");
-                return Shown::Line(format!(
-                    "{}\n",
-                    json!({ "slot": slot, "container": of.container, "at": at, "stream": stream, "text": written })
-                ));
+                let (container, stream) = (of.container.as_str(), text(told, "/stream"));
+                let line = Line { slot, container, at, stream, text: written };
+                return serde_json::to_string(&line).map_or(Shown::Nothing, |line| Shown::Line(line + "\n"));
             }
             Output::Text => readable(written, at, self.colours).unwrap_or_else(|| on_one_line(written)),
         };

@@ -1,11 +1,12 @@
 //! Lines of hclog, the log of most plugins: from its JSON, which is for hosts, to its text format, which is for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::cli::colours::Colours;
+use super::colours::Colours;
 
 /// A line of hclog's JSON as its text format has it: `2026-11-27T10:00:00.000Z [INFO]  module: message: key=value`. `None` when the
 /// line is none. `at` stands for a time that it does not say.
@@ -13,7 +14,7 @@ pub(super) fn readable(line: &str, at: Timestamp, colours: Colours) -> Option<St
     if !line.starts_with('{') {
         return None;
     }
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return None };
+    let mut fields: BTreeMap<String, Value> = serde_json::from_str(line).ok()?;
     let message = word(&mut fields, "@message")?;
     let level = word(&mut fields, "@level")?;
     let time = word(&mut fields, "@timestamp").and_then(|time| time.parse().ok()).unwrap_or(at);
@@ -45,7 +46,7 @@ pub(super) fn on_one_line(text: &str) -> String {
 }
 
 /// Takes a field that is a text.
-fn word(fields: &mut Map<String, Value>, name: &str) -> Option<String> {
+fn word(fields: &mut BTreeMap<String, Value>, name: &str) -> Option<String> {
     match fields.remove(name)? {
         Value::String(text) => Some(text),
         other => {
