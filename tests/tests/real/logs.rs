@@ -107,6 +107,12 @@ async fn the_last_words_of_a_plugin_that_failed_are_told_with_how_to_see_more() 
         };
         absent(&world.cli(&["logs", "two", "--slot", "shared"]).await, "it has mount-a, mount-b");
         absent(&world.cli(&["logs", "twoo"]).await, "did you mean \"two\"?");
+
+        let mut follow = world.cli_following(&["logs", "two", "--follow", "--slot", "mount-a"]);
+        follow.until("it is followed", |line| (line == "hello").then_some(())).await;
+        world.remove("records.yaml");
+        let said = follow.ended().await;
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), "plugward: instance \"two\" is deleted\n"));
     })
     .await;
 }

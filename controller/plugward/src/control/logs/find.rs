@@ -85,13 +85,18 @@ impl Reading {
         })
     }
 
-    /// The names of containers of a slot that are there beside the latest, the newest first.
+    /// The names of containers of a slot that are there beside the latest, the newest first. A spare that took over has its old label:
+    /// it is its new slot's latest.
     async fn earlier(&self, slot: &SlotName, start: &Start) -> Result<Vec<String>, Absent> {
         let mut labels = instance_selector(&self.view.cluster, &self.instance);
         labels.insert(label::SLOT.to_owned(), slot.to_string());
         let listed =
             self.engine(start)?.list(&labels).await.map_err(|error| Absent::Failed(chain(&error)))?;
-        Ok(listed.into_iter().map(|listed| listed.name).filter(|name| *name != start.container).collect())
+        let slots = self.view.state.slots(&self.instance);
+        let is_latest = |name: &String| {
+            slots.values().filter_map(|slot| slot.current.as_ref()).any(|start| start.container == *name)
+        };
+        Ok(listed.into_iter().map(|listed| listed.name).filter(|name| !is_latest(name)).collect())
     }
 
     async fn open(&self, engine: &dyn Engine, id: &ContainerId) -> Result<Log, EngineError> {
