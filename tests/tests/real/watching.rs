@@ -44,13 +44,14 @@ async fn what_becomes_of_a_plugin_is_shown_while_it_happens() {
         world.remove("second.yaml");
         world.declare("other.yaml", &[counter("other")]);
         world.start().await;
-        let mut gone = false;
+        let (mut gone, mut ready) = (false, false);
         let next = |line: &str| {
-            gone |= line.contains("<deleted>");
-            assert!(gone || !line.starts_with("second "), "it is as it was: {line}");
-            (gone && line.starts_with("other ") && line.contains("Ready")).then_some(())
+            assert!(!(line.starts_with("second ") && line.contains("runc")), "it was told: {line}");
+            gone |= line.starts_with("second ") && line.contains("<deleted>");
+            ready |= line.starts_with("other ") && line.contains("Ready");
+            (gone && ready).then_some(())
         };
-        rows.until("another is ready", next).await;
+        rows.until("another is ready, and that one gone", next).await;
         let next = |line: &str| {
             let event: Value = serde_json::from_str(line).expect("a line is an object");
             let again = event["object"] == "instance/second" && event["reason"] == "Ready";
