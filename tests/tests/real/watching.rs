@@ -34,12 +34,16 @@ async fn what_becomes_of_a_plugin_is_shown_while_it_happens() {
 
         // Whoever watches goes on when the next controller is there, and is told nothing twice.
         world.declare("second.yaml", &[counter("second")]);
+        world.declare("steady.yaml", &[counter("steady")]);
         world.until_ready("second").await;
+        world.until_ready("steady").await;
         let ready = |line: &str| (line.starts_with("second ") && line.contains("Ready")).then_some(());
         rows.until("it is ready", ready).await;
-        let ready =
-            |line: &str| (line.contains("instance/second") && line.contains("\"Ready\"")).then_some(());
-        events.until("it is ready", ready).await;
+        let is = |line: &str, object: &str, reason: &str| {
+            let event: Value = serde_json::from_str(line).expect("a line is an object");
+            event["object"] == object && event["reason"] == reason
+        };
+        events.until("it is started", |line| is(line, "instance/steady", "Started").then_some(())).await;
         world.terminate().await;
         world.remove("second.yaml");
         world.declare("other.yaml", &[counter("other")]);
@@ -53,10 +57,8 @@ async fn what_becomes_of_a_plugin_is_shown_while_it_happens() {
         };
         rows.until("another is ready, and that one gone", next).await;
         let next = |line: &str| {
-            let event: Value = serde_json::from_str(line).expect("a line is an object");
-            let again = event["object"] == "instance/second" && event["reason"] == "Ready";
-            assert!(!again, "it was told: {line}");
-            (event["object"] == "instance/other" && event["reason"] == "Ready").then_some(())
+            assert!(!is(line, "instance/steady", "Started"), "it was told: {line}");
+            is(line, "instance/other", "Ready").then_some(())
         };
         events.until("another is ready", next).await;
         for command in [records, rows, events] {
