@@ -54,6 +54,13 @@ async fn a_log_is_readable_and_goes_on_with_the_container_that_comes_after() {
         // The controller goes away, and the plugin says nothing meanwhile: what was shown is not shown again.
         world.kill().await;
         world.start().await;
+        world
+            .wait("it is read again, and followed", async || {
+                let read =
+                    world.metrics().await.get(r#"plugward_engine_calls_total{operation="logs",result="ok"}"#);
+                read.filter(|calls| *calls >= 2.0)
+            })
+            .await;
         world.engine.kill(after.container_id.as_deref().unwrap()).await;
         let next = follow.until("it is followed again", started).await;
         assert_ne!(Some(next.as_str()), after.container_name.as_deref(), "it was told");
