@@ -390,7 +390,7 @@ impl Engine for DockerEngine {
             }),
             Err(error) => Err(failed(Operation::Logs, &subject, &error)),
         });
-        Ok(chunks.try_filter_map(|chunk| future::ok(chunk)).boxed())
+        Ok(chunks.try_filter_map(future::ok).boxed())
     }
 
     async fn events(

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 /// Which part of a container's output is wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, as the engine has it")]
 pub struct LogQuery {
     /// Go on until the container ends.
     pub follow: bool,
