@@ -1,7 +1,7 @@
 //! `plugward-bench`: how fast the program is, told as ratios within one run. `hack/bench` builds and runs it.
 //!
 //! ```text
-//! plugward-bench [start] [runtimes] [gateway] [standby] [fleet] [idle]
+//! plugward-bench [start] [runtimes] [gateway] [standby] [fleet] [idle] [soak]
 //! ```
 //!
 //! | work | measured |
@@ -12,8 +12,9 @@
 //! | `standby` | a plugin that has a spare is killed → the next call is answered |
 //! | `fleet` | 10,000 instances on a simulated engine: until all are ready, over a restart of the controller, memory |
 //! | `idle` | memory and wake-ups of a controller whose plugins run |
+//! | `soak` | thirty plugins under load that are killed, edited and replaced for half an hour (`PLUGWARD_SOAK_MINUTES`): what grows, what is lost; if it is named |
 //!
-//! `start`, `runtimes`, `gateway`, `standby` and `idle` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`;
+//! `start`, `runtimes`, `gateway`, `standby`, `idle` and `soak` want an engine in `PLUGWARD_TEST_ENGINES`, as the tests do, and the program in `PLUGWARD_BIN`;
 //! `gateway` wants nginx, Go, and the counter's program in `PLUGWARD_BENCH_COUNTER`.
 //!
 //! Times vary from machine to machine and from day to day; what is compared with a goal is a ratio of two that were
@@ -32,6 +33,7 @@ mod gateway;
 mod idle;
 mod process;
 mod raw;
+mod soak;
 mod start;
 mod table;
 
@@ -64,9 +66,10 @@ async fn main() -> ExitCode {
             "standby" => rows.extend(gateway::measure_standby().await),
             "fleet" => rows.extend(fleet::measure()),
             "idle" => rows.extend(idle::measure().await),
+            "soak" => rows.extend(soak::measure().await),
             other => {
                 eprintln!(
-                    "error: there is no work {other}: start, runtimes, gateway, standby, fleet and idle are there"
+                    "error: there is no work {other}: start, runtimes, gateway, standby, fleet, idle and soak are there"
                 );
                 return ExitCode::from(2);
             }

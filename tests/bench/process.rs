@@ -36,6 +36,11 @@ impl Process {
         field(&self.read("status"), "VmRSS:") << 10
     }
 
+    /// How many files and sockets it has open.
+    pub(crate) fn open_files(self) -> usize {
+        fs::read_dir(self.path("fd")).expect("the process is ours").count()
+    }
+
     /// Its largest resident memory since [`Process::forget_peak_memory`], in bytes.
     pub(crate) fn peak_memory(self) -> u64 {
         field(&self.read("status"), "VmHWM:") << 10

@@ -140,6 +140,7 @@ fn cases() -> Vec<Case> {
             a_list_has_what_carries_all_labels_in_every_state,
             a_container_is_found_by_its_name_and_its_id,
             times_follow_the_engines_clock,
+            what_a_container_uses_is_told_while_it_runs,
         }
         pulling::{
             what_no_registry_has_cannot_be_pulled,

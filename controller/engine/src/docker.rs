@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use bollard::errors::Error as ClientError;
 use bollard::query_parameters::{
     CreateContainerOptions, DownloadFromContainerOptions, EventsOptions, InspectContainerOptions,
-    KillContainerOptions, ListContainersOptions, RemoveContainerOptions, StartContainerOptions,
+    KillContainerOptions, ListContainersOptions, RemoveContainerOptions, StartContainerOptions, StatsOptions,
     StopContainerOptions,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -47,6 +47,7 @@ use crate::limits;
 use crate::log::{LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
 use crate::pull::Progress;
+use crate::usage::Usage;
 
 pub use address::{Address, AddressError, DEFAULT_HOST, Origin, ProcessSurroundings, Surroundings};
 pub use credentials::CredentialStore;
@@ -369,6 +370,17 @@ impl Engine for DockerEngine {
             kind: ErrorKind::Incompatible,
             message: format!("not a Docker Engine's answer: {error}"),
         })
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError> {
+        // What it is now, without the second that an engine would wait to tell a rate.
+        let options = StatsOptions { stream: false, one_shot: true };
+        let answer = self
+            .call(Operation::Stats, id.as_str(), Duration::ZERO, |session| async move {
+                session.client.stats(id.as_str(), Some(options)).boxed().try_next().await
+            })
+            .await;
+        Ok(found(answer)?.flatten().and_then(convert::usage))
     }
 
     async fn logs(

@@ -32,6 +32,7 @@ pub enum Operation {
     List,
     Inspect,
     Read,
+    Stats,
     Logs,
     Events,
 }
@@ -63,7 +64,7 @@ pub enum ErrorKind {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::Info,
         Self::InspectImage,
@@ -76,6 +77,7 @@ impl Operation {
         Self::List,
         Self::Inspect,
         Self::Read,
+        Self::Stats,
         Self::Logs,
         Self::Events,
     ];
@@ -95,6 +97,7 @@ impl Operation {
             Self::List => "list",
             Self::Inspect => "inspect",
             Self::Read => "read",
+            Self::Stats => "stats",
             Self::Logs => "logs",
             Self::Events => "events",
         }

@@ -43,6 +43,7 @@ pub mod observed;
 pub mod port;
 pub mod pull;
 pub mod simulated;
+pub mod usage;
 pub mod watch;
 
 pub use container::{
@@ -58,3 +59,4 @@ pub use log::{LogChannel, LogChunk, LogQuery};
 pub use observed::{Observed, Observer};
 pub use port::{Created, Engine, Removed, Started, Stopped};
 pub use pull::Progress;
+pub use usage::Usage;

@@ -43,6 +43,7 @@ pub fn of(operation: Operation, grace: Duration) -> Duration {
         | Operation::List
         | Operation::Inspect
         | Operation::Read
+        | Operation::Stats
         | Operation::Logs
         | Operation::Events => SHORT,
     }

@@ -18,6 +18,7 @@ use crate::info::EngineInfo;
 use crate::log::{LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
 use crate::pull::Progress;
+use crate::usage::Usage;
 
 /// Hears of each finished call. Must not block.
 pub trait Observer: Send + Sync + 'static {
@@ -126,6 +127,10 @@ impl<E: Engine + ?Sized> Engine for Observed<E> {
 
     async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError> {
         self.observe(Operation::Read, self.engine.read(id, path, limit)).await
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError> {
+        self.observe(Operation::Stats, self.engine.stats(id)).await
     }
 
     async fn logs(

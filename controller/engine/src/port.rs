@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::file::File;
 use crate::image::Image;
 use crate::pull::Progress;
+use crate::usage::Usage;
 
 pub use crate::info::EngineInfo;
 use crate::log::{LogChunk, LogQuery};
@@ -83,6 +84,9 @@ pub trait Engine: Send + Sync + 'static {
     /// What lies at an absolute path in a container, of a file's content the first `limit` bytes. The container need not run, nor ever
     /// have run: what is bound into it is seen all the same. `None` when there is nothing, or no such container.
     async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError>;
+
+    /// What a container uses. `None` when it does not run, or there is none.
+    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError>;
 
     /// What a container wrote to its standard output and error, oldest first. With
     /// [`LogQuery::follow`] the stream goes on until the container ends. An engine shows a line once it has ended (or

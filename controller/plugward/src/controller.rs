@@ -46,6 +46,7 @@ use crate::sharing::{self, Sharing};
 use crate::source::{Declared, DirectorySource, LastGood, LastGoodError};
 use crate::state::{Cluster, State, StateError};
 use crate::status::Book;
+use crate::usage::Usages;
 use crate::view::View;
 
 /// What a controller is made of.
@@ -83,6 +84,8 @@ pub struct Tuning {
     pub concurrency: NonZeroUsize,
     /// How often each engine is listed when nothing happens.
     pub resync: Duration,
+    /// How often each container is asked about at the most while somebody reads metrics, if it is.
+    pub usage: Option<Duration>,
     /// The first and the longest delay after a failed reconcile.
     pub retry: (Duration, Duration),
     /// How long reconciles under way may take at a shutdown.
@@ -132,6 +135,7 @@ impl Default for Tuning {
         Self {
             concurrency: const { NonZeroUsize::new(16).unwrap() },
             resync: Duration::from_secs(30),
+            usage: Some(Duration::from_secs(30)),
             retry: (Duration::from_millis(100), Duration::from_secs(30)),
             grace: Duration::from_secs(30),
             seed: None,
@@ -176,6 +180,7 @@ impl Controller {
         let engines = Engines::new(
             connector,
             Arc::new(triggers),
+            metrics.clone(),
             cluster.id.clone(),
             state.clone(),
             clock,
@@ -189,7 +194,15 @@ impl Controller {
         };
         let gateway =
             Gateway::new(mounts, relays, clock, wake.clone(), Arc::new(state.clone()), metrics.clone());
-        let sessions = Sessions::new(plugins, gateway.clone(), state.clone(), records.clone(), clock, wake);
+        let sessions = Sessions::new(
+            plugins,
+            gateway.clone(),
+            state.clone(),
+            records.clone(),
+            metrics.clone(),
+            clock,
+            wake,
+        );
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
         let sharing = Sharing {
@@ -224,6 +237,7 @@ impl Controller {
                 clock,
                 sharing,
                 timings: Timings::default(),
+                metrics: metrics.clone(),
             },
             gateway: gateway.clone(),
             book: book.clone(),
@@ -240,6 +254,7 @@ impl Controller {
             state,
             queue,
             gateway,
+            usages: Usages::new(tuning.usage),
             metrics,
             synced: Arc::default(),
             draining,
@@ -283,6 +298,7 @@ impl Controller {
         background.spawn(note_sync(view.clone()));
         background.spawn(sweep_sockets(view.clone()));
         background.spawn(watch_files(view.clone()));
+        background.spawn(view.usages.clone().keep(view.state.clone(), view.engines.clone()));
 
         view.engines.keep(&BTreeSet::new()).await;
 
@@ -448,6 +464,10 @@ async fn count_manifests(mut view: View) {
             let errors = report.files.values().map(|file| file.problems.len()).sum::<usize>()
                 + report.directories.values().filter(|directory| directory.problem.is_some()).count();
             view.metrics.manifests(report.files.len() - bad, bad, errors);
+            for kind in Kind::ALL {
+                let records = report.files.values().flat_map(|file| &file.records);
+                view.metrics.records(kind, records.filter(|key| key.kind == kind).count());
+            }
         }
         if view.reports.changed().await.is_err() {
             return std::future::pending().await;

@@ -79,6 +79,7 @@
 //! | [`lock`] | one controller at a time | a file lock, an abstract socket |
 //! | [`status`], [`runtimes`] | phases, conditions, events | state |
 //! | [`metrics`] | what is counted | nothing |
+//! | [`usage`] | what containers use of their machines, while somebody looks | asks engines |
 //! | [`view`] | what may be looked at of a controller that runs | nothing |
 //! | [`control`] | the control socket and the metrics port | sockets |
 //! | [`telemetry`] | the log | standard error |
@@ -132,4 +133,5 @@ pub mod state;
 pub mod status;
 pub mod telemetry;
 pub mod trial;
+pub mod usage;
 pub mod view;

@@ -30,20 +30,22 @@ pub struct Unresponsive {
 }
 
 /// Asks a plugin for its health until it fails too often in a row. `settings` are asked for each time, so that an edit takes
-/// effect with the next question. `key` spreads the first questions of many plugins over the period.
+/// effect with the next question. `told` hears of each whether it was answered. `key` spreads the first questions of many plugins over the period.
 pub async fn probe(
     conversation: &dyn Conversation,
     settings: impl FnMut() -> Probe,
+    told: impl Fn(bool),
     key: &str,
     clock: Clock,
 ) -> Unresponsive {
-    let Err(unresponsive) = ask_on(conversation, settings, key, clock).await;
+    let Err(unresponsive) = ask_on(conversation, settings, told, key, clock).await;
     unresponsive
 }
 
 async fn ask_on(
     conversation: &dyn Conversation,
     mut settings: impl FnMut() -> Probe,
+    told: impl Fn(bool),
     key: &str,
     clock: Clock,
 ) -> Result<Infallible, Unresponsive> {
@@ -59,6 +61,7 @@ async fn ask_on(
             Ok(Err(error)) => Some(error.message),
             Err(_) => Some(format!("no answer within {limit}")),
         };
+        told(message.is_none());
         match message {
             None => (failures, since) = (0, None),
             Some(message) => {

@@ -32,6 +32,7 @@ use crate::death::cause_of_death;
 use crate::desired::Records;
 use crate::gateway::{Backend, Broken, Gateway};
 use crate::gvisor::{hides_the_socket, is_gvisor};
+use crate::metrics::Metrics;
 use crate::names::SlotName;
 use crate::output::OutputLines;
 use crate::plan::{Place, SessionSight};
@@ -66,6 +67,7 @@ struct Shared {
     gateway: Gateway,
     state: State,
     records: Records,
+    metrics: Metrics,
     table: Mutex<HashMap<Key, Entry>>,
 }
 
@@ -128,11 +130,12 @@ impl Sessions {
         gateway: Gateway,
         state: State,
         records: Records,
+        metrics: Metrics,
         clock: Clock,
         wake: Wake,
     ) -> Self {
         let table = Mutex::default();
-        Self { shared: Arc::new(Shared { plugins, clock, wake, gateway, state, records, table }) }
+        Self { shared: Arc::new(Shared { plugins, clock, wake, gateway, state, records, metrics, table }) }
     }
 
     /// Begins a conversation, unless there is one with that container.
@@ -449,7 +452,8 @@ impl Talk {
             std::future::pending::<()>().await;
         };
         let container = self.opening().place.id.as_str();
-        let probe = probe(conversation, self.probing(), container, self.shared.clock);
+        let told = |answered| self.shared.metrics.probed(&self.opening().instance, answered);
+        let probe = probe(conversation, self.probing(), told, container, self.shared.clock);
         tokio::select! {
             () = conversation.closed() => Ok(()),
             () = output => Ok(()),

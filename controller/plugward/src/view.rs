@@ -10,12 +10,13 @@ use plugward_runtime::Queue;
 use crate::desired::Records;
 use crate::engines::Engines;
 use crate::gateway::Gateway;
-use crate::metrics::{Metrics, Scrape};
+use crate::metrics::{Held, Metrics, Scrape};
 use crate::names::ClusterId;
 use crate::reason::Reason;
 use crate::source::Reports;
 use crate::state::State;
 use crate::status::Book;
+use crate::usage::Usages;
 
 /// The parts of a controller that others may look at. Clones are cheap.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct View {
     pub queue: Queue<Name, Reason>,
     /// What hosts speak to.
     pub gateway: Gateway,
+    /// What containers use.
+    pub usages: Usages,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether everything was looked at once.
@@ -65,8 +68,19 @@ impl View {
         self.metrics.render(&Scrape {
             queue: self.queue.depth(),
             instances: self.book.standings(),
+            containers: self.containers(),
             mounts: self.gateway.traffic(),
         })
+    }
+
+    fn containers(&self) -> Vec<Held> {
+        let found = self.usages.look();
+        let containers = self.state.all_slots().into_iter().filter_map(|(instance, slot, stored)| {
+            let start = stored.current.as_ref().filter(|start| start.created && start.end.is_none())?;
+            let usage = found.get(&start.container).copied();
+            Some(Held { instance, slot, stored, usage })
+        });
+        containers.collect()
     }
 
     /// Stops all plugins as if their records were gone, and waits until nothing of them is left.

@@ -24,7 +24,10 @@ const POLL: Duration = Duration::from_millis(25);
 /// Other processes, too, look for ports.
 const TRIES: usize = 10;
 
-/// A Prometheus that scrapes one address ten times in a second. Dropping it kills it.
+/// How often tests have one scrape.
+const OFTEN: Duration = Duration::from_millis(100);
+
+/// A Prometheus that scrapes one address, ten times in a second if nothing else is said. Dropping it kills it.
 pub struct Prometheus {
     port: u16,
     child: Child,
@@ -48,12 +51,20 @@ impl Prometheus {
     /// # Panics
     /// When it does not start.
     pub async fn scraping(address: &str) -> Option<Self> {
+        Self::scraping_each(address, OFTEN).await
+    }
+
+    /// The same, with this time between two scrapes.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn scraping_each(address: &str, interval: Duration) -> Option<Self> {
         if std::process::Command::new("prometheus").arg("--version").output().is_err() {
             skipped("prometheus is not installed (apt-get install prometheus)");
             return None;
         }
         for _ in 0..TRIES {
-            if let Some(started) = Self::start_on(free_port(), address).await {
+            if let Some(started) = Self::start_on(free_port(), address, interval).await {
                 return Some(started);
             }
         }
@@ -61,14 +72,15 @@ impl Prometheus {
     }
 
     /// `None` when it ends, as it does where somebody else has taken the port.
-    async fn start_on(port: u16, address: &str) -> Option<Self> {
+    async fn start_on(port: u16, address: &str, interval: Duration) -> Option<Self> {
         let directory = TempDir::new().unwrap();
         let config = directory.path().join("prometheus.yml");
         fs::write(
             &config,
             format!(
-                "global: {{ scrape_interval: 100ms, scrape_timeout: 100ms }}\n\
-                 scrape_configs:\n- job_name: plugward\n  static_configs: [{{ targets: ['{address}'] }}]\n"
+                "global: {{ scrape_interval: {0}ms, scrape_timeout: {0}ms }}\n\
+                 scrape_configs:\n- job_name: plugward\n  static_configs: [{{ targets: ['{address}'] }}]\n",
+                interval.as_millis()
             ),
         )
         .unwrap();
@@ -94,6 +106,11 @@ impl Prometheus {
             assert!(Instant::now() < deadline, "prometheus becomes ready");
             sleep(POLL).await;
         }
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// What an expression is now.

@@ -184,6 +184,7 @@ async fn a_restart_of_an_engine_that_takes_its_containers_along_loses_nothing() 
 
         nothing_is_lost_or_repeated(&tally);
         only_what_died_failed(&tally, 1);
+        assert_eq!(world.metrics().await.get("plugward_engine_watch_restarts_total"), Some(1.0));
     })
     .await;
 }

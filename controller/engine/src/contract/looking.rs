@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Bench;
 use crate::container::{ContainerState, Listed, Phase};
@@ -83,4 +84,22 @@ pub(super) async fn times_follow_the_engines_clock(bench: Bench) {
     let after = bench.engine.info().await.unwrap().time;
     let times = [before, container.created_at, started_at, finished_at, after];
     assert!(times.is_sorted(), "{times:?}");
+}
+
+pub(super) async fn what_a_container_uses_is_told_while_it_runs(bench: Bench) {
+    let measured = bench.engine.info().await.unwrap().cgroup_driver != "none";
+    let id = bench.create("one", &bench.spec(&["sleep"])).await;
+    assert_eq!(bench.engine.stats(&id).await, Ok(None), "it was not started");
+    bench.engine.start(&id).await.unwrap();
+    let used = bench.engine.stats(&id).await.unwrap().unwrap();
+    if measured {
+        assert!(used.cpu.unwrap() > Duration::ZERO, "{used:?}");
+        assert!(used.memory.unwrap() > 0, "{used:?}");
+        assert!(used.pids.unwrap() > 0, "{used:?}");
+    }
+    bench.engine.kill(&id).await.unwrap();
+    bench.exit(&id).await;
+    assert_eq!(bench.engine.stats(&id).await, Ok(None), "it has ended");
+    bench.engine.remove(&id).await.unwrap();
+    assert_eq!(bench.engine.stats(&id).await, Ok(None), "it is gone");
 }

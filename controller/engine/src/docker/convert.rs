@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerState as ApiState, ContainerStateStatusEnum,
-    ContainerSummary, ContainerSummaryStateEnum, EventMessage, EventMessageTypeEnum, HostConfig,
-    HostConfigLogConfig, ImageInspect, Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
-    RestartPolicy, RestartPolicyNameEnum, SystemInfo,
+    ContainerCreateBody, ContainerInspectResponse, ContainerMemoryStats, ContainerState as ApiState,
+    ContainerStateStatusEnum, ContainerStatsResponse, ContainerSummary, ContainerSummaryStateEnum,
+    EventMessage, EventMessageTypeEnum, HostConfig, HostConfigLogConfig, ImageInspect, Mount,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountType, RestartPolicy, RestartPolicyNameEnum,
+    SystemInfo,
 };
 use jiff::Timestamp;
 
@@ -18,6 +19,7 @@ use crate::container::{
 use crate::event::{Event, EventKind};
 use crate::image::Image;
 use crate::info::EngineInfo;
+use crate::usage::Usage;
 
 /// An answer that lacks what every engine gives.
 pub(super) struct Missing(pub(super) &'static str);
@@ -179,6 +181,30 @@ pub(super) fn image(answer: ImageInspect) -> Result<Image, Missing> {
         entrypoint: config.entrypoint.unwrap_or_default(),
         command: config.cmd.unwrap_or_default(),
     })
+}
+
+/// What an engine measured, `None` when there was nothing to measure. It says so by a time before there were computers.
+pub(super) fn usage(answer: ContainerStatsResponse) -> Option<Usage> {
+    const NEVER: &str = "0001-";
+    answer.read.filter(|at| !at.starts_with(NEVER))?;
+    let cpu = answer.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
+    Some(Usage {
+        cpu: cpu.map(Duration::from_nanos),
+        memory: answer.memory_stats.as_ref().and_then(working_set),
+        pids: answer.pids_stats.and_then(|pids| pids.current),
+    })
+}
+
+/// Memory without what is cached of files and was not used lately, as docker's own command shows it: the kernel takes that back whenever
+/// it likes. What it is called depends on the version of control groups.
+fn working_set(memory: &ContainerMemoryStats) -> Option<u64> {
+    let details = memory.stats.as_ref();
+    let inactive = ["total_inactive_file", "inactive_file"]
+        .into_iter()
+        .find_map(|name| details?.get(name))
+        .copied()
+        .unwrap_or_default();
+    memory.usage.map(|usage| usage.saturating_sub(inactive))
 }
 
 pub(super) fn info(answer: SystemInfo, api_version: String) -> Result<EngineInfo, Missing> {

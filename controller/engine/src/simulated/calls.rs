@@ -30,6 +30,7 @@ use crate::limits;
 use crate::log::{LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
 use crate::pull::Progress;
+use crate::usage::Usage;
 
 /// The least memory that an engine accepts as a limit.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
@@ -165,6 +166,16 @@ impl Engine for SimulatedEngine {
         self.call(Operation::Read, id.as_str(), Duration::ZERO, move |shared| async move {
             let spec = shared.world().containers.get(&container).map(|entry| Arc::clone(&entry.spec));
             Ok(spec.and_then(|spec| files::read(&spec, &path, limit)))
+        })
+        .await
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError> {
+        let container = id.clone();
+        self.call(Operation::Stats, id.as_str(), Duration::ZERO, move |shared| async move {
+            let mut world = shared.world();
+            let now = world.now();
+            Ok(world.containers.get(&container).and_then(|entry| entry.usage(now)))
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
@@ -9,6 +10,7 @@ use tokio::sync::Mutex;
 use super::output::Output;
 use super::process::Handle;
 use crate::container::{Container, ContainerId, ContainerSpec, ContainerState, Exit, Listed, Phase};
+use crate::usage::Usage;
 
 /// All containers. Order is age: an engine lists the newest first, and a simulation needs one order.
 #[derive(Debug, Default)]
@@ -170,6 +172,17 @@ impl Entry {
                 state => state.seen(),
             },
         }
+    }
+
+    /// What a plugin uses that has nothing to do.
+    pub(super) fn usage(&self, now: Timestamp) -> Option<Usage> {
+        let State::Running { started_at, .. } = &self.state else { return None };
+        let age: Duration = now.duration_since(*started_at).try_into().unwrap_or_default();
+        Some(Usage {
+            cpu: Some(Duration::from_millis(20) + age / 1000),
+            memory: Some(9 << 20),
+            pids: Some(8),
+        })
     }
 
     pub(super) fn process(&self) -> Option<&Handle> {

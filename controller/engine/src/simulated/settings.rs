@@ -93,6 +93,7 @@ impl Latency {
             | Operation::List
             | Operation::Inspect
             | Operation::Read
+            | Operation::Stats
             | Operation::Logs
             | Operation::Events => self.look,
         }

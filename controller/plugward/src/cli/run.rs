@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -51,6 +52,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", env = "PLUGWARD_METRICS_ADDRESS", default_value = "127.0.0.1:9760")]
     metrics_address: String,
 
+    /// How often a plugin's container is asked what CPU and memory it uses, at the most, while metrics are read; 0s for never.
+    #[arg(long, value_name = "DURATION", env = "PLUGWARD_STATS_INTERVAL", default_value = "30s")]
+    stats_interval: plugward_api::Duration,
+
     /// What is logged: a level (info), or targets with levels (plugward=debug,info).
     #[arg(long, value_name = "FILTER", env = "PLUGWARD_LOG", default_value = "info")]
     log: String,
@@ -81,13 +86,18 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
         drain_on_exit: arguments.drain_on_exit,
         metrics_address: arguments.metrics_address,
         service: Service { manager, store },
-        tuning: Tuning::default(),
+        tuning: Tuning { usage: period(arguments.stats_interval), ..Tuning::default() },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(app::run(settings))?;
     // A blocked thread (a file system that hangs) must not keep the process.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// A span of time, unless it is none.
+fn period(interval: plugward_api::Duration) -> Option<Duration> {
+    Some(interval.get()).filter(|interval| !interval.is_zero())
 }
 
 /// The number of a group given by name or number.

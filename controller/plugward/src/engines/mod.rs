@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::names::{ClusterId, cluster_selector, label};
 use crate::plan::{Absence, EngineSight};
 use crate::slot::EngineRef;
@@ -82,6 +83,7 @@ pub struct Engines {
 struct Shared {
     connector: Arc<dyn Connector>,
     listener: Arc<dyn Listener>,
+    metrics: Metrics,
     cluster: ClusterId,
     state: State,
     clock: Clock,
@@ -131,6 +133,7 @@ impl Engines {
     pub fn new(
         connector: Arc<dyn Connector>,
         listener: Arc<dyn Listener>,
+        metrics: Metrics,
         cluster: ClusterId,
         state: State,
         clock: Clock,
@@ -141,6 +144,7 @@ impl Engines {
             shared: Arc::new(Shared {
                 connector,
                 listener,
+                metrics,
                 cluster,
                 state,
                 clock,
@@ -370,6 +374,7 @@ impl Follow {
                     self.shared.listener.engine(&self.host, WakeReason::EngineUp);
                 }
                 Signal::Listed(containers) => {
+                    self.shared.metrics.resynced();
                     self.clear_away(&containers).await;
                     for instance in self.changes.since_last(&containers) {
                         self.shared.listener.instance(&instance, WakeReason::Resync);
@@ -424,7 +429,10 @@ impl Follow {
             let Some(link) = links.get_mut(&self.host) else { return };
             let (since, was) = match &link.status {
                 LinkStatus::Down { since, was, .. } => (*since, was.clone()),
-                LinkStatus::Up(info) => (self.shared.clock.now(), Some(info.id.clone())),
+                LinkStatus::Up(info) => {
+                    self.shared.metrics.watch_lost();
+                    (self.shared.clock.now(), Some(info.id.clone()))
+                }
                 LinkStatus::Connecting | LinkStatus::Alias(_) => (self.shared.clock.now(), None),
             };
             link.status = LinkStatus::Down { since, message: message.clone(), was };
@@ -434,6 +442,8 @@ impl Follow {
     }
 
     fn event(&self, event: &EventKind) {
+        let (EventKind::Container { action, .. } | EventKind::Image { action, .. }) = event;
+        self.shared.metrics.engine_event(action);
         match event {
             EventKind::Container { labels, action, .. } => {
                 let instance = labels.get(label::INSTANCE).and_then(|name| name.parse::<Name>().ok());

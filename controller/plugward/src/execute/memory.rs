@@ -273,6 +273,7 @@ impl Run<'_> {
         let stored = self.executor.state.slot(self.instance, slot);
         let container = stored.current.as_ref().map(|start| start.container.clone()).unwrap_or_default();
         let times = self.executor.timings.take(&container, self.executor.clock.now(), since);
+        self.executor.metrics.start_done(&times);
         self.change(slot, |stored| {
             stored.updating = false;
             let version = Handshake::parse(handshake.as_bytes()).map(|handshake| handshake.app_version);

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::engines::Engines;
 use crate::failure::ReconcileError;
 use crate::gateway::Gateway;
+use crate::metrics::Metrics;
 use crate::names::{ClusterId, SlotName};
 use crate::plan::{self, Place, Situation, Step};
 use crate::session::Sessions;
@@ -53,6 +54,8 @@ pub struct Executor {
     pub sharing: Sharing,
     /// How long the phases of starts took, by container, until they are recorded.
     pub timings: Timings,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// The execution of one plan.

@@ -36,6 +36,7 @@
 
 mod backend;
 mod broker;
+mod followed;
 mod instance;
 mod made;
 mod method;

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::broker::Client;
+use super::followed::Followed;
 use super::instance::{Berthed, Id, Instance, Line, PrimingCall};
 use super::made::MadeCall;
 use super::method::{Method, Own};
@@ -54,6 +55,7 @@ pub(super) struct PluginCall {
     /// The plugin's failures to be primed that were known when the call began to wait.
     failures: u32,
     priming: Option<Priming>,
+    followed: Option<Box<Followed>>,
 }
 
 /// A call that concerns the priming.
@@ -142,6 +144,7 @@ impl Policy for Host {
                 traffic: self.mount.traffic.begin(),
                 failures: 0,
                 priming,
+                followed: Followed::of(request),
             }),
             observe: Observe { request: copied, answer: None },
         }
@@ -178,6 +181,9 @@ impl Policy for Host {
         })?;
         let time = time?;
         call.failures = failures;
+        if let Some(followed) = &call.followed {
+            followed.waits(&self.instance.name, &self.mount.name);
+        }
         if call.role != Role::Work {
             self.urgent.send_replace(true);
         }
@@ -205,8 +211,11 @@ impl Policy for Host {
     }
 
     fn ended(&mut self, call: Call, ended: Ended) {
-        let Call::Plugin(PluginCall { role, priming, .. }) = call else { return };
+        let Call::Plugin(PluginCall { role, priming, followed, .. }) = call else { return };
         self.mount.requests.ended(role.class(), &ended);
+        if let Some(followed) = followed {
+            followed.ended(&self.instance.name, &self.mount.name, &ended);
+        }
         let Some(Priming { metadata, on_its_way: Some(on_its_way), .. }) = priming else { return };
         // Dropped otherwise, it says that the plugin did not do it.
         if ended.outcome == Outcome::Answered(Code::Ok) {

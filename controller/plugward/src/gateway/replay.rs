@@ -7,7 +7,7 @@ use futures::StreamExt;
 use plugward_api::Name;
 use plugward_relay::grpc::{Code, Status};
 use plugward_runtime::Backoff;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use super::instance::{Berthed, Instance};
@@ -15,6 +15,7 @@ use super::multiplex::HostId;
 use super::priming::{KeptCall, Telling};
 use super::seat::{Serial, Work};
 use super::{backend, made};
+use crate::metrics::StartPhase;
 
 /// The time that one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -42,11 +43,18 @@ pub(super) fn spawn(instance: &Arc<Instance>, serial: Serial, mount: Name) {
 
 async fn run(instance: Arc<Instance>, serial: Serial, mount: Name) {
     let mut changes = instance.changes();
+    let mut begun = None;
     loop {
         changes.mark_unchanged();
         match instance.work(serial, &mount) {
-            Work::Done => return,
+            Work::Done => {
+                if let Some(took) = begun.map(|begun: Instant| begun.elapsed()) {
+                    instance.parts.metrics.start_took(StartPhase::Replay, took);
+                }
+                return;
+            }
             Work::Tell(tellings) => {
+                begun.get_or_insert_with(Instant::now);
                 let telling = |telling| tell(&instance, serial, &mount, telling);
                 futures::stream::iter(tellings).for_each_concurrent(AT_ONCE, telling).await;
             }
@@ -74,13 +82,15 @@ async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &Name, telling: T
     for (method, call) in &telling.calls {
         result = make(instance, &berthed, mount, &telling.host, method, call).await;
         instance.parts.metrics.replayed(&instance.name, result.is_ok());
+        let trace_id = call.trace().map(tracing::field::display);
         match &result {
-            Ok(()) => tracing::info!(container, method, "a priming call was made again"),
+            Ok(()) => tracing::info!(container, method, trace_id, "a priming call was made again"),
             // Not the message: it may repeat what the call said.
             Err(failure) => {
                 tracing::warn!(
                     container,
                     method,
+                    trace_id,
                     code = failure.code().as_str(),
                     "a priming call failed when it was made again"
                 );

@@ -18,6 +18,14 @@ pub(crate) const SECTIONS: [(&str, &[&Family]); 5] = [
             &BACKOFF,
             &IMAGE,
             &OUTPUT_LOST,
+            &STARTS,
+            &PROBES,
+            &CPU_USED,
+            &CPU_LIMIT,
+            &MEMORY_USED,
+            &MEMORY_LIMIT,
+            &PIDS,
+            &PIDS_LIMIT,
         ],
     ),
     (
@@ -39,7 +47,17 @@ pub(crate) const SECTIONS: [(&str, &[&Family]); 5] = [
     ),
     (
         "Manifests and engines",
-        &[&MANIFEST_FILES, &MANIFEST_ERRORS, &ENGINE_UP, &ENGINE_CALLS, &ENGINE_SECONDS],
+        &[
+            &MANIFEST_FILES,
+            &MANIFEST_RECORDS,
+            &MANIFEST_ERRORS,
+            &ENGINE_UP,
+            &ENGINE_CALLS,
+            &ENGINE_SECONDS,
+            &ENGINE_EVENTS,
+            &RESYNCS,
+            &WATCHES,
+        ],
     ),
     (
         "The program",
@@ -109,6 +127,46 @@ pub(super) static OUTPUT_LOST: Family = counter(
     "Pieces of plugins' output that hosts lost which read it too slowly.",
     &["plugin_instance"],
 );
+pub(super) static STARTS: Family = histogram(
+    "plugward_plugin_start_duration_seconds",
+    "How long the phases of starts took that came to their end.",
+    &["phase"],
+);
+pub(super) static PROBES: Family = counter(
+    "plugward_plugin_probes_total",
+    "Questions whether a plugin still answers, by what came of them.",
+    &["plugin_instance", "result"],
+);
+pub(super) static CPU_USED: Family = counter(
+    "plugward_plugin_cpu_seconds_total",
+    "Seconds of CPU that the slot's container used since it was started.",
+    &["plugin_instance", "slot"],
+);
+pub(super) static CPU_LIMIT: Family = gauge(
+    "plugward_plugin_cpu_limit_cores",
+    "CPUs that the slot's container may use, where that is limited.",
+    &["plugin_instance", "slot"],
+);
+pub(super) static MEMORY_USED: Family = gauge(
+    "plugward_plugin_memory_bytes",
+    "Memory that the slot's container uses, without what is only cached of files.",
+    &["plugin_instance", "slot"],
+);
+pub(super) static MEMORY_LIMIT: Family = gauge(
+    "plugward_plugin_memory_limit_bytes",
+    "Memory that the slot's container may use, where that is limited.",
+    &["plugin_instance", "slot"],
+);
+pub(super) static PIDS: Family = gauge(
+    "plugward_plugin_pids",
+    "Processes and threads in the slot's container.",
+    &["plugin_instance", "slot"],
+);
+pub(super) static PIDS_LIMIT: Family = gauge(
+    "plugward_plugin_pids_limit",
+    "Processes and threads that the slot's container may have, where that is limited.",
+    &["plugin_instance", "slot"],
+);
 
 pub(super) static REQUESTS: Family = counter(
     "plugward_requests_total",
@@ -177,6 +235,8 @@ pub(super) static LONGEST: Family = gauge(
 
 pub(super) static MANIFEST_FILES: Family =
     gauge("plugward_manifest_files", "Manifest files, by whether they can be used.", &["state"]);
+pub(super) static MANIFEST_RECORDS: Family =
+    gauge("plugward_manifest_records", "Records in manifest files, by kind.", &["kind"]);
 pub(super) static MANIFEST_ERRORS: Family =
     gauge("plugward_manifest_errors", "Errors in manifest files and directories that stand now.", &[]);
 pub(super) static ENGINE_UP: Family =
@@ -185,6 +245,21 @@ pub(super) static ENGINE_CALLS: Family =
     counter("plugward_engine_calls_total", "Calls to engines, by result.", &["operation", "result"]);
 pub(super) static ENGINE_SECONDS: Family =
     histogram("plugward_engine_call_duration_seconds", "How long calls to engines took.", &["operation"]);
+pub(super) static ENGINE_EVENTS: Family = counter(
+    "plugward_engine_events_total",
+    "Events that engines told of plugins' containers and of images.",
+    &["action"],
+);
+pub(super) static RESYNCS: Family = counter(
+    "plugward_engine_resyncs_total",
+    "Lists of all containers of an engine that were compared with what was known.",
+    &[],
+);
+pub(super) static WATCHES: Family = counter(
+    "plugward_engine_watch_restarts_total",
+    "Times that an engine was lost that had answered, and had to be looked at anew.",
+    &[],
+);
 
 pub(super) static BUILD: Family =
     gauge("plugward_build_info", "1, with the version of the program.", &["version"]);

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plugward_api::{Name, RestartReason};
 
-use super::catalogue::{OUTPUT_LOST, REPLAYS, RESTARTS};
-use super::family::number;
+use super::catalogue::{OUTPUT_LOST, PROBES, REPLAYS, RESTARTS};
+use super::family::{Family, number};
 
 /// The series of instances. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,16 @@ struct Series {
     output_lost: u64,
     /// Priming calls that were made again and done, and those that failed.
     replays: [u64; 2],
+    /// Probes that were answered, and those that failed.
+    probes: [u64; 2],
 }
+
+/// How often something succeeded, and how often it failed.
+type Results = fn(&Series) -> &[u64; 2];
+
+/// What can succeed and fail.
+const RESULTS: [(&Family, Results); 2] =
+    [(&REPLAYS, |series| &series.replays), (&PROBES, |series| &series.probes)];
 
 // === impl InstanceSeries ===
 
@@ -53,6 +62,13 @@ impl InstanceSeries {
         *(if done { ok } else { failed }) += 1;
     }
 
+    /// Counts a probe.
+    pub(super) fn probed(&self, instance: &Name, answered: bool) {
+        let mut table = self.lock();
+        let [ok, failed] = &mut table.entry(instance.clone()).or_default().probes;
+        *(if answered { ok } else { failed }) += 1;
+    }
+
     /// Counts lost output.
     pub(super) fn output_lost(&self, instance: &Name, pieces: u64) {
         self.lock().entry(instance.clone()).or_default().output_lost += pieces;
@@ -76,10 +92,12 @@ impl InstanceSeries {
         for (instance, series) in &*table {
             OUTPUT_LOST.line(to, &[instance.as_str()], number(series.output_lost))?;
         }
-        REPLAYS.head(to)?;
-        for (instance, series) in &*table {
-            for (count, result) in series.replays.iter().zip(["ok", "failed"]) {
-                REPLAYS.line(to, &[instance.as_str(), result], number(*count))?;
+        for (family, counts) in RESULTS {
+            family.head(to)?;
+            for (instance, series) in &*table {
+                for (count, result) in counts(series).iter().zip(["ok", "failed"]) {
+                    family.line(to, &[instance.as_str(), result], number(*count))?;
+                }
             }
         }
         Ok(())
@@ -119,6 +137,24 @@ mod tests {
         };
         for reason in RestartReason::ALL {
             assert!(counted(reason, u64::from(reason == RestartReason::Killed)), "{reason}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_fails_is_counted_beside_what_succeeds() {
+        let series = InstanceSeries::default();
+        series.probed(&name("orders"), true);
+        series.probed(&name("orders"), true);
+        series.probed(&name("orders"), false);
+        series.replayed(&name("orders"), false);
+        let lines = lines(&series);
+        for line in [
+            "plugward_plugin_probes_total{plugin_instance=\"orders\",result=\"ok\"} 2",
+            "plugward_plugin_probes_total{plugin_instance=\"orders\",result=\"failed\"} 1",
+            "plugward_replays_total{plugin_instance=\"orders\",result=\"ok\"} 0",
+            "plugward_replays_total{plugin_instance=\"orders\",result=\"failed\"} 1",
+        ] {
+            assert!(lines.iter().any(|found| found == line), "{line}: {lines:?}");
         }
     }
 

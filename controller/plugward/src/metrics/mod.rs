@@ -5,6 +5,7 @@
 //! | `catalogue` | all families of series: names, meanings, labels |
 //! | `family` | how lines of a family are written |
 //! | `instances` | what is counted of instances |
+//! | `containers` | what containers use, and may use |
 //! | `standing` | how instances stand, from their statuses |
 //! | `requests` | what is counted of hosts' requests |
 //! | `process` | the program's own process |
@@ -16,7 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use plugward_api::{Name, RestartReason};
+use plugward_api::status::StartTimes;
+use plugward_api::{Kind, Name, RestartReason};
+use plugward_engine::event::ACTIONS;
 use plugward_engine::{ErrorKind, Operation};
 use plugward_runtime::{Depth, Observer, Outcome, Priority};
 use prometheus::{
@@ -25,9 +28,11 @@ use prometheus::{
 };
 
 use self::catalogue::{
-    BUILD, ENGINE_CALLS, ENGINE_SECONDS, ENGINE_UP, LONGEST, MANIFEST_ERRORS, MANIFEST_FILES, QUEUE_ADDS,
-    QUEUE_DEPTH, QUEUE_RETRIES, QUEUE_SECONDS, RECONCILE_SECONDS, RECONCILES, UNFINISHED,
+    BUILD, ENGINE_CALLS, ENGINE_EVENTS, ENGINE_SECONDS, ENGINE_UP, LONGEST, MANIFEST_ERRORS, MANIFEST_FILES,
+    MANIFEST_RECORDS, QUEUE_ADDS, QUEUE_DEPTH, QUEUE_RETRIES, QUEUE_SECONDS, RECONCILE_SECONDS, RECONCILES,
+    RESYNCS, STARTS, UNFINISHED, WATCHES,
 };
+pub use self::containers::Held;
 use self::family::Family;
 use self::instances::InstanceSeries;
 pub(crate) use self::requests::{Class, Requests};
@@ -35,6 +40,7 @@ pub use self::standing::Standing;
 use crate::reason::Reason;
 
 mod catalogue;
+mod containers;
 mod family;
 mod instances;
 mod process;
@@ -52,12 +58,14 @@ pub struct Metrics {
 }
 
 /// What is looked at when metrics are asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scrape {
     /// What the work queue holds.
     pub queue: Depth,
     /// How instances stand.
     pub instances: Vec<Standing>,
+    /// The containers that plugins have.
+    pub containers: Vec<Held>,
     /// The mounts that are served.
     pub mounts: Vec<MountTraffic>,
 }
@@ -86,16 +94,37 @@ struct Families {
     unfinished: Gauge,
     longest: Gauge,
     manifest_files: IntGaugeVec,
+    manifest_records: IntGaugeVec,
     manifest_errors: IntGauge,
     engine_calls: IntCounterVec,
     engine_seconds: HistogramVec,
+    engine_events: IntCounterVec,
     engine_up: IntGaugeVec,
+    resyncs: IntCounterVec,
+    starts: HistogramVec,
+    watches: IntCounterVec,
     build: IntGaugeVec,
 }
 
 /// Buckets for what takes from a tenth of a millisecond to a minute.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0, 60.0];
+
+/// Buckets for starts, which take from some milliseconds to a minute.
+const START_BUCKETS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// A part of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartPhase {
+    /// The engine makes the container.
+    Create,
+    /// The engine starts it.
+    Start,
+    /// The plugin comes to answer.
+    Handshake,
+    /// The plugin is told again what a mount's hosts had told the one before it.
+    Replay,
+}
 
 const RECONCILE_RESULTS: [&str; 6] =
     ["success", "requeue_after", "error", "terminal_error", "panic", "aborted"];
@@ -110,18 +139,23 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let families = Families {
             reconciles: counter(&RECONCILES)?,
-            reconcile_seconds: histogram(&RECONCILE_SECONDS)?,
+            reconcile_seconds: histogram(&RECONCILE_SECONDS, &BUCKETS)?,
             queue_adds: counter(&QUEUE_ADDS)?,
             queue_retries: counter(&QUEUE_RETRIES)?,
-            queue_seconds: histogram(&QUEUE_SECONDS)?,
+            queue_seconds: histogram(&QUEUE_SECONDS, &BUCKETS)?,
             queue_depth: gauge(&QUEUE_DEPTH)?,
             unfinished: Gauge::with_opts(opts(&UNFINISHED))?,
             longest: Gauge::with_opts(opts(&LONGEST))?,
             manifest_files: gauge(&MANIFEST_FILES)?,
+            manifest_records: gauge(&MANIFEST_RECORDS)?,
             manifest_errors: IntGauge::with_opts(opts(&MANIFEST_ERRORS))?,
             engine_calls: counter(&ENGINE_CALLS)?,
-            engine_seconds: histogram(&ENGINE_SECONDS)?,
+            engine_seconds: histogram(&ENGINE_SECONDS, &BUCKETS)?,
+            engine_events: counter(&ENGINE_EVENTS)?,
             engine_up: gauge(&ENGINE_UP)?,
+            resyncs: counter(&RESYNCS)?,
+            starts: histogram(&STARTS, &START_BUCKETS)?,
+            watches: counter(&WATCHES)?,
             build: gauge(&BUILD)?,
         };
         let metrics = Self {
@@ -137,11 +171,19 @@ impl Metrics {
 
     fn register(&self) -> Result<(), prometheus::Error> {
         let f = &self.families;
-        let counters = [&f.reconciles, &f.queue_adds, &f.queue_retries, &f.engine_calls];
+        let counters = [
+            &f.reconciles,
+            &f.queue_adds,
+            &f.queue_retries,
+            &f.engine_calls,
+            &f.engine_events,
+            &f.resyncs,
+            &f.watches,
+        ];
         counters.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        let gauges = [&f.queue_depth, &f.manifest_files, &f.engine_up, &f.build];
+        let gauges = [&f.queue_depth, &f.manifest_files, &f.manifest_records, &f.engine_up, &f.build];
         gauges.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
-        let histograms = [&f.reconcile_seconds, &f.queue_seconds, &f.engine_seconds];
+        let histograms = [&f.reconcile_seconds, &f.queue_seconds, &f.engine_seconds, &f.starts];
         histograms.into_iter().try_for_each(|family| self.registry.register(Box::new(family.clone())))?;
         [&f.unfinished, &f.longest]
             .into_iter()
@@ -165,6 +207,14 @@ impl Metrics {
             f.engine_calls.with_label_values(&[operation.as_str(), "ok"]);
             f.engine_seconds.with_label_values(&[operation.as_str()]);
         }
+        for action in ACTIONS {
+            f.engine_events.with_label_values(&[action]);
+        }
+        for phase in StartPhase::ALL {
+            f.starts.with_label_values(&[phase.as_str()]);
+        }
+        f.resyncs.with_label_values::<&str>(&[]);
+        f.watches.with_label_values::<&str>(&[]);
         f.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     }
 
@@ -181,6 +231,46 @@ impl Metrics {
     /// A priming call was made again.
     pub(crate) fn replayed(&self, instance: &Name, done: bool) {
         self.instances.replayed(instance, done);
+    }
+
+    /// A part of a start is done.
+    pub(crate) fn start_took(&self, phase: StartPhase, took: Duration) {
+        self.families.starts.with_label_values(&[phase.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// A start is done, up to the plugin's answer.
+    pub fn start_done(&self, times: &StartTimes) {
+        let StartTimes { create, start, handshake } = times;
+        for (phase, seconds) in
+            [(StartPhase::Create, create), (StartPhase::Start, start), (StartPhase::Handshake, handshake)]
+        {
+            if let Some(seconds) = seconds {
+                self.families.starts.with_label_values(&[phase.as_str()]).observe(*seconds);
+            }
+        }
+    }
+
+    /// A plugin was asked whether it still answers, and did or did not.
+    pub fn probed(&self, instance: &Name, answered: bool) {
+        self.instances.probed(instance, answered);
+    }
+
+    /// An engine told of something that happened: one of [`ACTIONS`].
+    pub fn engine_event(&self, action: &str) {
+        // Others would be another label each.
+        if ACTIONS.contains(&action) {
+            self.families.engine_events.with_label_values(&[action]).inc();
+        }
+    }
+
+    /// All containers of an engine were listed once more.
+    pub fn resynced(&self) {
+        self.families.resyncs.with_label_values::<&str>(&[]).inc();
+    }
+
+    /// An engine is lost that had answered.
+    pub fn watch_lost(&self) {
+        self.families.watches.with_label_values::<&str>(&[]).inc();
     }
 
     /// Pieces of a plugin's output are lost to a host of an instance that is too slow.
@@ -204,6 +294,12 @@ impl Metrics {
         let _ = self.families.engine_up.remove_label_values(&[runtime.as_str()]);
     }
 
+    /// How many records of a kind there are in manifests.
+    pub fn records(&self, kind: Kind, count: usize) {
+        let value = i64::try_from(count).unwrap_or(i64::MAX);
+        self.families.manifest_records.with_label_values(&[kind.as_str()]).set(value);
+    }
+
     /// How manifests stand: files that can be used, files that cannot, errors.
     pub fn manifests(&self, good: usize, bad: usize, errors: usize) {
         let set = |state: &str, count: usize| {
@@ -225,6 +321,7 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         self.instances.write(&mut text)?;
         standing::write(&scrape.instances, &mut text)?;
+        containers::write(&scrape.containers, &mut text)?;
         requests::write(&scrape.mounts, &mut text)?;
         process::write(&mut text)?;
         Ok(text)
@@ -259,9 +356,24 @@ fn gauge(family: &Family) -> Result<IntGaugeVec, prometheus::Error> {
     IntGaugeVec::new(opts(family), family.labels)
 }
 
-fn histogram(family: &Family) -> Result<HistogramVec, prometheus::Error> {
-    let opts = HistogramOpts::new(family.name, family.help).buckets(BUCKETS.to_vec());
+fn histogram(family: &Family, buckets: &[f64]) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(family.name, family.help).buckets(buckets.to_vec());
     HistogramVec::new(opts, family.labels)
+}
+
+// === impl StartPhase ===
+
+impl StartPhase {
+    const ALL: [Self; 4] = [Self::Create, Self::Start, Self::Handshake, Self::Replay];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Handshake => "handshake",
+            Self::Replay => "replay",
+        }
+    }
 }
 
 impl Observer<Name, Reason> for Metrics {
@@ -313,8 +425,9 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.engine_up(&"runc".parse().unwrap(), true);
         metrics.manifests(1, 0, 0);
+        metrics.records(Kind::PluginInstance, 1);
         let queue = Depth { due: 1, delayed: 0, running: 0 };
-        let text = metrics.render(&Scrape { queue, instances: Vec::new(), mounts: Vec::new() }).unwrap();
+        let text = metrics.render(&Scrape { queue, ..Scrape::default() }).unwrap();
         let text = String::from_utf8(text).unwrap();
         let told: BTreeSet<[&str; 2]> = text
             .lines()

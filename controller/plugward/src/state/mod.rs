@@ -154,6 +154,15 @@ impl State {
         slots.map(|(name, slot)| (name.clone(), slot.clone())).collect()
     }
 
+    /// What is remembered of all slots of all instances.
+    pub fn all_slots(&self) -> Vec<(Name, SlotName, Arc<Slot>)> {
+        let table = self.lock();
+        let slots = table.iter().flat_map(|(instance, slots)| {
+            slots.iter().map(|(name, slot)| (instance.clone(), name.clone(), slot.clone()))
+        });
+        slots.collect()
+    }
+
     /// What is remembered of a slot; of an unknown one, nothing.
     pub fn slot(&self, instance: &Name, slot: &SlotName) -> Arc<Slot> {
         self.lock().get(instance).and_then(|slots| slots.get(slot)).cloned().unwrap_or_default()

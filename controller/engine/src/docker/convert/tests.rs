@@ -121,3 +121,31 @@ fn times_go_out_as_seconds_and_nanoseconds() {
     assert_eq!(unix_time("2023-11-14T22:13:20.000000007Z".parse().unwrap()), "1700000000.000000007");
     assert_eq!(unix_time(Timestamp::UNIX_EPOCH), "0.000000000");
 }
+
+fn measured(answer: &serde_json::Value) -> Option<Usage> {
+    usage(serde_json::from_value(answer.clone()).unwrap())
+}
+
+#[test]
+fn memory_is_without_what_is_cached_whatever_the_version_of_control_groups() {
+    for inactive in
+        [json!({ "inactive_file": 300 }), json!({ "total_inactive_file": 300, "inactive_file": 7 })]
+    {
+        let answer = json!({
+            "read": "2026-11-27T11:38:37.351539332Z",
+            "cpu_stats": { "cpu_usage": { "total_usage": 1_500_000 } },
+            "memory_stats": { "usage": 1000, "stats": inactive },
+            "pids_stats": { "current": 3 },
+        });
+        let expected = Usage { cpu: Some(Duration::from_micros(1500)), memory: Some(700), pids: Some(3) };
+        assert_eq!(measured(&answer), Some(expected));
+    }
+}
+
+#[test]
+fn what_does_not_run_uses_nothing_that_could_be_told() {
+    let nothing = json!({ "total_usage": 0 });
+    let answer =
+        json!({ "read": "0001-01-01T00:00:00Z", "cpu_stats": { "cpu_usage": nothing }, "memory_stats": {} });
+    assert_eq!(measured(&answer), None);
+}

@@ -315,7 +315,7 @@ impl Receiving {
     /// Tells what the plugin does wrong.
     fn complain(&self, id: u32, what: &'static str) {
         if let Some(times) = self.complaints.another(what) {
-            tracing::warn!(id, times, "{what}");
+            tracing::warn!(id, what, times, "the plugin breaks the rules of its broker");
         }
     }
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::rules::PrimingRules;
 use crate::gateway::broker::HostBroker;
+use crate::gateway::followed::TraceId;
 use crate::gateway::multiplex::{self, HostId};
 
 /// What hosts told the plugin of one mount.
@@ -256,6 +257,11 @@ impl KeptCall {
                 (String::from_utf8_lossy(field.name).into_owned(), Zeroizing::new(field.value.to_vec()))
             })
             .collect()
+    }
+
+    /// The trace that the host's own call was part of.
+    pub(in crate::gateway) fn trace(&self) -> Option<TraceId> {
+        TraceId::among(self.metadata.iter().map(|(name, value)| (name.as_str(), value.as_slice())))
     }
 
     /// A call with this metadata and this body.

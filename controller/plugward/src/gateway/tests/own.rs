@@ -51,6 +51,26 @@ async fn streams_of_ours_go_on_when_their_plugin_dies_and_end_when_their_host_en
 }
 
 #[tokio::test]
+async fn what_a_host_loses_of_the_output_that_it_does_not_read_is_counted() {
+    const LOST: &str = r#"plugward_plugin_output_lost_total{plugin_instance="db"}"#;
+    let world = World::new(&["orders"]);
+    let container = world.up(1);
+    let mut host = world.host("orders");
+    host.call("Plain", "x").await.unwrap();
+    let mut slow = host.open(STDIO, Some(Bytes::new())).await;
+    let piece = Bytes::from(vec![b'x'; 4 << 10]);
+    limited(async {
+        while world.series(LOST).is_none_or(|lost| lost == 0.0) {
+            for _ in 0..1000 {
+                world.gateway.wrote(&container.place, StdioChannel::Stdout, &piece);
+            }
+            slow.answers.message().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn health_says_whether_a_call_would_be_served() {
     let world = World::new(&["orders"]);
     assert_eq!(checked(&world, "plugin").await, ServingStatus::Serving, "it would wait");

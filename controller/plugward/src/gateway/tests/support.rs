@@ -18,6 +18,7 @@ pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;
 use super::super::systemd::DescriptorStore;
 use super::super::*;
+use crate::metrics::Scrape;
 use crate::slot::EngineRef;
 
 /// A gateway with what surrounds it.
@@ -27,6 +28,7 @@ pub(super) struct World {
     pub(super) terms: Terms,
     /// How often a reconcile was asked for.
     pub(super) wakes: watch::Receiver<usize>,
+    metrics: Metrics,
     directory: Arc<TempDir>,
 }
 
@@ -81,15 +83,10 @@ impl World {
         let (woken, wakes) = watch::channel(0);
         let wake: Wake = Arc::new(move |_: &Name| woken.send_modify(|count| *count += 1));
         let sockets = Sockets::new(directory.path().to_owned(), None, DescriptorStore::default());
-        let gateway = Gateway::new(
-            sockets,
-            Relays::here(),
-            Clock::System,
-            wake,
-            memory.clone(),
-            Metrics::new().unwrap(),
-        );
-        let world = Self { gateway, memory, terms, wakes, directory };
+        let metrics = Metrics::new().unwrap();
+        let gateway =
+            Gateway::new(sockets, Relays::here(), Clock::System, wake, memory.clone(), metrics.clone());
+        let world = Self { gateway, memory, terms, wakes, metrics, directory };
         world.serve();
         world
     }
@@ -189,6 +186,13 @@ impl World {
     /// Waits until so many calls wait.
     pub(super) async fn until_waiting(&self, count: usize) {
         eventually(|| self.demand().waiting == count).await;
+    }
+
+    /// The value of a series, as Prometheus would read it.
+    pub(super) fn series(&self, series: &str) -> Option<f64> {
+        let scrape = Scrape { mounts: self.gateway.traffic(), ..Scrape::default() };
+        let text = String::from_utf8(self.metrics.render(&scrape).unwrap()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
     }
 
     /// Says what calls may expect.

@@ -18,6 +18,8 @@ pub(in super::super) struct Host {
     path: PathBuf,
     /// The `multiplex_id` that it sends.
     pub(in super::super) id: Option<&'static str>,
+    /// The trace that its calls are part of.
+    trace: Option<&'static str>,
     client: Option<Client>,
 }
 
@@ -35,7 +37,7 @@ pub(in super::super) fn path(path: &str) -> PathAndQuery {
 
 impl Host {
     pub(in super::super) fn new(path: PathBuf) -> Self {
-        Self { path, id: None, client: None }
+        Self { path, id: None, trace: None, client: None }
     }
 
     /// The same host, with a connection of its own.
@@ -46,6 +48,12 @@ impl Host {
     /// Calls as another user.
     pub(in super::super) fn with_id(mut self, id: &'static str) -> Self {
         self.id = Some(id);
+        self
+    }
+
+    /// Traces its calls.
+    pub(in super::super) fn traced(mut self, parent: &'static str) -> Self {
+        self.trace = Some(parent);
         self
     }
 
@@ -75,6 +83,9 @@ impl Host {
             }
             if let Some(id) = self.id {
                 request.metadata_mut().insert("multiplex_id", MetadataValue::from_static(id));
+            }
+            if let Some(trace) = self.trace {
+                request.metadata_mut().insert("traceparent", MetadataValue::from_static(trace));
             }
             let answer = client.unary(request, path(&format!("/test.Plugin/{method}")), Octets).await;
             match answer {
