@@ -34,7 +34,7 @@ use bollard::query_parameters::{
     StopContainerOptions,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
-use futures::{Stream, TryStreamExt as _, future};
+use futures::{Stream, TryStreamExt as _};
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::container::{Container, ContainerId, ContainerSpec, Listed};
@@ -402,7 +402,7 @@ impl Engine for DockerEngine {
             }),
             Err(error) => Err(failed(Operation::Logs, &subject, &error)),
         });
-        Ok(chunks.try_filter_map(future::ok).boxed())
+        Ok(chunks.try_filter_map(futures::future::ok).boxed())
     }
 
     async fn events(
@@ -437,7 +437,7 @@ impl Engine for DockerEngine {
                     }
                     EventKind::Image { .. } => true,
                 });
-                future::ok(event)
+                futures::future::ok(event)
             })
             .boxed())
     }

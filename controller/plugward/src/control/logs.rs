@@ -181,9 +181,10 @@ impl Reading {
         let mut logs = Vec::new();
         let mut cursors = BTreeMap::new();
         for (slot, start) in self.slots() {
-            let found = match self.asked.previous {
-                true => self.previous(&slot, start.as_ref()).await,
-                false => self.current(&slot, start.as_ref()).await,
+            let found = if self.asked.previous {
+                self.previous(&slot, start.as_ref()).await
+            } else {
+                self.current(&slot, start.as_ref()).await
             };
             match found {
                 Ok(Found { container, log, note }) => {

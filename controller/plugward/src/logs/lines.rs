@@ -40,7 +40,7 @@ impl Unfinished {
     fn take(&mut self, piece: Option<Result<LogChunk, EngineError>>) -> Vec<Result<LogLine, EngineError>> {
         let Some(piece) = piece else {
             let rest = [(LogChannel::Stdout, self.stdout.take()), (LogChannel::Stderr, self.stderr.take())];
-            let rest = rest.into_iter().filter_map(|(stream, line)| Some(Ok(finished(stream, line?))));
+            let rest = rest.into_iter().filter_map(|(stream, line)| Some(Ok(finished(stream, &line?))));
             return rest.collect();
         };
         let piece = match piece {
@@ -55,14 +55,14 @@ impl Unfinished {
         let mut line = unfinished.take().unwrap_or_else(|| Line { at, bytes: Vec::new() });
         line.bytes.extend_from_slice(&piece.bytes);
         if line.bytes.ends_with(b"\n") || line.bytes.len() >= LONGEST_LINE {
-            return vec![Ok(finished(piece.channel, line))];
+            return vec![Ok(finished(piece.channel, &line))];
         }
         *unfinished = Some(line);
         Vec::new()
     }
 }
 
-fn finished(stream: LogChannel, line: Line) -> LogLine {
+fn finished(stream: LogChannel, line: &Line) -> LogLine {
     let text = String::from_utf8_lossy(&line.bytes);
     LogLine { at: line.at, stream, text: text.trim_end_matches(['\r', '\n']).to_owned() }
 }
@@ -76,9 +76,9 @@ mod tests {
     const OUT: LogChannel = LogChannel::Stdout;
     const ERR: LogChannel = LogChannel::Stderr;
 
-    fn piece(channel: LogChannel, second: i64, bytes: &[u8]) -> Result<LogChunk, EngineError> {
+    fn piece(channel: LogChannel, second: i64, bytes: &[u8]) -> LogChunk {
         let at = Timestamp::from_second(second).ok();
-        Ok(LogChunk { channel, at, bytes: bytes.to_vec() })
+        LogChunk { channel, at, bytes: bytes.to_vec() }
     }
 
     async fn read(pieces: Vec<Result<LogChunk, EngineError>>) -> Vec<Result<(i64, String), String>> {
@@ -94,11 +94,11 @@ mod tests {
     #[tokio::test]
     async fn a_line_that_comes_in_pieces_is_one_and_streams_are_not_mixed() {
         let pieces = vec![
-            piece(ERR, 1, b"one "),
-            piece(OUT, 2, b"out\r\n"),
-            piece(ERR, 1, b"line\n"),
-            piece(ERR, 3, b"\n"),
-            piece(OUT, 4, b"unfinished \xff"),
+            Ok(piece(ERR, 1, b"one ")),
+            Ok(piece(OUT, 2, b"out\r\n")),
+            Ok(piece(ERR, 1, b"line\n")),
+            Ok(piece(ERR, 3, b"\n")),
+            Ok(piece(OUT, 4, b"unfinished \xff")),
         ];
         let told = ["Stdout out", "Stderr one line", "Stderr ", "Stdout unfinished \u{fffd}"];
         let expected = [2, 1, 3, 4].into_iter().zip(told).map(|(at, text)| Ok((at, text.to_owned())));
@@ -107,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_without_end_is_cut_and_a_log_that_breaks_off_says_so() {
-        let mut pieces: Vec<_> = (0..9).map(|_| piece(ERR, 1, &[b'x'; 16 * 1024])).collect();
+        let mut pieces: Vec<_> = (0..9).map(|_| Ok(piece(ERR, 1, &[b'x'; 16 * 1024]))).collect();
         pieces.push(Err(EngineError {
             operation: Operation::Logs,
             subject: String::new(),

@@ -49,10 +49,10 @@ fn logs_are_shown_to_people_and_to_programs() {
         [(Output::Text, false), (Output::Text, true), (Output::Raw, false), (Output::Json, false)]
     {
         let mut lines = Lines::new(output, timestamps, true, Colours::Off);
-        text.push_str(&format!(
-            "--- {output:?}, timestamps {timestamps}\n{}",
-            shown(&mut lines, &of_two_slots())
-        ));
+        text.extend([
+            format!("--- {output:?}, timestamps {timestamps}\n"),
+            shown(&mut lines, &of_two_slots()),
+        ]);
     }
     golden::check("logs.txt", &text);
 }

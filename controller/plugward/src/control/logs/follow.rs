@@ -119,10 +119,9 @@ impl Follower {
         let Some(engine) = self.view.engines.engine(&self.start.engine.id) else {
             return Ok(self.while_wanted());
         };
-        let container = match engine.inspect(&self.start.container).await {
-            Ok(Some(container)) => container,
+        let Ok(Some(container)) = engine.inspect(&self.start.container).await else {
             // Not made yet, or gone; or nobody knows.
-            Ok(None) | Err(_) => return Ok(self.while_wanted()),
+            return Ok(self.while_wanted());
         };
         let query = match self.at {
             Some(at) => LogQuery { since: after(at), tail: None, ..self.first },

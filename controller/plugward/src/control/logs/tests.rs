@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use super::merge::Merged;
 use super::*;
 
-fn line(second: i64, text: &str) -> Result<LogLine, EngineError> {
+fn line(second: i64, text: &str) -> LogLine {
     let at = Timestamp::from_second(second).unwrap();
-    Ok(LogLine { at, stream: LogChannel::Stderr, text: text.to_owned() })
+    LogLine { at, stream: LogChannel::Stderr, text: text.to_owned() }
 }
 
 fn broken() -> Result<LogLine, EngineError> {
@@ -36,15 +36,17 @@ async fn merged(logs: Vec<(u32, Vec<Result<LogLine, EngineError>>)>) -> Vec<Stri
 
 #[tokio::test]
 async fn logs_are_told_in_order_of_time_and_each_in_its_own_order() {
-    let one = vec![line(1, "a"), line(4, "d"), line(3, "late")];
-    let two = vec![line(2, "b"), line(2, "c"), line(5, "e")];
+    let one = vec![Ok(line(1, "a")), Ok(line(4, "d")), Ok(line(3, "late"))];
+    let two = vec![Ok(line(2, "b")), Ok(line(2, "c")), Ok(line(5, "e"))];
     let told = merged(vec![(1, one), (2, two), (3, vec![])]).await;
     assert_eq!(told, ["spare-1 a", "spare-2 b", "spare-2 c", "spare-1 d", "spare-1 late", "spare-2 e"]);
 }
 
 #[tokio::test]
 async fn a_log_that_breaks_off_ends_and_the_others_go_on() {
-    let told = merged(vec![(1, vec![line(1, "a"), broken(), line(2, "x")]), (2, vec![line(3, "b")])]).await;
+    let told =
+        merged(vec![(1, vec![Ok(line(1, "a")), broken(), Ok(line(2, "x"))]), (2, vec![Ok(line(3, "b"))])])
+            .await;
     assert_eq!(told, ["spare-1 a", "spare-1 the log broke off", "spare-2 b"]);
 }
 
