@@ -1,16 +1,13 @@
 //! Steps that change containers.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt;
 use go_plugin::Identity;
 use jiff::Timestamp;
 use plugward_api::status::EventType;
 use plugward_engine::{
-    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, LogChannel, LogQuery, Removed,
-    Started, Stopped,
+    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, Removed, Started, Stopped,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,7 +17,6 @@ use crate::container::container_spec;
 use crate::engines::Begun;
 use crate::errors::chain;
 use crate::failure::ReconcileError;
-use crate::logs::{KeptLog, LastLines, LogLine, lines};
 use crate::names::{SlotName, label};
 use crate::plan::{self, ImageSight, Place, Which};
 use crate::session::Opening;
@@ -36,15 +32,6 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How often to look whether a plugin that was asked to end has ended.
 const END_POLL: Duration = Duration::from_millis(50);
-
-/// Lines that the status tells of what a container wrote last.
-const LAST_LINES: usize = 20;
-
-/// Characters that it tells of each of these lines.
-const LAST_LINE_CHARACTERS: usize = 512;
-
-/// How long it may take to read them.
-const LAST_LINES_LIMIT: Duration = Duration::from_secs(2);
 
 /// What came of making or starting a container.
 pub(super) enum Made {
@@ -299,23 +286,7 @@ impl Run<'_> {
         keep_output: bool,
     ) -> Result<(), ReconcileError> {
         let engine = self.executor.engine(&place.engine)?;
-        // What is kept of a slot goes with it.
-        let stays = self.situation.targets.contains_key(slot);
-        if keep_output || stays {
-            let log = self.last_lines(place).await;
-            if keep_output {
-                let output = log.as_deref().map(last_words).unwrap_or_default();
-                self.change(slot, |stored| {
-                    if let Some(exit) = &mut stored.last_exit {
-                        exit.output = output;
-                    }
-                })
-                .await?;
-            }
-            if stays {
-                self.keep_log(slot, place, log).await;
-            }
-        }
+        self.keep_words(slot, place, keep_output).await?;
         self.executor.sessions.end(place);
         match engine.remove(&place.id).await? {
             Removed::Removed | Removed::NotFound | Removed::InProgress => {}
@@ -336,48 +307,6 @@ impl Run<'_> {
             |start| start.directory.clone(),
         )
     }
-
-    /// The last lines that a container wrote; `None` when the engine does not say it in time. Without them, nothing is lost but words.
-    pub(super) async fn last_lines(&self, place: &Place) -> Option<Vec<LogLine>> {
-        let engine = self.executor.engine(&place.engine).ok()?;
-        let query = LogQuery {
-            tail: Some(LastLines::READ),
-            stamped: true,
-            stdout: true,
-            stderr: true,
-            ..LogQuery::default()
-        };
-        let read = async {
-            let mut last = LastLines::default();
-            let mut log = pin!(lines(engine.logs(&place.id, query).await.ok()?));
-            while let Some(Ok(line)) = log.next().await {
-                last.push(line);
-            }
-            Some(last.into_lines())
-        };
-        timeout(LAST_LINES_LIMIT, read).await.ok().flatten()
-    }
-
-    /// Keeps the last lines of a container for those who ask when it is gone.
-    pub(super) async fn keep_log(&self, slot: &SlotName, place: &Place, log: Option<Vec<LogLine>>) {
-        let Some(lines) = log else { return };
-        let log = KeptLog { container: place.name.clone(), lines };
-        if let Err(error) = self.executor.state.keep_log(self.instance, slot, log).await {
-            tracing::warn!(container = place.name, error = chain(&error), "its last lines are not kept");
-        }
-    }
-}
-
-/// What of a log is told in the status: the last lines of standard error.
-pub(super) fn last_words(log: &[LogLine]) -> Vec<String> {
-    let written = log.iter().filter(|line| line.stream == LogChannel::Stderr);
-    let mut words: Vec<String> = written
-        .rev()
-        .take(LAST_LINES)
-        .map(|line| line.text.chars().take(LAST_LINE_CHARACTERS).collect())
-        .collect();
-    words.reverse();
-    words
 }
 
 /// An engine's error about a start: its own trouble, or the start's end.

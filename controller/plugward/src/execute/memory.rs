@@ -8,7 +8,7 @@ use plugward_api::RestartReason;
 use plugward_api::status::{EventType, StartTimes};
 
 use super::Run;
-use super::containers::last_words;
+use super::words::last_words;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
 use crate::plan::{Before, Ended, NewStart, Place, Sighting};

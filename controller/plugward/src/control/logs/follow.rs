@@ -137,7 +137,9 @@ impl Follower {
             Err(_) => return Ok(self.while_wanted()),
         };
         let mut log = without_handshake(lines(log).boxed());
-        while let Some(Ok(line)) = log.next().await {
+        while let Some(line) = log.next().await {
+            // It broke off with its engine: the rest is there when that is back.
+            let Ok(line) = line else { return Ok(self.while_wanted()) };
             self.teller.tell(Told::Line { slot: &self.slot, line: &line }).await?;
             self.at = self.at.max(Some(line.at));
         }
