@@ -1,6 +1,6 @@
 //! `plugward logs` against plugins that run, and that ran.
 
-use plugward_api::Phase;
+use plugward_api::{InstanceStatus, Phase};
 use plugward_tests::real::{Said, counter, go_counter, hostile, on_one_engine};
 use serde_json::{Value, json};
 
@@ -122,6 +122,33 @@ async fn the_last_words_of_a_plugin_that_failed_are_told_with_how_to_see_more() 
         world.remove("records.yaml");
         let said = follow.ended().await;
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), "plugward: instance \"two\" is deleted\n"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_container_that_a_spare_replaces_are_those_of_its_slot() {
+    on_one_engine(|world| async move {
+        world.declare_runtime();
+        let spared = counter("spared")
+            .with("/spec/standby", json!(1))
+            .with("/spec/env/COUNTER_GREETING", json!("hello"));
+        world.declare("spared.yaml", &[spared]);
+        world.start().await;
+        let before = world.until_ready("spared").await;
+        let has_spare = |status: &InstanceStatus| {
+            status.slots.iter().any(|slot| slot.name == "spare-1" && slot.ready_at.is_some())
+        };
+        world.until("spared", "has a spare", has_spare).await;
+        world.engine.kill(before.container_id.as_deref().unwrap()).await;
+        let said = world
+            .wait("its last lines are kept", async || {
+                let said = world.cli(&["logs", "spared", "--previous", "--slot", &before.name]).await;
+                said.stderr.contains("is gone").then_some(said)
+            })
+            .await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), "hello\n"), "{}", said.stderr);
+        assert!(said.stderr.contains(before.container_name.as_deref().unwrap()), "{}", said.stderr);
     })
     .await;
 }
