@@ -33,7 +33,7 @@ pub(crate) async fn start(engine: &dyn Engine, oci_runtime: &str) -> Duration {
         panic!("{name} is taken")
     };
     engine.start(&id).await.unwrap();
-    let query = LogQuery { follow: true, tail: None, stdout: true, stderr: false };
+    let query = LogQuery { follow: true, stdout: true, ..LogQuery::default() };
     let mut log = engine.logs(&id, query).await.unwrap();
     let mut reader = LineReader::default();
     let line = loop {

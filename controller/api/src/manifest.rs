@@ -20,7 +20,7 @@ mod shape;
 mod tree;
 mod yaml;
 
-pub use nearest::hint as did_you_mean;
+pub use nearest::{find as nearest, hint as did_you_mean};
 
 #[cfg(test)]
 pub(crate) use formats::knows_format;

@@ -158,6 +158,8 @@ fn cases() -> Vec<Case> {
             following_shows_what_is_written_while_the_process_lives,
             an_unfinished_last_line_comes_as_it_is,
             only_the_last_lines_are_read_on_demand,
+            pieces_are_stamped_and_read_from_a_time_on,
+            a_stamped_line_of_any_length_comes_whole,
             large_output_comes_whole,
             a_log_is_bounded_by_its_rotation,
             there_is_no_log_of_an_absent_container,

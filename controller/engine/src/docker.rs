@@ -15,6 +15,7 @@ mod classify;
 mod convert;
 mod credentials;
 mod listener;
+mod log;
 mod pull;
 mod session;
 mod tls;
@@ -26,12 +27,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::container::LogOutput;
 use bollard::errors::Error as ClientError;
 use bollard::query_parameters::{
     CreateContainerOptions, DownloadFromContainerOptions, EventsOptions, InspectContainerOptions,
-    KillContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
-    StatsOptions, StopContainerOptions,
+    KillContainerOptions, ListContainersOptions, RemoveContainerOptions, StartContainerOptions, StatsOptions,
+    StopContainerOptions,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
 use futures::{Stream, TryStreamExt as _};
@@ -44,7 +44,7 @@ use crate::file::File;
 use crate::image::Image;
 use crate::info::EngineInfo;
 use crate::limits;
-use crate::log::{LogChannel, LogChunk, LogQuery};
+use crate::log::{LogChunk, LogQuery};
 use crate::port::{Created, Engine, Removed, Started, Stopped};
 use crate::pull::Progress;
 use crate::usage::Usage;
@@ -388,35 +388,21 @@ impl Engine for DockerEngine {
         id: &ContainerId,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogChunk, EngineError>>, EngineError> {
-        let options = LogsOptions {
-            follow: query.follow,
-            stdout: query.stdout,
-            stderr: query.stderr,
-            tail: query.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
-            ..LogsOptions::default()
-        };
+        let options = log::options(query);
         let items = self
             .open(Operation::Logs, id.as_str(), None, |client| client.logs(id.as_str(), Some(options)))
             .await?;
         let subject = id.as_str().to_owned();
-        Ok(items
-            .map(move |item| match item {
-                Ok(LogOutput::StdOut { message }) => {
-                    Ok(LogChunk { channel: LogChannel::Stdout, bytes: message.into() })
-                }
-                Ok(LogOutput::StdErr { message }) => {
-                    Ok(LogChunk { channel: LogChannel::Stderr, bytes: message.into() })
-                }
-                // A container without a terminal has no other output; this is a frame that broke off.
-                Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => Err(EngineError {
-                    operation: Operation::Logs,
-                    subject: subject.clone(),
-                    kind: ErrorKind::Unreachable,
-                    message: "the log broke off".to_owned(),
-                }),
-                Err(error) => Err(failed(Operation::Logs, &subject, &error)),
-            })
-            .boxed())
+        let chunks = items.map(move |item| match item {
+            Ok(output) => log::chunk(query, output).map_err(|broken| EngineError {
+                operation: Operation::Logs,
+                subject: subject.clone(),
+                kind: broken.kind(),
+                message: broken.to_string(),
+            }),
+            Err(error) => Err(failed(Operation::Logs, &subject, &error)),
+        });
+        Ok(chunks.try_filter_map(futures::future::ok).boxed())
     }
 
     async fn events(

@@ -228,7 +228,7 @@ impl Controller {
                 chance: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
             },
             executor: Executor {
-                cluster: cluster.id,
+                cluster: cluster.id.clone(),
                 state: state.clone(),
                 engines: engines.clone(),
                 sessions: sessions.clone(),
@@ -246,6 +246,7 @@ impl Controller {
             clock,
         };
         let view = View {
+            cluster: cluster.id,
             records,
             reports: source.reports(),
             book,

@@ -60,6 +60,7 @@
 //! | [`gateway`] | hosts, and which container their calls go to | the sockets of mounts, plugins, systemd |
 //! | [`expectation`] | the plan's outlook, in the gateway's words | nothing |
 //! | [`output`] | plugins' output as lines | nothing |
+//! | [`logs`] | what containers wrote, as lines with their times | nothing |
 //! | [`observe`] | the situation of an instance | engines: lists, inspections |
 //! | [`plan`] | what to do next: all decisions | nothing, not even a clock |
 //! | [`execute`] | one effect for each step | engines, state, shared directories |
@@ -109,6 +110,7 @@ pub mod gateway;
 mod golden;
 pub mod gvisor;
 pub mod lock;
+pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod observe;

@@ -311,7 +311,7 @@ impl Talk {
     /// Reads the log until its first line is complete. A log that ends before (the engine went away, the
     /// container ended) is begun again: the engine says what became of the container.
     async fn read_line(&self) -> Result<Vec<u8>, Failure> {
-        let query = LogQuery { follow: true, tail: None, stdout: true, stderr: false };
+        let query = LogQuery { follow: true, stdout: true, ..LogQuery::default() };
         loop {
             if let Ok(mut log) = self.opening().engine.logs(&self.opening().place.id, query).await {
                 let mut reader = LineReader::default();

@@ -11,6 +11,7 @@ use crate::desired::Records;
 use crate::engines::Engines;
 use crate::gateway::Gateway;
 use crate::metrics::{Held, Metrics, Scrape};
+use crate::names::ClusterId;
 use crate::reason::Reason;
 use crate::source::Reports;
 use crate::state::State;
@@ -20,6 +21,8 @@ use crate::usage::Usages;
 /// The parts of a controller that others may look at. Clones are cheap.
 #[derive(Clone)]
 pub struct View {
+    /// Whose containers the controller's are.
+    pub cluster: ClusterId,
     /// What is declared.
     pub records: Records,
     /// How the manifests stand.

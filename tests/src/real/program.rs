@@ -109,6 +109,15 @@ impl Following {
         timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("it did not come that {what}"))
     }
 
+    /// Ends it as Ctrl-C does.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn interrupt(&self) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it goes on");
+        kill_process(pid, Signal::INT).unwrap();
+    }
+
     /// What it says at its end, which is awaited.
     ///
     /// # Panics

@@ -20,6 +20,7 @@ mod images;
 mod leaks;
 mod life;
 mod load;
+mod logs;
 mod manifests;
 mod matrix;
 mod memory_locks;

@@ -32,10 +32,41 @@ async fn what_becomes_of_a_plugin_is_shown_while_it_happens() {
         until_change(&mut records, "DELETED", |_| true).await;
         rows.until("it is gone", |line| line.contains("<deleted>").then_some(())).await;
 
+        // Whoever watches goes on when the next controller is there, and is told nothing twice.
+        world.declare("second.yaml", &[counter("second")]);
+        world.declare("steady.yaml", &[counter("steady")]);
+        world.until_ready("second").await;
+        world.until_ready("steady").await;
+        let ready = |line: &str| (line.starts_with("second ") && line.contains("Ready")).then_some(());
+        rows.until("it is ready", ready).await;
+        let is = |line: &str, object: &str, reason: &str| {
+            let event: Value = serde_json::from_str(line).expect("a line is an object");
+            event["object"] == object && event["reason"] == reason
+        };
+        events.until("it is started", |line| is(line, "instance/steady", "Started").then_some(())).await;
         world.terminate().await;
-        let said = records.ended().await;
-        assert_eq!(said.code, Some(1), "{}", said.stderr);
-        assert!(said.stderr.contains("ended"), "{}", said.stderr);
+        world.remove("second.yaml");
+        world.declare("other.yaml", &[counter("other")]);
+        world.start().await;
+        let (mut gone, mut ready) = (false, false);
+        let next = |line: &str| {
+            assert!(!(line.starts_with("second ") && line.contains("runc")), "it was told: {line}");
+            gone |= line.starts_with("second ") && line.contains("<deleted>");
+            ready |= line.starts_with("other ") && line.contains("Ready");
+            (gone && ready).then_some(())
+        };
+        rows.until("another is ready, and that one gone", next).await;
+        let next = |line: &str| {
+            assert!(!is(line, "instance/steady", "Started"), "it was told: {line}");
+            is(line, "instance/other", "Ready").then_some(())
+        };
+        events.until("another is ready", next).await;
+        for command in [records, rows, events] {
+            command.interrupt();
+            let said = command.ended().await;
+            assert_eq!(said.code, Some(130), "{}", said.stderr);
+            assert!(said.stderr.contains("the controller is back"), "{}", said.stderr);
+        }
     })
     .await;
 }

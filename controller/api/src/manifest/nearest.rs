@@ -1,7 +1,7 @@
 //! What someone may have meant.
 
 /// The known word that is nearest to `word`, if one is near: cases, dashes and underscores do not count.
-pub(super) fn find<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn find<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// No word that we know is longer than this.
     const LONGEST: usize = 64;
     if word.chars().count() > LONGEST {

@@ -1,13 +1,16 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 
 use super::Bench;
 use crate::container::{ContainerId, ContainerSpec, ContainerState, LogRotation};
 use crate::error::{ErrorKind, Operation};
-use crate::log::{LogChannel, LogQuery};
+use crate::log::{LogChannel, LogChunk, LogQuery};
 
-const ALL: LogQuery = LogQuery { follow: false, tail: None, stdout: true, stderr: true };
+const ALL: LogQuery =
+    LogQuery { follow: false, tail: None, since: None, stamped: false, stdout: true, stderr: true };
 const FOLLOW: LogQuery = LogQuery { follow: true, ..ALL };
 
 /// A whole log: standard output and standard error.
@@ -22,6 +25,10 @@ pub(super) async fn read(bench: &Bench, id: &ContainerId, query: LogQuery) -> (V
         }
     }
     (stdout, stderr)
+}
+
+async fn pieces(bench: &Bench, id: &ContainerId, query: LogQuery) -> Vec<LogChunk> {
+    bench.engine.logs(id, query).await.unwrap().map(Result::unwrap).collect().await
 }
 
 /// Waits until a container has written something to standard output.
@@ -82,6 +89,47 @@ pub(super) async fn only_the_last_lines_are_read_on_demand(bench: Bench) {
     }
     let (last, _) = read(&bench, &id, LogQuery { tail: Some(1), ..ALL }).await;
     assert!(last.starts_with(b"00000099"), "{:?}", String::from_utf8_lossy(&last));
+}
+
+pub(super) async fn pieces_are_stamped_and_read_from_a_time_on(bench: Bench) {
+    let id = bench.started("one", &["flood", "3"]).await;
+    bench.exit(&id).await;
+    let stamped = LogQuery { stamped: true, ..ALL };
+    let lines = pieces(&bench, &id, stamped).await;
+    let times: Vec<Timestamp> = lines.iter().map(|line| line.at.unwrap()).collect();
+    assert!(times.len() == 3 && times.is_sorted(), "{times:?}");
+    assert!(lines.iter().all(|line| line.bytes.len() == 64), "the time is no part of a line");
+    let (started_at, now) = (bench.inspect(&id).await.created_at, bench.engine.info().await.unwrap().time);
+    assert!(times.iter().all(|at| (started_at..=now).contains(at)), "{started_at} {times:?} {now}");
+
+    // To the nanosecond: whoever has read up to a line goes on after it.
+    let from = |at: Timestamp| LogQuery { since: Some(at), ..stamped };
+    let distinct: BTreeSet<Timestamp> = times.iter().copied().collect();
+    for at in distinct {
+        let read = pieces(&bench, &id, from(at)).await;
+        let expected: Vec<LogChunk> = lines.iter().filter(|line| line.at >= Some(at)).cloned().collect();
+        assert_eq!(read, expected, "from {at} on");
+        let follow = LogQuery { follow: true, ..from(at) };
+        assert_eq!(pieces(&bench, &id, follow).await, expected, "followed from {at} on");
+    }
+    let last = *times.last().unwrap();
+    assert_eq!(pieces(&bench, &id, from(last + Duration::from_nanos(1))).await, []);
+    let unstamped = LogQuery { stamped: false, ..from(last) };
+    assert!(pieces(&bench, &id, unstamped).await.iter().all(|line| line.at.is_none()));
+    let both = LogQuery { tail: Some(1), ..from(times[0]) };
+    assert_eq!(pieces(&bench, &id, both).await, lines[2..]);
+}
+
+pub(super) async fn a_stamped_line_of_any_length_comes_whole(bench: Bench) {
+    // Longer than what an engine takes for one piece.
+    let line = "x".repeat(40 << 10);
+    let id = ended(&bench, &["write", &format!("{line}\n"), ""]).await;
+    let pieces = pieces(&bench, &id, LogQuery { stamped: true, ..ALL }).await;
+    assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.at.is_some()), "{}", pieces.len());
+    assert_eq!(
+        pieces.iter().flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>(),
+        format!("{line}\n").as_bytes()
+    );
 }
 
 pub(super) async fn large_output_comes_whole(bench: Bench) {

@@ -359,8 +359,10 @@ async fn start(
         let writer = Arc::clone(&shared);
         let container = id.clone();
         let write = move |channel, bytes: &[u8]| {
-            if let Some(entry) = writer.world().containers.get_mut(&container) {
-                entry.output.write(channel, bytes);
+            let mut world = writer.world();
+            let now = world.now();
+            if let Some(entry) = world.containers.get_mut(&container) {
+                entry.output.write(channel, bytes, now);
             }
         };
         let end = process.run(script.acts, write).await;

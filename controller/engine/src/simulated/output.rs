@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::container::LogRotation;
@@ -14,7 +15,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 /// A container's log. It outlives restarts of the process.
 #[derive(Debug)]
 pub(super) struct Output {
-    lines: VecDeque<LogChunk>,
+    lines: VecDeque<Line>,
     /// How many lines rotation has dropped, so that a position stays one.
     dropped: usize,
     bytes: u64,
@@ -22,6 +23,14 @@ pub(super) struct Output {
     /// What has been written of a line that has not ended.
     unfinished: [Vec<u8>; 2],
     pub(super) grown: Arc<Notify>,
+}
+
+/// A line, or a piece of one that is too long.
+#[derive(Debug)]
+struct Line {
+    channel: LogChannel,
+    at: Timestamp,
+    bytes: Vec<u8>,
 }
 
 impl Output {
@@ -36,12 +45,12 @@ impl Output {
         }
     }
 
-    pub(super) fn write(&mut self, channel: LogChannel, bytes: &[u8]) {
+    pub(super) fn write(&mut self, channel: LogChannel, bytes: &[u8], now: Timestamp) {
         let mut line = std::mem::take(&mut self.unfinished[slot(channel)]);
         for byte in bytes {
             line.push(*byte);
             if *byte == b'\n' || line.len() == LONGEST_LINE {
-                self.keep(channel, std::mem::take(&mut line));
+                self.keep(channel, std::mem::take(&mut line), now);
             }
         }
         self.unfinished[slot(channel)] = line;
@@ -49,11 +58,11 @@ impl Output {
     }
 
     /// The process has ended: a line that it left unfinished is kept as it is.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self, now: Timestamp) {
         for channel in [LogChannel::Stdout, LogChannel::Stderr] {
             let line = std::mem::take(&mut self.unfinished[slot(channel)]);
             if !line.is_empty() {
-                self.keep(channel, line);
+                self.keep(channel, line, now);
             }
         }
         self.grown.notify_waiters();
@@ -75,14 +84,19 @@ impl Output {
                 LogChannel::Stdout => query.stdout,
                 LogChannel::Stderr => query.stderr,
             })
-            .cloned()
+            .filter(|line| query.since.is_none_or(|since| line.at >= since))
+            .map(|line| LogChunk {
+                channel: line.channel,
+                at: Some(line.at).filter(|_| query.stamped),
+                bytes: line.bytes.clone(),
+            })
             .collect();
         (lines, self.dropped + self.lines.len())
     }
 
-    fn keep(&mut self, channel: LogChannel, bytes: Vec<u8>) {
+    fn keep(&mut self, channel: LogChannel, bytes: Vec<u8>, at: Timestamp) {
         self.bytes += bytes.len() as u64;
-        self.lines.push_back(LogChunk { channel, bytes });
+        self.lines.push_back(Line { channel, at, bytes });
         while self.bytes > self.most_bytes {
             let Some(line) = self.lines.pop_front() else { break };
             self.bytes -= line.bytes.len() as u64;

@@ -255,7 +255,7 @@ impl Entry {
             return false;
         }
         let End { code, oom_killed } = end;
-        self.output.finish();
+        self.output.finish(finished_at);
         // Drops the handle: whoever waits for the end sees the new state.
         self.state = State::Exited(Exit { code, oom_killed, error: String::new(), finished_at });
         true

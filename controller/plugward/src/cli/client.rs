@@ -45,6 +45,16 @@ impl Which {
 }
 
 impl Controller {
+    /// The control socket.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What conversations with it are driven by.
+    pub(super) fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
     /// Where the sockets of mounts are.
     pub(super) fn mounts(&self) -> &Path {
         &self.mounts
@@ -69,17 +79,9 @@ impl Controller {
         self.ask(&format!("/v1/{}/{name}", plural(kind)))
     }
 
-    /// Follows the records of a kind, or one of them, until `each` breaks: `{type, object}` for all that are there, then
-    /// for each that changes.
-    pub(super) fn watch(
-        &self,
-        kind: Kind,
-        name: Option<&Name>,
-        each: impl FnMut(Value) -> ControlFlow<()>,
-    ) -> Result<(), Failed> {
-        let name = name.map(|name| format!("/{name}")).unwrap_or_default();
-        let path = format!("/v1/{}{name}?watch=true", plural(kind));
-        Ok(self.runtime.block_on(client::lines(&self.socket, &path, each))?)
+    /// Hands on the lines of an answer until `each` breaks.
+    pub(super) fn lines(&self, path: &str, each: impl FnMut(Value) -> ControlFlow<()>) -> Result<(), Failed> {
+        Ok(self.runtime.block_on(client::lines(&self.socket, path, each))?)
     }
 
     /// The cluster id of the controller.
@@ -105,6 +107,12 @@ impl Controller {
 
 fn items(mut list: Value) -> Vec<Value> {
     list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default()
+}
+
+/// The path of what tells of the records of a kind, or of one of them, as they change.
+pub(super) fn watch_path(kind: Kind, name: Option<&Name>) -> String {
+    let name = name.map(|name| format!("/{name}")).unwrap_or_default();
+    format!("/v1/{}{name}?watch=true", plural(kind))
 }
 
 const fn plural(kind: Kind) -> &'static str {

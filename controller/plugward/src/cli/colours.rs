@@ -36,6 +36,16 @@ impl Colours {
         self.paint(colour, text)
     }
 
+    /// A text in the colour of a log's level.
+    pub(super) fn level(self, level: &str, text: &str) -> String {
+        match level {
+            "error" => self.paint(RED, text),
+            "warn" => self.paint(YELLOW, text),
+            "info" => self.paint(GREEN, text),
+            _ => text.to_owned(),
+        }
+    }
+
     fn paint(self, colour: &str, text: &str) -> String {
         match self {
             Self::On => format!("{colour}{text}{PLAIN}"),

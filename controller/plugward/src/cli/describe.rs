@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::colours::Colours;
 use super::format::{age, kind, print, printable, text, time};
-use super::{Failed, client, completions, table};
+use super::{Failed, advice, client, completions, hclog, table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -45,19 +45,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     let controller = arguments.client.controller()?;
     let text = match (arguments.subject, &arguments.name) {
         (Subject::Manifests, _) => manifests(&controller.manifests()?),
-        (Subject::Record(kind), Some(name)) => record(&controller.get(kind, name)?, Timestamp::now()),
-        (Subject::Record(kind), None) => {
-            let all: Vec<String> =
-                controller.list(kind)?.iter().map(|object| record(object, Timestamp::now())).collect();
-            all.join("\n\n")
+        (Subject::Record(kind), name) => {
+            let objects = match name {
+                Some(name) => vec![controller.get(kind, name)?],
+                None => controller.list(kind)?,
+            };
+            // Limits are the runtime's.
+            let runtimes = match kind {
+                Kind::PluginInstance => controller.list(Kind::PluginRuntime)?,
+                Kind::PluginRuntime => Vec::new(),
+            };
+            let (now, colours) = (Timestamp::now(), Colours::of_output());
+            let pages: Vec<String> =
+                objects.iter().map(|object| record(object, &runtimes, now, colours)).collect();
+            pages.join("\n\n")
         }
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn record(object: &Value, now: Timestamp) -> String {
-    let mut page = Page { text: String::new(), colours: Colours::of_output() };
+fn record(object: &Value, runtimes: &[Value], now: Timestamp, colours: Colours) -> String {
+    let mut page = Page { text: String::new(), colours };
     page.line("Name", text(object, "/metadata/name"));
     page.map("Labels", object.pointer("/metadata/labels"));
     page.map("Annotations", object.pointer("/metadata/annotations"));
@@ -68,6 +77,9 @@ fn record(object: &Value, now: Timestamp) -> String {
     if let Some(spec) = object.get("spec") {
         page.title("Spec");
         page.tree(spec, 1);
+    }
+    if let Some(limits) = limits(object, runtimes) {
+        page.line("Limits", &limits);
     }
     if let Some(status) = object.get("status") {
         let phase = text(status, "/phase");
@@ -81,6 +93,9 @@ fn record(object: &Value, now: Timestamp) -> String {
         page.pull(status, now);
         page.slots(status, now);
         page.conditions(status, now);
+        if let Some(next) = advice::next_step(object) {
+            page.line("Next", &next);
+        }
         page.events(status, now);
     }
     page.text
@@ -194,7 +209,12 @@ impl Page {
             time(exit, "/finishedAt").map(|at| age(at, now)).unwrap_or_default()
         );
         for line in exit.get("output").and_then(Value::as_array).into_iter().flatten() {
-            let _ = writeln!(self.text, "    | {}", printable(line.as_str().unwrap_or_default()));
+            let line = line.as_str().unwrap_or_default();
+            let at = time(exit, "/finishedAt").unwrap_or_default();
+            let line = hclog::readable(line, at, self.colours).unwrap_or_else(|| hclog::on_one_line(line));
+            for line in line.lines() {
+                let _ = writeln!(self.text, "    | {line}");
+            }
         }
     }
 
@@ -260,6 +280,21 @@ fn manifests(report: &Value) -> String {
     out
 }
 
+/// What an instance's containers may use at the most, as its runtime says.
+fn limits(object: &Value, runtimes: &[Value]) -> Option<String> {
+    let name = Some(text(object, "/spec/runtime")).filter(|name| !name.is_empty())?;
+    let runtime = runtimes.iter().find(|runtime| text(runtime, "/metadata/name") == name)?;
+    let resources = runtime.pointer("/spec/resources").and_then(Value::as_object);
+    let limits: Vec<String> = resources
+        .into_iter()
+        .flatten()
+        .filter(|(_, limit)| !limit.is_null())
+        .map(|(resource, limit)| format!("{resource} {}", scalar(limit)))
+        .collect();
+    let limits = if limits.is_empty() { "none".to_owned() } else { limits.join(", ") };
+    Some(format!("{limits} (of runtime {name})"))
+}
+
 fn ago(slot: &Value, pointer: &str, now: Timestamp) -> String {
     time(slot, pointer).map(|at| format!("{at} ({} ago)", age(at, now))).unwrap_or_default()
 }
@@ -297,3 +332,6 @@ fn bytes(number: u64) -> String {
     let tenths = (u128::from(number) * 10) >> (10 * unit);
     format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use plugward_api::{Kind, Name};
 use serde_json::{Value, json};
 
 use super::colours::Colours;
+use super::following::{Followed, Following, interrupted};
 use super::format::{self, age, print, print_on, print_value, printable, text, time};
 use super::{Failed, client, completions, records, table};
 
@@ -68,14 +69,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         }
         (Output::Table, false) => print(&table(&found, now, colours))?,
         (output, true) => {
-            let mut following = Following::new(output, &found, colours);
-            if print_on(&following.first(&found, now)).is_break() {
+            let mut shown = Shown::new(output, &found, colours);
+            if print_on(&shown.first(&found, now)).is_break() {
                 return Ok(ExitCode::SUCCESS);
             }
-            controller.watch(kind, arguments.only.as_ref(), |change| {
-                let lines = following.change(&change, Timestamp::now());
-                if lines.is_empty() { ControlFlow::Continue(()) } else { print_on(&lines) }
-            })?;
+            let path = client::watch_path(kind, arguments.only.as_ref());
+            let mut watching = Following::new(&controller)?;
+            loop {
+                let followed = watching.until_left(&path, |change| {
+                    let lines = shown.change(&change, Timestamp::now());
+                    if lines.is_empty() { ControlFlow::Continue(()) } else { print_on(&lines) }
+                })?;
+                match followed {
+                    Followed::Left => break,
+                    Followed::Interrupted => return Ok(interrupted()),
+                    // All is told again, and nothing twice.
+                    Followed::Back => {}
+                }
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -125,7 +136,7 @@ fn rows(events: &[Value], now: Timestamp) -> Vec<Vec<String>> {
 type Seen = BTreeMap<(String, String, String), u64>;
 
 /// Events that were shown, to tell the new ones.
-struct Following {
+struct Shown {
     output: Output,
     colours: Colours,
     widths: Vec<usize>,
@@ -133,7 +144,7 @@ struct Following {
     seen: BTreeMap<String, Seen>,
 }
 
-impl Following {
+impl Shown {
     fn new(output: Output, events: &[Value], colours: Colours) -> Self {
         let widths = table::widths(&rows(events, Timestamp::now()));
         let mut seen: BTreeMap<String, Seen> = BTreeMap::new();

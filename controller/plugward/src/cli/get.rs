@@ -11,6 +11,7 @@ use rustix::process::getppid;
 use serde_json::{Value, json};
 
 use super::colours::Colours;
+use super::following::{Followed, Following, interrupted};
 use super::format::{Output, kind, print, print_on, print_value, text};
 use super::selector::Selector;
 use super::watch::Lines;
@@ -132,10 +133,24 @@ fn watch(arguments: &Arguments, kind: Kind, controller: &client::Controller) -> 
     if print_on(&lines.head()).is_break() {
         return Ok(ExitCode::SUCCESS);
     }
-    controller.watch(kind, arguments.name.as_ref(), |change| {
-        lines.change(&change, Timestamp::now()).map_or(ControlFlow::Continue(()), |line| print_on(&line))
-    })?;
-    Ok(ExitCode::SUCCESS)
+    let mut following = Following::new(controller)?;
+    let path = client::watch_path(kind, arguments.name.as_ref());
+    loop {
+        let followed = following.until_left(&path, |change| {
+            lines.change(&change, Timestamp::now()).map_or(ControlFlow::Continue(()), |line| print_on(&line))
+        })?;
+        match followed {
+            Followed::Left => return Ok(ExitCode::SUCCESS),
+            Followed::Interrupted => return Ok(interrupted()),
+            // What went meanwhile nobody tells.
+            Followed::Back => {
+                let there = controller.list(kind)?;
+                if print_on(&lines.without_gone(&there)).is_break() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        }
+    }
 }
 
 fn reattach(arguments: &Arguments, controller: &client::Controller) -> Result<ExitCode, Failed> {

@@ -1,7 +1,8 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
+mod advice;
 mod client;
 mod colours;
 mod completions;
@@ -10,10 +11,13 @@ mod events;
 mod explain;
 #[cfg(test)]
 mod fake;
+mod following;
 mod format;
 mod get;
 #[cfg(test)]
 mod golden;
+mod hclog;
+mod logs;
 mod reattach;
 mod records;
 mod run;
@@ -57,6 +61,8 @@ enum Command {
     Describe(describe::Arguments),
     /// Show what happened to instances lately.
     Events(events::Arguments),
+    /// Show what the plugins of an instance write to their logs.
+    Logs(logs::Arguments),
     /// Print a script that makes a shell complete commands and names.
     Completions(completions::Arguments),
     /// Print the version.
@@ -79,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::colours::Colours;
 use super::format::{NONE, age, print, printable, text, time};
-use super::{Failed, client, records, table};
+use super::{Failed, advice, client, records, table};
 
 /// Problems that are shown. The rest is counted.
 const SHOWN: usize = 10;
@@ -158,29 +158,15 @@ fn instance_problem(object: &Value) -> Option<Problem> {
     if !(refused || matches!(phase, "Pending" | "Degraded" | "BackingOff")) {
         return None;
     }
-    // From the cause to its effects.
-    let order = [
-        "Accepted",
-        "RuntimeAvailable",
-        "ImageVerified",
-        "LimitsEnforced",
-        "Progressing",
-        "Healthy",
-        "Ready",
-    ];
-    let cause = order.iter().find(|condition| is(object, condition, "False"));
-    let what = cause.and_then(|cause| records::condition(object, cause)).map_or_else(
+    let what = advice::cause(object).map_or_else(
         || "it waits to be looked at".to_owned(),
         |condition| match text(condition, "/message") {
             "" => text(condition, "/reason").to_owned(),
             message => format!("{}: {message}", text(condition, "/reason")),
         },
     );
-    let next = if refused {
-        format!("change its manifest; `plugward describe instance {name}` shows it")
-    } else {
-        format!("`plugward describe instance {name}` shows its last exit and events")
-    };
+    let next = advice::next_step(object)
+        .unwrap_or_else(|| format!("`plugward describe instance {name}` shows its last exit and events"));
     Some(Problem { subject: format!("instance {name} {phase}"), what, next })
 }
 

@@ -1,9 +1,10 @@
 //! `get --watch`: rows as they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
-use plugward_api::Kind;
+use plugward_api::{API_VERSION, Kind};
 use serde_json::{Value, json};
 
 use super::colours::Colours;
@@ -21,8 +22,17 @@ pub(super) struct Lines<'a> {
     titles: Vec<String>,
     widths: Vec<usize>,
     colours: Colours,
-    /// The row of each record, without its age.
-    shown: BTreeMap<String, Vec<String>>,
+    /// What of each record makes it another one than was shown.
+    shown: BTreeMap<String, Steady>,
+}
+
+/// What of a record makes it another one than was shown.
+#[derive(PartialEq, Eq)]
+enum Steady {
+    /// Its row, without its age.
+    Row(Vec<String>),
+    /// All of it, as a hash.
+    Whole(u64),
 }
 
 impl<'a> Lines<'a> {
@@ -59,24 +69,47 @@ impl<'a> Lines<'a> {
         // What is not selected any more is gone for those who look.
         if text(change, "/type") == "DELETED" || !selected {
             self.shown.remove(name)?;
-            return Some(match self.output {
-                Output::Json => format!("{}\n", json!({ "type": "DELETED", "object": object })),
-                Output::Name => format!("{}/{name} deleted\n", self.kind.bare()),
-                _ => self.deleted(name),
-            });
+            return Some(self.gone(name, object));
         }
         let row = records::row(&self.columns, object, now);
-        let steady = records::without_age(&self.columns, &row);
-        let before = self.shown.insert(name.to_owned(), steady.clone());
+        let steady = match self.output {
+            Output::Json => Steady::Whole(hash(object)),
+            _ => Steady::Row(records::without_age(&self.columns, &row)),
+        };
+        // Nothing that is shown has changed, or the controller was away and tells all again.
+        if self.shown.get(name) == Some(&steady) {
+            return None;
+        }
+        let before = self.shown.insert(name.to_owned(), steady);
         match self.output {
             Output::Json => {
                 let kind = if before.is_none() { "ADDED" } else { "MODIFIED" };
                 Some(format!("{}\n", json!({ "type": kind, "object": object })))
             }
-            // Nothing that is shown has changed.
-            _ if before.as_ref() == Some(&steady) => None,
             Output::Name => Some(format!("{}/{name}\n", self.kind.bare())),
             _ => Some(self.line(&row)),
+        }
+    }
+
+    /// The lines for what was shown and is not among all that are there.
+    pub(super) fn without_gone(&mut self, there: &[Value]) -> String {
+        let there: BTreeSet<&str> = there.iter().map(|object| text(object, "/metadata/name")).collect();
+        let gone: Vec<String> =
+            self.shown.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
+        let lines = gone.iter().map(|name| {
+            self.shown.remove(name);
+            let metadata = json!({ "name": name });
+            let object = json!({ "apiVersion": API_VERSION, "kind": self.kind, "metadata": metadata });
+            self.gone(name, &object)
+        });
+        lines.collect()
+    }
+
+    fn gone(&self, name: &str, object: &Value) -> String {
+        match self.output {
+            Output::Json => format!("{}\n", json!({ "type": "DELETED", "object": object })),
+            Output::Name => format!("{}/{name} deleted\n", self.kind.bare()),
+            _ => self.deleted(name),
         }
     }
 
@@ -91,6 +124,12 @@ impl<'a> Lines<'a> {
     fn line(&self, row: &[String]) -> String {
         table::line(&self.titles, row, &self.widths, self.colours)
     }
+}
+
+fn hash(object: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    object.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -144,6 +183,30 @@ mod tests {
             5,
             "programs are told of every change"
         );
+    }
+
+    #[test]
+    fn what_a_controller_tells_again_is_not_shown_again_and_what_went_meanwhile_is() {
+        let none = json!({});
+        let changes = [change("ADDED", "orders", "Ready", &none), change("ADDED", "billing", "Ready", &none)];
+        for (output, gone) in [
+            (Output::Table, "orders    <deleted>"),
+            (Output::Name, "instance/orders deleted"),
+            (Output::Json, r#""type":"DELETED""#),
+        ] {
+            let first = [changes[0]["object"].clone(), changes[1]["object"].clone()];
+            let mut lines = Lines::new(Kind::PluginInstance, output, None, &first, Colours::Off);
+            for change in &changes {
+                assert!(lines.change(change, Timestamp::now()).is_some());
+            }
+            for change in &changes {
+                assert_eq!(lines.change(change, Timestamp::now()), None, "{output:?}");
+            }
+            let said = lines.without_gone(&first[1..]);
+            assert!(said.lines().count() == 1 && said.contains(gone), "{said}");
+            assert_eq!(lines.without_gone(&first[1..]), "");
+            assert!(lines.change(&changes[0], Timestamp::now()).is_some(), "it came back");
+        }
     }
 
     #[test]

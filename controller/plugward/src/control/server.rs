@@ -15,8 +15,8 @@ use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-use super::objects;
 use super::watch::{self, Records};
+use super::{logs, objects};
 use crate::view::View;
 
 /// Why the controller cannot be reached.
@@ -104,6 +104,7 @@ pub async fn serve_control(listener: UnixListener, view: View, stop: Cancellatio
     let router = Router::new()
         .route("/v1/{resource}", get(list))
         .route("/v1/{resource}/{name}", get(one))
+        .route("/v1/instances/{name}/logs", get(logs::logs))
         .with_state(Controlled { view, stop: stop.clone() });
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
@@ -126,9 +127,9 @@ pub async fn serve_metrics(listener: TcpListener, view: View, stop: Cancellation
 
 /// What the control socket answers from. A watch ends at `stop`: the others would wait for it.
 #[derive(Clone)]
-struct Controlled {
-    view: View,
-    stop: CancellationToken,
+pub(super) struct Controlled {
+    pub(super) view: View,
+    pub(super) stop: CancellationToken,
 }
 
 /// What follows the question mark.
@@ -158,7 +159,7 @@ async fn list(
     match kind(&resource) {
         Some(kind) if asked.watch => controlled.watch(kind, None),
         Some(kind) => Json(objects::list(&controlled.view, kind)).into_response(),
-        None => not_found(&format!("there is no resource {resource:?}")),
+        None => no_resource(&resource),
     }
 }
 
@@ -168,17 +169,15 @@ async fn one(
     Query(asked): Query<Asked>,
 ) -> Response {
     let Some(kind) = kind(&resource) else {
-        return not_found(&format!("there is no resource {resource:?}"));
+        return no_resource(&resource);
     };
-    let Ok(parsed) = name.parse::<Name>() else {
-        return not_found(&format!("{} {name:?} not found", kind.singular()));
-    };
+    let Ok(parsed) = name.parse::<Name>() else { return no_record(&controlled.view, kind, &name) };
     if asked.watch {
         return controlled.watch(kind, Some(parsed));
     }
     match objects::get(&controlled.view, kind, &parsed) {
         Some(object) => Json(object).into_response(),
-        None => not_found(&format!("{} {name:?} not found", kind.singular())),
+        None => no_record(&controlled.view, kind, &name),
     }
 }
 
@@ -188,6 +187,29 @@ fn kind(resource: &str) -> Option<Kind> {
         "runtimes" => Some(Kind::PluginRuntime),
         _ => None,
     }
+}
+
+/// That there is no such instance.
+pub(super) fn instance_not_found(view: &View, name: &str) -> Response {
+    no_record(view, Kind::PluginInstance, name)
+}
+
+fn no_record(view: &View, kind: Kind, name: &str) -> Response {
+    not_found(&absence(kind, name, &objects::names(view, kind)))
+}
+
+/// What to say of a record that is not there: what may have been meant, and what lists those that are.
+fn absence(kind: Kind, name: &str, known: &[Name]) -> String {
+    let near = plugward_api::manifest::nearest(name, known.iter().map(Name::as_str));
+    let near = near.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
+    let bare = kind.bare();
+    format!("{bare} {name:?} not found{near}: `plugward get {bare}s` shows what there is")
+}
+
+fn no_resource(resource: &str) -> Response {
+    not_found(&format!(
+        "there is no resource {resource:?}: there are instances, runtimes, manifests and controller"
+    ))
 }
 
 fn not_found(message: &str) -> Response {
@@ -215,6 +237,19 @@ async fn ready(State(view): State<View>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is_near_and_the_next_step() {
+        let known: Vec<Name> = ["orders", "billing"].iter().map(|name| name.parse().unwrap()).collect();
+        assert_eq!(
+            absence(Kind::PluginInstance, "order", &known),
+            "instance \"order\" not found (did you mean \"orders\"?): `plugward get instances` shows what there is"
+        );
+        assert_eq!(
+            absence(Kind::PluginRuntime, "gvisor", &[]),
+            "runtime \"gvisor\" not found: `plugward get runtimes` shows what there is"
+        );
+    }
 
     #[test]
     fn a_directory_for_sockets_is_reached_by_its_group_and_entered_by_nobody_else() {

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::StreamExt;
 use go_plugin::Identity;
 use jiff::Timestamp;
 use plugward_api::status::EventType;
 use plugward_engine::{
-    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, LogQuery, Removed, Started, Stopped,
+    ContainerId, ContainerState, Created, Engine, EngineError, ErrorKind, Removed, Started, Stopped,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -33,15 +32,6 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How often to look whether a plugin that was asked to end has ended.
 const END_POLL: Duration = Duration::from_millis(50);
-
-/// Lines kept of what a container wrote last.
-const LAST_LINES: u32 = 20;
-
-/// Bytes kept of each of these lines.
-const LAST_LINE_BYTES: usize = 512;
-
-/// How long it may take to read them.
-const LAST_LINES_LIMIT: Duration = Duration::from_secs(2);
 
 /// What came of making or starting a container.
 pub(super) enum Made {
@@ -296,15 +286,7 @@ impl Run<'_> {
         keep_output: bool,
     ) -> Result<(), ReconcileError> {
         let engine = self.executor.engine(&place.engine)?;
-        if keep_output {
-            let output = self.last_lines(place).await;
-            self.change(slot, |stored| {
-                if let Some(exit) = &mut stored.last_exit {
-                    exit.output = output;
-                }
-            })
-            .await?;
-        }
+        self.keep_words(slot, place, keep_output).await?;
         self.executor.sessions.end(place);
         match engine.remove(&place.id).await? {
             Removed::Removed | Removed::NotFound | Removed::InProgress => {}
@@ -324,26 +306,6 @@ impl Run<'_> {
             || self.executor.sharing.directory.join(&place.name),
             |start| start.directory.clone(),
         )
-    }
-
-    /// The last lines that a container wrote to standard error. Without them, nothing is lost but words.
-    pub(super) async fn last_lines(&self, place: &Place) -> Vec<String> {
-        let Ok(engine) = self.executor.engine(&place.engine) else { return Vec::new() };
-        let query = LogQuery { follow: false, tail: Some(LAST_LINES), stdout: false, stderr: true };
-        let read = async {
-            let mut bytes = Vec::new();
-            let Ok(mut log) = engine.logs(&place.id, query).await else { return bytes };
-            while let Some(Ok(chunk)) = log.next().await {
-                bytes.extend(chunk.bytes);
-            }
-            bytes
-        };
-        let bytes = timeout(LAST_LINES_LIMIT, read).await.unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines = text.lines().map(|line| line.chars().take(LAST_LINE_BYTES).collect::<String>());
-        let lines: Vec<String> = lines.collect();
-        let keep = lines.len().saturating_sub(LAST_LINES as usize);
-        lines.into_iter().skip(keep).collect()
     }
 }
 

@@ -8,9 +8,10 @@ use plugward_api::RestartReason;
 use plugward_api::status::{EventType, StartTimes};
 
 use super::Run;
+use super::words::last_words;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
-use crate::plan::{Before, Ended, NewStart, Place};
+use crate::plan::{Before, Ended, NewStart, Place, Sighting};
 use crate::sharing::remove_directory;
 use crate::slot::{Edit, End, Making, Slot, Start, StoredIdentity};
 use crate::state::StateError;
@@ -169,6 +170,7 @@ impl Run<'_> {
         let Some(start) = left.current.take() else { return Err(ReconcileError::NoStart) };
         let number_left = start.number;
         let mut ended = promoted.current.replace(Start { number, ..start });
+        let dead = ended.as_ref().and_then(|start| self.seen(slot, &start.container));
         promoted.starts = number;
         promoted.updating = false;
         if let Some(reason) = before.restart() {
@@ -199,7 +201,18 @@ impl Run<'_> {
         tracing::info!(%slot, %spare, container = container.name, "a spare took over");
         let message = format!("{} took the place of the container that ended", container.name);
         book.event(self.instance, EventType::Normal, "Promoted", message);
+        if let Some(place) = dead {
+            // It is removed as the spare's. Who asks why it ended asks for the slot that it served.
+            let log = self.last_lines(&place).await;
+            self.keep_log(slot, &place, log).await;
+        }
         Ok(())
+    }
+
+    /// A container of a slot, as it was seen.
+    fn seen(&self, slot: &SlotName, container: &str) -> Option<Place> {
+        let containers = &self.situation.slots.get(slot)?.containers;
+        containers.iter().find(|seen| seen.name == container).map(Sighting::place)
     }
 
     pub(super) async fn record_end(
@@ -212,7 +225,7 @@ impl Run<'_> {
     ) -> Result<(), ReconcileError> {
         let mut exit = end.exit.clone();
         if let Some(place) = container {
-            exit.output = self.last_lines(place).await;
+            exit.output = self.last_lines(place).await.as_deref().map(last_words).unwrap_or_default();
         }
         let at = exit.finished_at;
         let reason = end.reason;

@@ -7,6 +7,7 @@ mod containers;
 mod memory;
 mod timings;
 mod trial;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

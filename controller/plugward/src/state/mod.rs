@@ -10,6 +10,7 @@
 //!   brokers.json    containers whose plugins' brokers were opened, and whether they were used
 //!   manifests/      the last good bytes of each manifest (crate::source)
 //!   slots/INSTANCE/SLOT.json   what is remembered of a slot, with private keys
+//!   logs/INSTANCE/SLOT.json    the last lines of the slot's last container that is gone
 //!   status/KIND/NAME.json      the last status of a record
 //! ```
 //!
@@ -19,6 +20,7 @@
 
 mod files;
 mod identity;
+mod logs;
 mod notes;
 
 use std::collections::BTreeMap;
@@ -97,6 +99,7 @@ impl State {
         files::make_private(root)?;
         let slots_root = root.join("slots");
         files::make_private(&slots_root)?;
+        files::make_private(&root.join("logs"))?;
         for kind in [Kind::PluginInstance, Kind::PluginRuntime] {
             files::make_private(&status_directory(root, kind))?;
         }
@@ -195,7 +198,10 @@ impl State {
     pub async fn forget_slot(&self, instance: &Name, name: &SlotName) -> Result<(), StateError> {
         let directory = self.slot_directory(instance);
         let path = directory.join(format!("{name}.json"));
+        let forget_log = self.forgetting_log(instance, name);
         files::off_thread(move || {
+            // Before the slot: a slot that is there still finds its log to forget.
+            forget_log()?;
             files::remove(&path)?;
             files::remove(&files::aside(&path))?;
             files::remove_empty_directory(&directory)

@@ -32,6 +32,13 @@ pub(in crate::cli) fn names() -> ArgValueCandidates {
     })
 }
 
+/// The names of instances.
+pub(in crate::cli) fn instances() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        records(Kind::PluginInstance, &written()).into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
 /// What events may be about: `instance/NAME`.
 pub(in crate::cli) fn objects() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

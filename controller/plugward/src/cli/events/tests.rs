@@ -41,7 +41,7 @@ fn what_is_shown_already_is_not_new() {
     let ended = event("Warning", "ContainerEnded", "ended", 1, "09:58:00");
     let again = event("Warning", "ContainerEnded", "ended", 2, "09:59:00");
     let first = events(&instance("orders", from_ref(&started)));
-    let mut following = Following::new(Output::Table, &first, Colours::Off);
+    let mut following = Shown::new(Output::Table, &first, Colours::Off);
     let mut lines = |events: &[Value]| {
         let change = json!({ "type": "MODIFIED", "object": instance("orders", events) });
         following.change(&change, now())
