@@ -179,6 +179,7 @@ impl Reconciler {
         if self.observer.state.slots(instance).is_empty() {
             self.gateway.forget(instance);
             self.observer.state.forget_priming(instance);
+            self.observer.state.forget_renewal(instance);
             self.book.forget(Kind::PluginInstance, instance);
         } else if let Some(status) = self.book.instance(instance) {
             let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan, &[]);
@@ -204,13 +205,13 @@ impl Reconciler {
     }
 }
 
-/// For whose edit a container waits to be replaced, if one does.
+/// For whose edit, or at whose wish, a container waits to be replaced, if one does.
 fn cause(situation: &Situation, plan: &Plan) -> Option<Cause> {
     let waits = plan.outlooks.iter().filter(|(_, outlook)| outlook.update == UpdateState::WaitingForTurn);
     let is_of_same_instance = |slot: &SlotName| {
-        let target = &situation.targets.get(slot)?.recipe.container;
+        let target = situation.targets.get(slot)?;
         let start = situation.slots.get(slot)?.stored.current.as_ref()?;
-        Some(target.is_of_same_instance(&start.recipe.container))
+        Some(target.recipe.container.is_of_same_instance(&start.recipe.container) && !target.renews(start))
     };
     waits
         .map(|(slot, _)| match is_of_same_instance(slot) {

@@ -277,6 +277,30 @@ fn an_edit_that_cannot_be_started_leaves_the_container() {
 }
 
 #[test]
+fn a_container_that_was_asked_for_replaces_the_one_that_runs_at_its_turn_and_once() {
+    let mut scene = Scene::new().ready().surge().renewed();
+    golden("renewal_waits", &scene);
+    scene.situation.may_replace = true;
+    golden("renewal", &scene);
+    scene.sight().stored = Scene::new().ready().sight().stored.clone();
+    scene.stored().current.as_mut().unwrap().renewal = 1;
+    assert!(plan(&scene.situation).steps.is_empty(), "it was made since");
+}
+
+#[test]
+fn a_container_that_was_asked_for_waits_for_no_delay() {
+    golden("renewal_backing_off", &Scene::new().backing_off(130).renewed());
+    let mut judged_later = Scene::new().backing_off(130).renewed();
+    judged_later.stored().current.as_mut().unwrap().end.as_mut().unwrap().edit.renewal = 1;
+    golden("renewal_backing_off", &judged_later);
+}
+
+#[test]
+fn a_start_of_before_a_renewal_is_not_taken_up() {
+    golden("renewal_of_intended", &Scene::new().intended().renewed());
+}
+
+#[test]
 fn an_update_that_was_cut_off_stops_the_old_container_first() {
     let mut scene = Scene::new().ready().replaced();
     scene.session(SessionSight::None);

@@ -199,7 +199,7 @@ fn what_is_left_of_an_instance_is_looked_at_without_the_slot_that_was_forgotten(
 /// The update did not become ready, and is tried again later.
 fn failed_update() -> Scene {
     let mut scene = Scene::new().ready().surge().replaced().successor(exited(1, 95));
-    let edit = Edit { instance: 2, runtime: 1 };
+    let edit = Edit { instance: 2, runtime: 1, renewal: 0 };
     let start = scene.stored().current.as_mut().unwrap();
     start.created = true;
     start.end = Some(End { reason: RestartReason::Exited, at: at(95), retry_at: at(130), edit });
