@@ -190,6 +190,7 @@ impl Controller {
         let gateway =
             Gateway::new(mounts, relays, clock, wake.clone(), Arc::new(state.clone()), metrics.clone());
         let sessions = Sessions::new(plugins, gateway.clone(), state.clone(), records.clone(), clock, wake);
+        let (rules, manifests) = (source.rules.clone(), source.first_directory().into());
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
         let sharing = Sharing {
@@ -240,6 +241,8 @@ impl Controller {
             queue,
             gateway,
             metrics,
+            rules,
+            manifests,
             synced: Arc::default(),
             draining,
         };

@@ -13,7 +13,7 @@ use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
 use super::{Failed, format};
 
-pub(super) use words::{fields, kinds, names, objects, subjects};
+pub(super) use words::{fields, instances, kinds, names, objects, subjects};
 
 /// Set by the scripts when they ask for words.
 const VARIABLE: &str = "PLUGWARD_COMPLETE";

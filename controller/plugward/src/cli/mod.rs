@@ -2,9 +2,11 @@
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
+mod apply;
 mod client;
 mod colours;
 mod completions;
+mod delete;
 mod describe;
 mod events;
 mod explain;
@@ -14,8 +16,11 @@ mod format;
 mod get;
 #[cfg(test)]
 mod golden;
+mod progress;
 mod reattach;
 mod records;
+mod restart;
+mod rights;
 mod run;
 mod schema;
 mod selector;
@@ -23,6 +28,7 @@ mod sort;
 mod status;
 mod table;
 mod validate;
+mod wait;
 mod watch;
 
 use std::process::ExitCode;
@@ -57,6 +63,12 @@ enum Command {
     Describe(describe::Arguments),
     /// Show what happened to instances lately.
     Events(events::Arguments),
+    /// Put records into the controller's directory of manifests.
+    Apply(apply::Arguments),
+    /// Delete records.
+    Delete(delete::Arguments),
+    /// Replace the containers of an instance by new ones.
+    Restart(restart::Arguments),
     /// Print a script that makes a shell complete commands and names.
     Completions(completions::Arguments),
     /// Print the version.
@@ -79,6 +91,9 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Describe(arguments) => describe::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
+        Command::Apply(arguments) => apply::run(&arguments),
+        Command::Delete(arguments) => delete::run(&arguments),
+        Command::Restart(arguments) => restart::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)

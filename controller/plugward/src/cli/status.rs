@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::colours::Colours;
 use super::format::{NONE, age, print, printable, text, time};
+use super::records::is;
 use super::{Failed, client, records, table};
 
 /// Problems that are shown. The rest is counted.
@@ -158,6 +159,17 @@ fn instance_problem(object: &Value) -> Option<Problem> {
     if !(refused || matches!(phase, "Pending" | "Degraded" | "BackingOff")) {
         return None;
     }
+    let what = cause(object).unwrap_or_else(|| "it waits to be looked at".to_owned());
+    let next = if refused {
+        format!("change its manifest; `plugward describe instance {name}` shows it")
+    } else {
+        format!("`plugward describe instance {name}` shows its last exit and events")
+    };
+    Some(Problem { subject: format!("instance {name} {phase}"), what, next })
+}
+
+/// What keeps an instance from being as it should be, in words.
+pub(super) fn cause(object: &Value) -> Option<String> {
     // From the cause to its effects.
     let order = [
         "Accepted",
@@ -168,24 +180,12 @@ fn instance_problem(object: &Value) -> Option<Problem> {
         "Healthy",
         "Ready",
     ];
-    let cause = order.iter().find(|condition| is(object, condition, "False"));
-    let what = cause.and_then(|cause| records::condition(object, cause)).map_or_else(
-        || "it waits to be looked at".to_owned(),
-        |condition| match text(condition, "/message") {
-            "" => text(condition, "/reason").to_owned(),
-            message => format!("{}: {message}", text(condition, "/reason")),
-        },
-    );
-    let next = if refused {
-        format!("change its manifest; `plugward describe instance {name}` shows it")
-    } else {
-        format!("`plugward describe instance {name}` shows its last exit and events")
-    };
-    Some(Problem { subject: format!("instance {name} {phase}"), what, next })
-}
-
-fn is(object: &Value, condition: &str, status: &str) -> bool {
-    records::condition(object, condition).is_some_and(|condition| text(condition, "/status") == status)
+    let cause = order.iter().find(|condition| is(object, condition, "False"))?;
+    let condition = records::condition(object, cause)?;
+    Some(match text(condition, "/message") {
+        "" => text(condition, "/reason").to_owned(),
+        message => format!("{}: {message}", text(condition, "/reason")),
+    })
 }
 
 fn phase(object: &Value) -> &str {

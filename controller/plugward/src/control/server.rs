@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use super::objects;
+use super::renewal::Proofs;
 use super::watch::{self, Records};
+use super::writing::{self, Peer};
 use crate::view::View;
 
 /// Why the controller cannot be reached.
@@ -102,10 +104,12 @@ pub async fn bind_metrics(address: &str) -> Result<TcpListener, ListenError> {
 /// Answers on the control socket until `stop`.
 pub async fn serve_control(listener: UnixListener, view: View, stop: CancellationToken) {
     let router = Router::new()
-        .route("/v1/{resource}", get(list))
+        .merge(writing::routes())
+        .route("/v1/{resource}", get(list).post(writing::review))
         .route("/v1/{resource}/{name}", get(one))
-        .with_state(Controlled { view, stop: stop.clone() });
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        .with_state(Controlled { view, proofs: Proofs::default(), stop: stop.clone() });
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(error = %error, "the control socket is lost");
     }
@@ -126,8 +130,9 @@ pub async fn serve_metrics(listener: TcpListener, view: View, stop: Cancellation
 
 /// What the control socket answers from. A watch ends at `stop`: the others would wait for it.
 #[derive(Clone)]
-struct Controlled {
-    view: View,
+pub(super) struct Controlled {
+    pub(super) view: View,
+    pub(super) proofs: Proofs,
     stop: CancellationToken,
 }
 
@@ -182,7 +187,7 @@ async fn one(
     }
 }
 
-fn kind(resource: &str) -> Option<Kind> {
+pub(super) fn kind(resource: &str) -> Option<Kind> {
     match resource {
         "instances" => Some(Kind::PluginInstance),
         "runtimes" => Some(Kind::PluginRuntime),
@@ -190,7 +195,7 @@ fn kind(resource: &str) -> Option<Kind> {
     }
 }
 
-fn not_found(message: &str) -> Response {
+pub(super) fn not_found(message: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "message": message }))).into_response()
 }
 

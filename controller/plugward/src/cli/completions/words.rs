@@ -32,6 +32,14 @@ pub(in crate::cli) fn names() -> ArgValueCandidates {
     })
 }
 
+/// The names of the instances.
+pub(in crate::cli) fn instances() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = records(Kind::PluginInstance, &written());
+        names.into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
 /// What events may be about: `instance/NAME`.
 pub(in crate::cli) fn objects() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
