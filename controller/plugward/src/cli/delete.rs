@@ -67,7 +67,8 @@ impl Arguments {
         match records {
             Ok(records) => {
                 let keys: BTreeSet<RecordKey> = records.iter().map(|placed| placed.value.key()).collect();
-                Ok(keys.into_iter().collect())
+                // Runtimes go after those that use them.
+                Ok(keys.into_iter().rev().collect())
             }
             Err(problems) => Err(input.told(&problems).into()),
         }

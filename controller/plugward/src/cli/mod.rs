@@ -1,4 +1,4 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage; 130 where Ctrl-C ended a wait.
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 

@@ -64,15 +64,15 @@ impl Board {
         let text = match self.screen {
             Screen::Stream => {
                 let is_new = |(at, line): &(usize, &String)| self.shown.get(*at) != Some(line);
-                lines.iter().enumerate().filter(is_new).map(|(_, line)| format!("{line}\n")).collect()
+                lines.iter().enumerate().filter(is_new).flat_map(|(_, line)| [line, "\n"]).collect()
             }
             Screen::Terminal => {
                 // What was drawn wider takes several rows by now, where the terminal breaks lines anew.
-                let rows: usize =
+                let drawn: usize =
                     self.shown.iter().map(|line| line.chars().count().div_ceil(width).max(1)).sum();
-                let up = if rows > 0 { format!("\x1b[{rows}A") } else { String::new() };
-                let cut: Vec<String> = lines.iter().map(|line| cut(line, width)).collect();
-                format!("{up}{CLEAR}{}", cut.iter().map(|line| format!("{line}\r\n")).collect::<String>())
+                let up = if drawn > 0 { format!("\x1b[{drawn}A") } else { String::new() };
+                let rows: String = lines.iter().map(|line| cut(line, width) + "\r\n").collect();
+                format!("{up}{CLEAR}{rows}")
             }
         };
         lines.clone_into(&mut self.shown);

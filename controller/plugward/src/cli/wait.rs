@@ -156,6 +156,12 @@ impl Awaited {
         };
         match (&self.until, object) {
             (Until::Gone, None) => Standing::Done("gone".to_owned()),
+            // The built-in runtime is there while it is used, and declared by nobody.
+            (Until::Gone, Some(object))
+                if self.kind == Kind::PluginRuntime && object.pointer("/metadata/generation").is_none() =>
+            {
+                Standing::Done("gone".to_owned())
+            }
             (Until::Gone, Some(object)) => Standing::OnItsWay(told(&object)),
             (Until::Works { .. }, None) => Standing::OnItsWay("not read yet".to_owned()),
             (Until::Works { generation, without }, Some(object)) => {

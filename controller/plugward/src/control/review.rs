@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use plugward_api::manifest::{self, Format, Rules};
 use plugward_api::{Kind, Name, Place, Placed, PluginRuntime, Problem, Record, RecordKey, support};
+use rustix::process::Gid;
 use serde::{Deserialize, Serialize};
 
 use crate::source::FileState;
@@ -142,11 +143,8 @@ fn problem(place: Place, message: String, help: Option<&str>) -> Problem {
 
 impl Reader {
     fn of_process() -> Self {
-        let mut groups: Vec<u32> = rustix::process::getgroups()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|group| group.as_raw())
-            .collect();
+        let mut groups: Vec<u32> =
+            rustix::process::getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect();
         groups.push(rustix::process::getegid().as_raw());
         groups.sort_unstable();
         groups.dedup();

@@ -79,6 +79,13 @@ fn what_is_deleted_is_gone_when_nobody_knows_it() {
         Standing::OnItsWay("Terminating".into())
     );
     assert_eq!(gone.judge(Ok(None)), Standing::Done("gone".into()));
+    let built_in = json!({ "metadata": { "name": "default" }, "status": {} });
+    let going = gone.judge(Ok(Some(built_in.clone())));
+    assert!(matches!(going, Standing::OnItsWay(_)), "an instance without a record is going");
+    let runtime = Awaited { kind: Kind::PluginRuntime, ..gone };
+    assert_eq!(runtime.judge(Ok(Some(built_in))), Standing::Done("gone".into()));
+    let declared = object(1, 1, "", &[]);
+    assert!(matches!(runtime.judge(Ok(Some(declared))), Standing::OnItsWay(_)));
 }
 
 #[test]
