@@ -220,3 +220,16 @@ fn cause(situation: &Situation, plan: &Plan) -> Option<Cause> {
         })
         .min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::waiting;
+
+    #[test]
+    fn a_halted_roll_of_the_runtime_keeps_nobody_from_a_restart_that_was_asked_for() {
+        let cause = |situation| cause(&situation, &plan::plan(&situation));
+        assert_eq!(cause(waiting(false)), Some(Cause::Runtime), "the instance's own record says the same");
+        assert_eq!(cause(waiting(true)), Some(Cause::Instance));
+    }
+}

@@ -18,6 +18,13 @@ pub(crate) fn target() -> super::Target {
     Scene::new().target().clone()
 }
 
+/// An instance that serves, and whose container is to be replaced: because somebody asked, or because of what its runtime says.
+pub(crate) fn waiting(renewed: bool) -> super::Situation {
+    let scene = Scene::new().ready();
+    let scene = if renewed { scene.renewed() } else { scene.edited() };
+    scene.situation
+}
+
 fn golden(name: &str, scene: &Scene) {
     let text = plan(&scene.situation).to_string();
     crate::golden::check(&format!("src/plan/golden/{name}.txt"), &text);
