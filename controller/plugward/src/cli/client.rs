@@ -76,7 +76,7 @@ impl Controller {
     pub(super) async fn look(&self, kind: Kind, name: &Name) -> Result<Option<Value>, ClientError> {
         match client::get(&self.socket, &format!("/v1/{}/{name}", plural(kind))).await {
             Ok(object) => Ok(Some(object)),
-            Err(ClientError::Refused(_)) => Ok(None),
+            Err(ClientError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -91,7 +91,7 @@ impl Controller {
         let path = format!("/v1/manifests/{}/{}", plural(key.kind), key.name);
         match self.run(client::get(&self.socket, &path)) {
             Ok(found) => Ok(Some(serde_json::from_value(found).map_err(ClientError::Json)?)),
-            Err(ClientError::Refused(_)) => Ok(None),
+            Err(ClientError::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -50,6 +50,9 @@ pub enum ClientError {
     /// It took too long.
     #[error("the controller did not answer within {} s", LIMIT.as_secs())]
     TimedOut,
+    /// There is no such thing, in the controller's words.
+    #[error("{0}")]
+    NotFound(String),
     /// The controller says no, in its words.
     #[error("{0}")]
     Refused(String),
@@ -145,5 +148,6 @@ async fn whole(answer: Response<Incoming>) -> Result<Value, ClientError> {
         return Ok(value);
     }
     let message = value.get("message").and_then(Value::as_str).unwrap_or("the controller refused");
-    Err(ClientError::Refused(message.to_owned()))
+    let said = if status == StatusCode::NOT_FOUND { ClientError::NotFound } else { ClientError::Refused };
+    Err(said(message.to_owned()))
 }

@@ -46,6 +46,9 @@ pub(super) async fn review(
     if resource != "manifests" {
         return no(StatusCode::METHOD_NOT_ALLOWED, "records are put as manifests: POST /v1/manifests");
     }
+    if let Some(early) = too_early(&controlled) {
+        return early;
+    }
     let text = match body {
         Ok(text) => text,
         Err(rejection) => {
@@ -67,6 +70,9 @@ async fn whereabouts(
     State(controlled): State<Controlled>,
     Segment((resource, name)): Segment<(String, String)>,
 ) -> Response {
+    if let Some(early) = too_early(&controlled) {
+        return early;
+    }
     let Some(kind) = kind(&resource) else { return not_found(&format!("there is no resource {resource:?}")) };
     let key = name.parse::<Name>().ok().map(|name| RecordKey { kind, name });
     match key.and_then(|key| controlled.view.whereabouts(&key)) {
@@ -88,6 +94,9 @@ async fn restart(
     Segment(name): Segment<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
+    if let Some(early) = too_early(&controlled) {
+        return early;
+    }
     let Controlled { view, proofs, .. } = controlled;
     let Some(user) = user else { return no(StatusCode::FORBIDDEN, "the kernel does not say who asks") };
     if !renewal::is_trusted(user) {
@@ -105,6 +114,12 @@ async fn restart(
         Ok(None) => missing(),
         Err(_) => no(StatusCode::INTERNAL_SERVER_ERROR, "plugward failed: please report this as a bug"),
     }
+}
+
+/// Before the manifests were read once, nobody knows what is declared.
+fn too_early(controlled: &Controlled) -> Option<Response> {
+    let message = "the controller has just started, and has not read the manifests yet: try again";
+    (!controlled.view.records.is_ready()).then(|| no(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
 fn no(status: StatusCode, message: &str) -> Response {

@@ -257,3 +257,13 @@ fn a_spare_of_an_earlier_edit_takes_no_place() {
     scene.service(ServiceSight::None);
     golden("spare_outdated", &scene);
 }
+
+#[test]
+fn a_renewal_is_of_spares_too_and_none_of_before_takes_a_place() {
+    let mut scene = Scene::new().ready().surge().renewed().spare_wanted().spare_ready();
+    golden("renewal_spare_waits", &scene);
+    scene.situation.may_replace = true;
+    golden("renewal_spare", &scene);
+    scene.sight().containers[0].state = exited(137, 90);
+    golden("renewal_spare_takes_no_place", &scene);
+}
