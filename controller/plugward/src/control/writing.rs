@@ -1,5 +1,7 @@
 //! The requests of those who change something, and who is behind them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
 use axum::extract::rejection::BytesRejection;
@@ -14,10 +16,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::renewal::{self, Answer};
 use super::review::{self, Knowledge};
 use super::server::{Controlled, kind, not_found};
+
+/// How long the first look at the manifests is waited for: less than clients wait for an answer.
+const FIRST_READ: Duration = Duration::from_secs(5);
 
 /// The user at the other end of a connection; `None` where the kernel does not say.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +52,7 @@ pub(super) async fn review(
     if resource != "manifests" {
         return no(StatusCode::METHOD_NOT_ALLOWED, "records are put as manifests: POST /v1/manifests");
     }
-    if let Some(early) = too_early(&controlled) {
+    if let Some(early) = too_early(&controlled).await {
         return early;
     }
     let text = match body {
@@ -70,7 +76,7 @@ async fn whereabouts(
     State(controlled): State<Controlled>,
     Segment((resource, name)): Segment<(String, String)>,
 ) -> Response {
-    if let Some(early) = too_early(&controlled) {
+    if let Some(early) = too_early(&controlled).await {
         return early;
     }
     let Some(kind) = kind(&resource) else { return not_found(&format!("there is no resource {resource:?}")) };
@@ -94,7 +100,7 @@ async fn restart(
     Segment(name): Segment<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
-    if let Some(early) = too_early(&controlled) {
+    if let Some(early) = too_early(&controlled).await {
         return early;
     }
     let Controlled { view, proofs, .. } = controlled;
@@ -116,10 +122,11 @@ async fn restart(
     }
 }
 
-/// Before the manifests were read once, nobody knows what is declared.
-fn too_early(controlled: &Controlled) -> Option<Response> {
+/// Before the manifests were read once, nobody knows what is declared. That takes a moment after the start, which is waited for.
+async fn too_early(controlled: &Controlled) -> Option<Response> {
+    let ready = timeout(FIRST_READ, controlled.view.records.ready()).await;
     let message = "the controller has just started, and has not read the manifests yet: try again";
-    (!controlled.view.records.is_ready()).then(|| no(StatusCode::SERVICE_UNAVAILABLE, message))
+    (!matches!(ready, Ok(Ok(_)))).then(|| no(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
 fn no(status: StatusCode, message: &str) -> Response {
