@@ -98,8 +98,8 @@ fn deletable(controller: &client::Controller, key: &RecordKey) -> Result<PathBuf
 
 fn gone(file: &Path) -> String {
     format!(
-        "{} is not there for this program: if the controller runs in a container, run this in it, or work on the \
-         directory that is mounted there",
+        "{} is not there: somebody has just removed it, or the controller runs in a container: then run this in it, or \
+         work on the directory that is mounted there",
         file.display()
     )
 }

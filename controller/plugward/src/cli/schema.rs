@@ -1,5 +1,6 @@
 //! `plugward schema`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ fn write(kinds: &[Kind], directory: &Path) -> Result<String, Failed> {
         atomic::write(&path, format!("{schema}\n").as_bytes(), 0o644).map_err(|error| {
             format!("cannot write {}: {}: name a directory that you may write", path.display(), error.source)
         })?;
-        lines += &format!("# yaml-language-server: $schema={}\n", path.display());
+        let _ = writeln!(lines, "# yaml-language-server: $schema={}", path.display());
     }
     Ok(lines)
 }

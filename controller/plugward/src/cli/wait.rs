@@ -10,7 +10,7 @@ use clap::Args;
 use plugward_api::{Kind, Name};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::format::{printable, text};
 use super::progress::Board;
@@ -85,7 +85,7 @@ impl Patience {
             vec![Standing::OnItsWay("the controller does not answer".to_owned()); awaited.len()];
         let mut board = Board::of_output();
         let end = controller.run(async {
-            let limit = sleep_until(Instant::now() + self.timeout.get());
+            let limit = sleep(self.timeout.get());
             let mut interrupt = signal(SignalKind::interrupt())?;
             let resize = signal(SignalKind::window_change())?;
             Ok::<_, std::io::Error>(tokio::select! {

@@ -126,7 +126,7 @@ async fn restart(
 async fn too_early(controlled: &Controlled) -> Option<Response> {
     let ready = timeout(FIRST_READ, controlled.view.records.ready()).await;
     let message = "the controller has just started, and has not read the manifests yet: try again";
-    (!matches!(ready, Ok(Ok(_)))).then(|| no(StatusCode::SERVICE_UNAVAILABLE, message))
+    (!matches!(ready, Ok(Ok(())))).then(|| no(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
 fn no(status: StatusCode, message: &str) -> Response {
