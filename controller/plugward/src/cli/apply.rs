@@ -19,9 +19,10 @@ use super::wait::{Awaited, Patience, Until};
 use super::{Failed, client, format};
 use crate::control::review::Review;
 
-/// Puts the records of a manifest into the controller's directory of manifests: each into a file KIND-NAME.yaml. The controller checks
-/// them first, and nothing is written if any is wrong. Records that another file declares are refused, never moved.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Each record goes into a file of its own, KIND-NAME.yaml, which is written with your rights. The controller checks all of them
+first, and nothing is written if any is wrong. A record that another file declares is refused, never moved.")]
 pub(super) struct Arguments {
     /// A manifest; - is standard input.
     #[arg(short, long, value_name = "FILE|-")]

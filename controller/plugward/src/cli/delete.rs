@@ -14,9 +14,10 @@ use super::wait::{Awaited, Patience, Until};
 use super::{Failed, client, completions, format, rights};
 use crate::atomic;
 
-/// Deletes records by removing their files. A file that holds anything else, or that is a link, is never touched: it is named, and
-/// yours to edit.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Files are removed, with your rights. One that holds anything else, or that is a link, is never touched: it is named, and yours
+to edit.")]
 pub(super) struct Arguments {
     /// A kind: instance or runtime.
     #[arg(value_name = "KIND", value_parser = format::kind, requires = "name", add = completions::kinds())]

@@ -12,9 +12,11 @@ use super::wait::{Awaited, Patience, Until};
 use super::{Failed, client, completions, format, rights};
 use crate::control::renewal::Answer;
 
-/// Replaces the containers of an instance by new ones, as an edit of its record would: after its update strategy, and without
-/// a failed call under Surge. A tag that moved means its new image then. A wait after failures ends. It counts as no restart.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+They are replaced as after an edit: in turn, by the update strategy of the record, so that no call fails under Surge. An image
+whose tag has moved is taken. What waits after failures starts at once. It is for those who may write manifests, and counts as
+no restart.")]
 pub(super) struct Arguments {
     /// The name of an instance.
     #[arg(value_name = "INSTANCE", add = completions::instances())]
