@@ -61,6 +61,13 @@ stage_watched() {
     dashboards_check
 }
 
+# === what it is written with ===
+
+stage_editors() {
+    need 'to check what editors make of manifests' npm:npm node:nodejs
+    editors_check
+}
+
 # === what it does ===
 # Always the whole workspace with a filter, never one package: the features of dependencies, and so what is compiled, stay the same.
 # Which stage an integration test belongs to is told by its name: real*, simulation*, or neither.

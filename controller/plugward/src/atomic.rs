@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,6 +74,21 @@ pub enum Removed {
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
     let directory = directory_of(path);
     Temporary::create(directory, name_of(path), bytes, mode, Flush::Now)?.rename(path)?;
+    flush_directory(directory)
+}
+
+/// The same for a file that is to belong to `group`, where we may give it to that: nobody ever sees it there with another.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_for(path: &Path, bytes: &[u8], mode: u32, group: Option<u32>) -> Result<(), AtomicError> {
+    let directory = directory_of(path);
+    let temporary = Temporary::create(directory, name_of(path), bytes, mode, Flush::Now)?;
+    if let Some(group) = group {
+        // Who is not in the group cannot. The caller sees what came of it.
+        let _ = chown(&temporary.path, None, Some(group));
+    }
+    temporary.rename(path)?;
     flush_directory(directory)
 }
 

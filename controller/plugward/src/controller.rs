@@ -203,6 +203,7 @@ impl Controller {
             clock,
             wake,
         );
+        let (rules, manifests) = (source.rules.clone(), source.first_directory().into());
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
         let sharing = Sharing {
@@ -256,6 +257,8 @@ impl Controller {
             gateway,
             usages: Usages::new(tuning.usage),
             metrics,
+            rules,
+            manifests,
             synced: Arc::default(),
             draining,
         };

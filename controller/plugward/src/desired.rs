@@ -73,7 +73,7 @@ impl Desired {
         let Record::Instance(PluginInstance { spec, .. }) = declared.record.as_ref() else {
             return Self::Undecided;
         };
-        let mut edit = Edit { instance: declared.generation, runtime: 0 };
+        let mut edit = Edit { instance: declared.generation, ..Edit::default() };
         let Some((runtime, generation)) = runtime(&spec.runtime, records) else {
             let declaration = Declaration { instance: declared.clone(), edit };
             return Self::Kept(declaration, KeptBecause::RuntimeMissing(spec.runtime.clone()));

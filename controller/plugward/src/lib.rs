@@ -81,7 +81,7 @@
 //! | [`metrics`] | what is counted | nothing |
 //! | [`usage`] | what containers use of their machines, while somebody looks | asks engines |
 //! | [`view`] | what may be looked at of a controller that runs | nothing |
-//! | [`control`] | the control socket and the metrics port | sockets |
+//! | [`control`] | the control socket and the metrics port | sockets; proofs in the directory of manifests |
 //! | [`telemetry`] | the log | standard error |
 //! | [`clock`], [`errors`], [`reason`] | the time of day, errors as text, why an instance is looked at | the clock |
 //!

@@ -76,7 +76,7 @@ impl Observer {
             slots.entry(slot).or_default().containers.push(sighting);
         }
         Self::learn_from(&slots, &live);
-        let targets = self.targets(desired, images, &slots, &live);
+        let targets = self.targets(instance, desired, images, &slots, &live);
         let answering: BTreeSet<&str> = live.iter().map(|live| &*live.reference.id).collect();
         let unseen = slots
             .values()
@@ -124,6 +124,7 @@ impl Observer {
             }
         }
         let edit = desired.declaration().map_or_else(Edit::default, |declaration| declaration.edit);
+        let edit = Edit { renewal: self.state.renewal(instance), ..edit };
         let nothing = BTreeSet::new();
         for live in live {
             live.want_pulled(instance, edit, wanted.get(&live.reference.id).unwrap_or(&nothing));
@@ -283,11 +284,13 @@ impl Observer {
 
     fn targets(
         &self,
+        instance: &Name,
         desired: &Desired,
         images: Images,
         slots: &BTreeMap<SlotName, SlotSight>,
         live: &[LiveEngine],
     ) -> BTreeMap<SlotName, Target> {
+        let renewal = self.state.renewal(instance);
         match (desired, images) {
             (Desired::Wanted(declaration, wanted), Images::Wanted(seen)) => {
                 let spec = &declaration.record().spec;
@@ -302,7 +305,7 @@ impl Observer {
                 let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));
                 let targets = assigned.into_iter().chain(spares).map(|(slot, mounts)| {
                     let target = Target {
-                        edit: declaration.edit,
+                        edit: Edit { renewal, ..declaration.edit },
                         recipe: wanted.recipe.clone(),
                         hash: wanted.hash.clone(),
                         engine: seen.engine.clone(),
@@ -328,8 +331,9 @@ impl Observer {
                 let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
                 let targets = images.into_iter().filter_map(|(name, seen)| {
                     let start = slots.get(&name)?.stored.current.as_ref()?;
+                    let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();
                     let target = Target {
-                        edit: start.end.as_ref().map(|end| end.edit).unwrap_or_default(),
+                        edit: Edit { renewal, ..edit },
                         recipe: start.recipe.clone(),
                         hash: start.hash.clone(),
                         directory: self.directory(&seen.engine, &start.recipe),

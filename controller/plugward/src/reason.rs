@@ -19,6 +19,8 @@ pub enum Reason {
     Engine(WakeReason),
     /// The conversation with its plugin changed.
     Session,
+    /// Somebody asked for new containers.
+    Renewal,
     /// Another instance handed on its turn to be replaced.
     Turn,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Reason {
             Self::Engine(WakeReason::EngineDown) => "engine_down",
             Self::Engine(WakeReason::Resync) => "resync",
             Self::Session => "session",
+            Self::Renewal => "renewal",
             Self::Turn => "turn",
         })
     }

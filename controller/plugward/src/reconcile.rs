@@ -179,6 +179,7 @@ impl Reconciler {
         if self.observer.state.slots(instance).is_empty() {
             self.gateway.forget(instance);
             self.observer.state.forget_priming(instance);
+            self.observer.state.forget_renewal(instance);
             self.book.forget(Kind::PluginInstance, instance);
         } else if let Some(status) = self.book.instance(instance) {
             let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan, &[]);
@@ -204,13 +205,13 @@ impl Reconciler {
     }
 }
 
-/// For whose edit a container waits to be replaced, if one does.
+/// For whose edit, or at whose wish, a container waits to be replaced, if one does.
 fn cause(situation: &Situation, plan: &Plan) -> Option<Cause> {
     let waits = plan.outlooks.iter().filter(|(_, outlook)| outlook.update == UpdateState::WaitingForTurn);
     let is_of_same_instance = |slot: &SlotName| {
-        let target = &situation.targets.get(slot)?.recipe.container;
+        let target = situation.targets.get(slot)?;
         let start = situation.slots.get(slot)?.stored.current.as_ref()?;
-        Some(target.is_of_same_instance(&start.recipe.container))
+        Some(target.recipe.container.is_of_same_instance(&start.recipe.container) && !target.renews(start))
     };
     waits
         .map(|(slot, _)| match is_of_same_instance(slot) {
@@ -218,4 +219,17 @@ fn cause(situation: &Situation, plan: &Plan) -> Option<Cause> {
             Some(false) | None => Cause::Instance,
         })
         .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::waiting;
+
+    #[test]
+    fn a_halted_roll_of_the_runtime_keeps_nobody_from_a_restart_that_was_asked_for() {
+        let cause = |situation| cause(&situation, &plan::plan(&situation));
+        assert_eq!(cause(waiting(false)), Some(Cause::Runtime), "the instance's own record says the same");
+        assert_eq!(cause(waiting(true)), Some(Cause::Instance));
+    }
 }

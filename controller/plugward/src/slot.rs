@@ -83,6 +83,9 @@ pub struct Start {
     /// When it was first able to serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
+    /// The last renewal that was asked for when it was intended: a later one replaces it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renewal: u64,
     /// Whether it came back in the place of an update that failed: it is left alone until it serves.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fallback: bool,
@@ -141,7 +144,7 @@ pub struct End {
     pub edit: Edit,
 }
 
-/// Tells one state of the declared records from the next.
+/// Tells one state of what is wanted from the next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Edit {
@@ -149,6 +152,9 @@ pub struct Edit {
     pub instance: u64,
     /// Its runtime's generation; 0 is the built-in runtime.
     pub runtime: u64,
+    /// How often somebody asked for new containers (`plugward restart`), whatever the records say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renewal: u64,
 }
 
 /// Our certificate and private key for one container, as PEM. Stored with mode 0600, never shown. Clones share it.
@@ -209,6 +215,11 @@ impl fmt::Debug for StoredIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoredIdentity(hidden)")
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

@@ -1,10 +1,12 @@
 //! What may be looked at of a controller that runs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugward_api::Name;
+use plugward_api::manifest::Rules;
 use plugward_runtime::Queue;
 
 use crate::desired::Records;
@@ -41,6 +43,10 @@ pub struct View {
     pub usages: Usages,
     /// What is counted.
     pub metrics: Metrics,
+    /// What manifests are held to.
+    pub rules: Rules,
+    /// Where manifests are put by those who may: the first directory that was named.
+    pub manifests: Arc<Path>,
     /// Whether everything was looked at once.
     pub(crate) synced: Arc<AtomicBool>,
     /// Whether all plugins are to be stopped.

@@ -59,9 +59,14 @@ pub(super) struct RunAs {
     pub program: PathBuf,
 }
 
-/// Runs the program to its end.
-pub(super) async fn run(arguments: &[String], environment: &[(&str, &str)], stdout: Stdio) -> Said {
-    let child = command(&path(), arguments, environment).stdout(stdout).stderr(Stdio::piped()).spawn();
+/// Runs the program to its end, as another user where one is named.
+pub(super) async fn run(
+    arguments: &[String],
+    environment: &[(&str, &str)],
+    stdout: Stdio,
+    run_as: Option<&RunAs>,
+) -> Said {
+    let child = command_as(run_as, arguments, environment).stdout(stdout).stderr(Stdio::piped()).spawn();
     let output = child.expect("the program is built").wait_with_output();
     let output = timeout(LIMIT, output).await.expect("the command ends").unwrap();
     Said {
@@ -129,6 +134,16 @@ impl Following {
     }
 }
 
+/// The program as another user, where one is named.
+fn command_as(run_as: Option<&RunAs>, arguments: &[String], environment: &[(&str, &str)]) -> Command {
+    let program = run_as.map_or_else(path, |run_as| run_as.program.clone());
+    let mut command = command(&program, arguments, environment);
+    if let Some(RunAs { user, group, .. }) = run_as {
+        command.uid(*user).gid(*group);
+    }
+    command
+}
+
 /// The program with nothing in its environment but this, and the way to other programs.
 fn command(program: &Path, arguments: &[String], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
@@ -152,11 +167,7 @@ impl Program {
         run_as: Option<&RunAs>,
     ) -> Self {
         let log: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let program = run_as.map_or_else(path, |run_as| run_as.program.clone());
-        let mut command = command(&program, arguments, environment);
-        if let Some(RunAs { user, group, .. }) = run_as {
-            command.uid(*user).gid(*group);
-        }
+        let mut command = command_as(run_as, arguments, environment);
         let child =
             command.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("the program is built");
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it was just started");

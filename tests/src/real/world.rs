@@ -1,5 +1,6 @@
 //! A controller's world: its directories, its engine, its process.
 
+mod callers;
 mod held;
 mod mounts;
 mod seen;
@@ -279,7 +280,7 @@ impl World {
 
     /// Runs a second controller to its end, while the first runs or not.
     pub async fn run_another(&self, arguments: &[String]) -> Said {
-        program::run(arguments, &[("DOCKER_HOST", &self.engine.host)], Stdio::piped()).await
+        program::run(arguments, &[("DOCKER_HOST", &self.engine.host)], Stdio::piped(), None).await
     }
 
     /// Looks at the running controller.
@@ -340,7 +341,7 @@ impl World {
     async fn command(&self, arguments: &[&str], stdout: Stdio) -> Said {
         let run = self.path("r").to_string_lossy().into_owned();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        program::run(&arguments, &[("PLUGWARD_RUN_DIR", &run)], stdout).await
+        program::run(&arguments, &[("PLUGWARD_RUN_DIR", &run)], stdout, None).await
     }
 
     /// All that the controllers of this world wrote to their log.

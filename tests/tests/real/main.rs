@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod applying;
 mod backends;
 mod broker;
 mod cli;

@@ -149,3 +149,16 @@ fn a_full_disk_leaves_the_old_file_intact() {
     assert!(unmounted.success());
     outcome.unwrap();
 }
+
+#[test]
+fn a_file_belongs_to_the_group_that_is_named_from_the_moment_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    // Others than root can give it to their own groups only.
+    let ours = rustix::process::getegid().as_raw();
+    let group = if rustix::process::geteuid().is_root() { ours + 54_321 } else { ours };
+    write_for(&path, b"new", 0o640, Some(group)).unwrap();
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.gid(), metadata.mode() & 0o777), (group, 0o640));
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+}

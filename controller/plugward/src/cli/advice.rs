@@ -17,6 +17,15 @@ pub(super) fn cause(object: &Value) -> Option<&Value> {
         .find(|found| text(found, "/status") == "False")
 }
 
+/// The same in words: its reason and its message.
+pub(super) fn cause_in_words(object: &Value) -> Option<String> {
+    let condition = cause(object)?;
+    Some(match text(condition, "/message") {
+        "" => text(condition, "/reason").to_owned(),
+        message => format!("{}: {message}", text(condition, "/reason")),
+    })
+}
+
 /// What to do about an instance: the next command, or what to change. `None` where nothing is wrong, or it is on its way.
 pub(super) fn next_step(object: &Value) -> Option<String> {
     let name = text(object, "/metadata/name");

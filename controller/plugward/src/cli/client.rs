@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use plugward_api::{Kind, Name};
+use plugward_api::{Kind, Name, RecordKey};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failed;
-use crate::control::client;
+use crate::control::client::{self, ClientError};
+use crate::control::renewal::Answer;
+use crate::control::review::{Review, Whereabouts};
 use crate::directories::{RunDirectory, Surroundings};
 use crate::names::ClusterId;
 
@@ -82,6 +85,46 @@ impl Controller {
     /// Hands on the lines of an answer until `each` breaks.
     pub(super) fn lines(&self, path: &str, each: impl FnMut(Value) -> ControlFlow<()>) -> Result<(), Failed> {
         Ok(self.runtime.block_on(client::lines(&self.socket, path, each))?)
+    }
+
+    /// One record as the controller tells it within a moment; nothing where there is none.
+    pub(super) async fn look(&self, kind: Kind, name: &Name) -> Result<Option<Value>, ClientError> {
+        match client::get(&self.socket, &format!("/v1/{}/{name}", plural(kind))).await {
+            Ok(object) => Ok(Some(object)),
+            Err(ClientError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the controller makes of a manifest that is to be put.
+    pub(super) fn review(&self, text: &str) -> Result<Review, Failed> {
+        self.post("/v1/manifests", text)
+    }
+
+    /// Where a record is declared; nothing where it is not.
+    pub(super) fn whereabouts(&self, key: &RecordKey) -> Result<Option<Whereabouts>, Failed> {
+        let path = format!("/v1/manifests/{}/{}", plural(key.kind), key.name);
+        match self.run(client::get(&self.socket, &path)) {
+            Ok(found) => Ok(Some(serde_json::from_value(found).map_err(ClientError::Json)?)),
+            Err(ClientError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for new containers of an instance; `proof` is the name of the file that was made for that.
+    pub(super) fn renew(&self, instance: &Name, proof: Option<&str>) -> Result<Answer, Failed> {
+        let proof = proof.map(|proof| format!("?proof={proof}")).unwrap_or_default();
+        self.post(&format!("/v1/instances/{instance}/restart{proof}"), "")
+    }
+
+    /// Runs what talks to the controller.
+    pub(super) fn run<F: Future>(&self, talk: F) -> F::Output {
+        self.runtime.block_on(talk)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, Failed> {
+        let answer = self.run(client::post(&self.socket, path, body.as_bytes().to_vec()))?;
+        Ok(serde_json::from_value(answer).map_err(ClientError::Json)?)
     }
 
     /// The cluster id of the controller.

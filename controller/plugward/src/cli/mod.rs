@@ -3,9 +3,11 @@
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, printed as they are")]
 
 mod advice;
+mod apply;
 mod client;
 mod colours;
 mod completions;
+mod delete;
 mod describe;
 mod events;
 mod explain;
@@ -18,8 +20,11 @@ mod get;
 mod golden;
 mod hclog;
 mod logs;
+mod progress;
 mod reattach;
 mod records;
+mod restart;
+mod rights;
 mod run;
 mod schema;
 mod selector;
@@ -27,6 +32,7 @@ mod sort;
 mod status;
 mod table;
 mod validate;
+mod wait;
 mod watch;
 
 use std::process::ExitCode;
@@ -63,6 +69,12 @@ enum Command {
     Events(events::Arguments),
     /// Show what the plugins of an instance write to their logs.
     Logs(logs::Arguments),
+    /// Put records into the controller's directory of manifests.
+    Apply(apply::Arguments),
+    /// Delete records.
+    Delete(delete::Arguments),
+    /// Replace the containers of an instance by new ones.
+    Restart(restart::Arguments),
     /// Print a script that makes a shell complete commands and names.
     Completions(completions::Arguments),
     /// Print the version.
@@ -86,6 +98,9 @@ pub fn main() -> ExitCode {
         Command::Describe(arguments) => describe::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
+        Command::Apply(arguments) => apply::run(&arguments),
+        Command::Delete(arguments) => delete::run(&arguments),
+        Command::Restart(arguments) => restart::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)

@@ -150,6 +150,11 @@ pub(super) fn condition<'a>(object: &'a Value, condition: &str) -> Option<&'a Va
     list(object, "/status/conditions").iter().find(|found| text(found, "/type") == condition)
 }
 
+/// Whether a condition has this status.
+pub(super) fn is(object: &Value, name: &str, status: &str) -> bool {
+    condition(object, name).is_some_and(|condition| text(condition, "/status") == status)
+}
+
 /// A list in an object, or an empty one.
 pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::colours::Colours;
 use super::format::{NONE, age, print, printable, text, time};
+use super::records::is;
 use super::{Failed, advice, client, records, table};
 
 /// Problems that are shown. The rest is counted.
@@ -158,20 +159,10 @@ fn instance_problem(object: &Value) -> Option<Problem> {
     if !(refused || matches!(phase, "Pending" | "Degraded" | "BackingOff")) {
         return None;
     }
-    let what = advice::cause(object).map_or_else(
-        || "it waits to be looked at".to_owned(),
-        |condition| match text(condition, "/message") {
-            "" => text(condition, "/reason").to_owned(),
-            message => format!("{}: {message}", text(condition, "/reason")),
-        },
-    );
+    let what = advice::cause_in_words(object).unwrap_or_else(|| "it waits to be looked at".to_owned());
     let next = advice::next_step(object)
         .unwrap_or_else(|| format!("`plugward describe instance {name}` shows its last exit and events"));
     Some(Problem { subject: format!("instance {name} {phase}"), what, next })
-}
-
-fn is(object: &Value, condition: &str, status: &str) -> bool {
-    records::condition(object, condition).is_some_and(|condition| text(condition, "/status") == status)
 }
 
 fn phase(object: &Value) -> &str {

@@ -120,7 +120,7 @@ impl Check {
 }
 
 /// Reads a manifest. One that is too large is read as far as it takes to be refused.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
     // A FIFO would keep us waiting for a writer.
     if !fs::metadata(path).map_err(cannot)?.is_file() {

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::http::request;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -49,6 +50,9 @@ pub enum ClientError {
     /// It took too long.
     #[error("the controller did not answer within {} s", LIMIT.as_secs())]
     TimedOut,
+    /// There is no such thing, in the controller's words.
+    #[error("{0}")]
+    NotFound(String),
     /// The controller says no, in its words.
     #[error("{0}")]
     Refused(String),
@@ -93,13 +97,34 @@ pub async fn lines(
     Err(ClientError::Ended)
 }
 
+/// Hands `body` to the controller at `path`.
+///
+/// # Errors
+/// When there is no answer, or it is a no.
+pub async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Value, ClientError> {
+    let posted = async {
+        let (answer, _connection) = send(socket, Request::post(path), Full::from(body)).await?;
+        whole(answer).await
+    };
+    timeout(LIMIT, posted).await.unwrap_or(Err(ClientError::TimedOut))
+}
+
 async fn ask(socket: &Path, path: &str) -> Result<Value, ClientError> {
     let (answer, _connection) = open(socket, path).await?;
     whole(answer).await
 }
 
-/// Sends a request. The connection ends when its end here is dropped.
+/// Sends a request without a body.
 async fn open(socket: &Path, path: &str) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ClientError> {
+    send(socket, Request::get(path), Full::default()).await
+}
+
+/// Sends a request. The connection ends when its end here is dropped.
+async fn send(
+    socket: &Path,
+    request: request::Builder,
+    body: Full<Bytes>,
+) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Permission { path: socket.to_owned() },
         _ => ClientError::Connect { path: socket.to_owned(), source },
@@ -111,10 +136,7 @@ async fn open(socket: &Path, path: &str) -> Result<(Response<Incoming>, AbortOnD
         let _ = connection.await;
     }));
     #[expect(clippy::expect_used, reason = "paths are made of fixed words and checked names")]
-    let request = Request::get(path)
-        .header(header::HOST, "plugward")
-        .body(Empty::<Bytes>::new())
-        .expect("a request of a fixed shape");
+    let request = request.header(header::HOST, "plugward").body(body).expect("a request of a fixed shape");
     Ok((sender.send_request(request).await.map_err(ClientError::Http)?, driven))
 }
 
@@ -126,5 +148,6 @@ async fn whole(answer: Response<Incoming>) -> Result<Value, ClientError> {
         return Ok(value);
     }
     let message = value.get("message").and_then(Value::as_str).unwrap_or("the controller refused");
-    Err(ClientError::Refused(message.to_owned()))
+    let said = if status == StatusCode::NOT_FOUND { ClientError::NotFound } else { ClientError::Refused };
+    Err(said(message.to_owned()))
 }

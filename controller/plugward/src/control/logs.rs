@@ -103,7 +103,7 @@ pub(super) async fn logs(
     Segment(name): Segment<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
-    let Controlled { view, stop } = controlled;
+    let Controlled { view, stop, .. } = controlled;
     let Some(instance) = name.parse().ok().filter(|instance| is_known(&view, instance)) else {
         return instance_not_found(&view, &name);
     };

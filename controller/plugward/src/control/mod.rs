@@ -8,6 +8,9 @@
 //! | `GET /v1/instances/NAME/logs?follow&previous&slot&since&tail` | lines of JSON, `{type: CONTAINER\|LINE\|NOTE\|ERROR\|END, …}`: what its containers wrote and, with `follow`, what they write |
 //! | `GET /v1/controller` | the controller's version and pid, whether it is in sync, and its engines |
 //! | `GET /v1/manifests` | manifest files and directories with what is wrong with them |
+//! | `GET /v1/manifests/instances/NAME`, `GET /v1/manifests/runtimes/NAME` | where a record is declared |
+//! | `POST /v1/manifests`, a manifest in the body | whether it is valid, and where it would be put: nothing is written |
+//! | `POST /v1/instances/NAME/restart` | its containers are replaced, for those who may write manifests |
 //!
 //! Objects have Kubernetes' shape. Whoever may connect may see all but secrets: the values of environment
 //! variables and cookies are never told. What a plugin writes to its log is told as it is, whatever that is.
@@ -15,7 +18,10 @@
 pub mod client;
 mod logs;
 mod objects;
+pub mod renewal;
+pub mod review;
 pub mod server;
 mod watch;
+mod writing;
 
 pub use objects::HIDDEN;

@@ -15,7 +15,9 @@ use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
+use super::renewal::Proofs;
 use super::watch::{self, Records};
+use super::writing::{self, Peer};
 use super::{logs, objects};
 use crate::view::View;
 
@@ -102,11 +104,13 @@ pub async fn bind_metrics(address: &str) -> Result<TcpListener, ListenError> {
 /// Answers on the control socket until `stop`.
 pub async fn serve_control(listener: UnixListener, view: View, stop: CancellationToken) {
     let router = Router::new()
-        .route("/v1/{resource}", get(list))
+        .merge(writing::routes())
+        .route("/v1/{resource}", get(list).post(writing::review))
         .route("/v1/{resource}/{name}", get(one))
         .route("/v1/instances/{name}/logs", get(logs::logs))
-        .with_state(Controlled { view, stop: stop.clone() });
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        .with_state(Controlled { view, proofs: Proofs::default(), stop: stop.clone() });
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(error = %error, "the control socket is lost");
     }
@@ -129,6 +133,7 @@ pub async fn serve_metrics(listener: TcpListener, view: View, stop: Cancellation
 #[derive(Clone)]
 pub(super) struct Controlled {
     pub(super) view: View,
+    pub(super) proofs: Proofs,
     pub(super) stop: CancellationToken,
 }
 
@@ -181,7 +186,7 @@ async fn one(
     }
 }
 
-fn kind(resource: &str) -> Option<Kind> {
+pub(super) fn kind(resource: &str) -> Option<Kind> {
     match resource {
         "instances" => Some(Kind::PluginInstance),
         "runtimes" => Some(Kind::PluginRuntime),
@@ -212,7 +217,7 @@ fn no_resource(resource: &str) -> Response {
     ))
 }
 
-fn not_found(message: &str) -> Response {
+pub(super) fn not_found(message: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "message": message }))).into_response()
 }
 

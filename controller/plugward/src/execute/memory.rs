@@ -71,6 +71,7 @@ impl Run<'_> {
             made: Making::default(),
             handshake: None,
             ready_at: None,
+            renewal: new.renewal,
             fallback: matches!(new.before, Before::FellBack(_)),
             end: None,
             times: StartTimes::default(),

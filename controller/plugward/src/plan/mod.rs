@@ -74,7 +74,7 @@ pub struct Situation {
 /// What is wanted in a slot.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The state of the records that wants it.
+    /// The state of the records that wants it, and what was asked for beside them.
     pub edit: Edit,
     /// What the container is made from.
     pub recipe: Arc<Recipe>,
@@ -436,6 +436,15 @@ impl Plan {
     /// Asks to be looked at again at `when`, or earlier.
     fn look_again_at(&mut self, when: Timestamp) {
         self.look_again = Some(self.look_again.map_or(when, |known| known.min(when)));
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Whether somebody asked for a new container after `start` was intended.
+    pub fn renews(&self, start: &Start) -> bool {
+        start.renewal < self.edit.renewal
     }
 }
 

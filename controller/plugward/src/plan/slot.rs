@@ -311,7 +311,7 @@ impl SlotPlanner<'_> {
         outlook
     }
 
-    /// An edit wants another container than the one that runs.
+    /// An edit, or somebody who asked for that, wants another container than the one that runs.
     fn replace(&mut self, start: &Start, container: Option<&Sighting>) -> Outlook {
         let mut outlook = match container.map(|container| &container.session) {
             Some(SessionSight::Ready { .. }) => Outlook::new(OutlookState::Ready),
@@ -459,10 +459,10 @@ impl SlotPlanner<'_> {
             hash.as_str(),
             number,
         );
-        self.plan.steps.push(Step::Prepare {
-            slot: self.slot.clone(),
-            start: NewStart { number, container, engine: engine.clone(), recipe, hash, before, failures },
-        });
+        let renewal = self.target.edit.renewal;
+        let start =
+            NewStart { number, container, engine: engine.clone(), recipe, hash, before, failures, renewal };
+        self.plan.steps.push(Step::Prepare { slot: self.slot.clone(), start });
     }
 
     /// The number of the latest start. What a mount was told is remembered by the number of the start that was told it: so no two
@@ -562,7 +562,7 @@ impl SlotPlanner<'_> {
         start.end.as_ref().is_some_and(|end| {
             // A change of a file that a record names is no edit of that; and an edit may have come before the end was judged.
             let is_other = !start.fallback && !start.hash.satisfies(&self.target.hash);
-            let edited = end.edit != self.target.edit || is_other;
+            let edited = end.edit != self.target.edit || is_other || self.target.renews(start);
             edited || self.absence().is_some_and(|absence| absence.to > end.at)
         })
     }
@@ -571,7 +571,7 @@ impl SlotPlanner<'_> {
     pub(super) fn is_wanted(&self, start: &Start) -> bool {
         let moved =
             matches!(&self.target.engine, EngineSight::Up { engine, .. } if engine.id != start.engine.id);
-        !moved && start.hash.satisfies(&self.target.hash)
+        !moved && start.hash.satisfies(&self.target.hash) && !self.target.renews(start)
     }
 
     fn absence(&self) -> Option<super::Absence> {

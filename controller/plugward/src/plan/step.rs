@@ -162,6 +162,8 @@ pub struct NewStart {
     pub before: Before,
     /// Failures in a row up to now.
     pub failures: u32,
+    /// The last renewal that was asked for.
+    pub renewal: u64,
 }
 
 /// What a new start means for the one before it.

@@ -18,6 +18,13 @@ pub(crate) fn target() -> super::Target {
     Scene::new().target().clone()
 }
 
+/// An instance that serves, and whose container is to be replaced: because somebody asked, or because of what its runtime says.
+pub(crate) fn waiting(renewed: bool) -> super::Situation {
+    let scene = Scene::new().ready();
+    let scene = if renewed { scene.renewed() } else { scene.edited() };
+    scene.situation
+}
+
 fn golden(name: &str, scene: &Scene) {
     let text = plan(&scene.situation).to_string();
     crate::golden::check(&format!("src/plan/golden/{name}.txt"), &text);
@@ -274,6 +281,30 @@ fn an_edit_that_cannot_be_started_leaves_the_container() {
     scene.situation.may_replace = true;
     scene.target().image = ImageSight::Missing;
     golden("update_blocked", &scene);
+}
+
+#[test]
+fn a_container_that_was_asked_for_replaces_the_one_that_runs_at_its_turn_and_once() {
+    let mut scene = Scene::new().ready().surge().renewed();
+    golden("renewal_waits", &scene);
+    scene.situation.may_replace = true;
+    golden("renewal", &scene);
+    scene.sight().stored = Scene::new().ready().sight().stored.clone();
+    scene.stored().current.as_mut().unwrap().renewal = 1;
+    assert!(plan(&scene.situation).steps.is_empty(), "it was made since");
+}
+
+#[test]
+fn a_container_that_was_asked_for_waits_for_no_delay() {
+    golden("renewal_backing_off", &Scene::new().backing_off(130).renewed());
+    let mut judged_later = Scene::new().backing_off(130).renewed();
+    judged_later.stored().current.as_mut().unwrap().end.as_mut().unwrap().edit.renewal = 1;
+    golden("renewal_backing_off", &judged_later);
+}
+
+#[test]
+fn a_start_of_before_a_renewal_is_not_taken_up() {
+    golden("renewal_of_intended", &Scene::new().intended().renewed());
 }
 
 #[test]

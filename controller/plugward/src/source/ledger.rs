@@ -30,6 +30,7 @@ mod tests;
 mod version;
 mod view;
 
+pub(crate) use self::holding::same_spec;
 pub(crate) use self::view::{Save, View};
 
 /// All that is known of the manifests.

@@ -66,7 +66,7 @@
 //!   and the report says what a restart would lose.
 //! - Between looks nothing wakes up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +135,22 @@ pub(crate) struct Document {
     pub(crate) place: Place,
 }
 
+/// A directory as it is known from now on. Without a working directory a relative path is as good as it gets: it will be reported
+/// as missing.
+fn absolute(directory: &Path) -> PathBuf {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    absolute.components().collect()
+}
+
+// === impl Declared ===
+
+impl Declared {
+    /// The generation that follows where `record` is declared instead.
+    pub fn generation_with(&self, record: &Record) -> u64 {
+        self.generation + u64::from(!ledger::same_spec(&self.record, record))
+    }
+}
+
 // === impl Settings ===
 
 impl Settings {
@@ -150,5 +166,10 @@ impl Settings {
             longest_quiet: Duration::from_millis(100),
             confirm: Duration::from_millis(500),
         }
+    }
+
+    /// The directory that was named first, as reports name it.
+    pub fn first_directory(&self) -> PathBuf {
+        self.directories.first().map(|directory| absolute(directory)).unwrap_or_default()
     }
 }

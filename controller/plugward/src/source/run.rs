@@ -22,7 +22,7 @@ use super::publish::publish;
 use super::reports::{Report, Reports};
 use super::scan::{Limits, Listing, Parser, Scan, Scanner};
 use super::watcher::{Inbox, Watcher};
-use super::{Declared, Document, Settings};
+use super::{Declared, Document, Settings, absolute};
 use crate::atomic::AtomicError;
 use crate::parallel;
 
@@ -72,9 +72,7 @@ impl DirectorySource {
     /// A source of the records in `settings.directories`, which continues where `last_good` was left.
     pub fn new(mut settings: Settings, last_good: LastGood) -> Self {
         for directory in &mut settings.directories {
-            // Without a working directory a relative path is as good as it gets: it will be reported as missing.
-            let absolute = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
-            *directory = absolute.components().collect();
+            *directory = absolute(directory);
         }
         settings.directories.sort();
         settings.directories.dedup();

@@ -7,6 +7,7 @@
 //!   engines.json    engines that may hold containers of ours
 //!   images.json     what plugins said of themselves, by image
 //!   priming.json    on which start's container hosts last primed a mount (never with what)
+//!   renewals.json   how often somebody asked for new containers of an instance
 //!   brokers.json    containers whose plugins' brokers were opened, and whether they were used
 //!   manifests/      the last good bytes of each manifest (crate::source)
 //!   slots/INSTANCE/SLOT.json   what is remembered of a slot, with private keys
@@ -54,6 +55,8 @@ pub struct State {
     images: Notes<BTreeMap<String, bool>>,
     /// The number of the start on which a mount was last primed.
     priming: Notes<BTreeMap<Name, BTreeMap<Name, u64>>>,
+    /// How often somebody asked for new containers of an instance.
+    renewals: Notes<BTreeMap<Name, u64>>,
     /// Containers whose plugin's broker was opened, by their IDs, and how far that went.
     brokers: Notes<BTreeMap<String, BrokerUse>>,
     /// The highest number of a start of each instance that was stored.
@@ -124,6 +127,7 @@ impl State {
             slots: Arc::new(Mutex::new(slots)),
             images: Notes::open(root.join("images.json"))?,
             priming: Notes::open(root.join("priming.json"))?,
+            renewals: Notes::open(root.join("renewals.json"))?,
             brokers: Notes::open(root.join("brokers.json"))?,
             counts: Arc::new(Mutex::new(counts)),
         })
@@ -266,6 +270,30 @@ impl State {
     /// Forgets a container that is gone.
     pub fn forget_broker(&self, container: &ContainerId) {
         self.brokers.change(|brokers| brokers.remove(container.as_str()).is_some());
+    }
+
+    /// How often somebody asked for new containers of an instance.
+    pub fn renewal(&self, instance: &Name) -> u64 {
+        self.renewals.with(|renewals| renewals.get(instance).copied().unwrap_or_default())
+    }
+
+    /// Somebody asks for new containers of an instance: those of starts that are stored by now are to be replaced. It survives
+    /// a crash once this returns, if it can be stored.
+    pub fn renew(&self, instance: &Name) {
+        // Starts may know of more, where the file was damaged.
+        let slots = self.slots(instance);
+        let starts = slots.values().flat_map(|slot| slot.current.iter().chain(slot.outgoing.as_deref()));
+        let known = starts.map(|start| start.renewal).max().unwrap_or_default();
+        self.renewals.change(|renewals| {
+            let renewal = renewals.entry(instance.clone()).or_default();
+            *renewal = known.max(*renewal) + 1;
+            true
+        });
+    }
+
+    /// Forgets what was asked for of an instance.
+    pub fn forget_renewal(&self, instance: &Name) {
+        self.renewals.change(|renewals| renewals.remove(instance).is_some());
     }
 
     /// The highest number that a start of an instance has had, as far as this controller knows: slots that are forgotten count.

@@ -122,3 +122,24 @@ fn what_was_done_with_a_broker_is_known_again_and_never_less() {
     state.forget_broker(&container);
     assert_eq!(State::open(directory.path()).unwrap().broker(&container), None);
 }
+
+#[tokio::test]
+async fn a_renewal_is_known_again_and_is_later_than_what_any_start_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(directory.path()).unwrap();
+    let orders = name("orders");
+    assert_eq!(state.renewal(&orders), 0);
+    state.renew(&orders);
+    state.renew(&orders);
+    assert_eq!(State::open(directory.path()).unwrap().renewal(&orders), 2);
+    let start = Start { renewal: 5, ..Scene::new().start(1, "v1-aaaa", "ENGINE-A") };
+    let known = Slot { starts: 1, current: Some(start), ..Slot::default() };
+    state.save_slot(&orders, &SlotName::Shared, known).await.unwrap();
+    fs::write(directory.path().join("renewals.json"), b"damaged").unwrap();
+    let state = State::open(directory.path()).unwrap();
+    assert_eq!(state.renewal(&orders), 0, "no start is older: nothing is replaced for the damage");
+    state.renew(&orders);
+    assert_eq!(state.renewal(&orders), 6);
+    state.forget_renewal(&orders);
+    assert_eq!(State::open(directory.path()).unwrap().renewal(&orders), 0);
+}

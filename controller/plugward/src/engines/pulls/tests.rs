@@ -19,7 +19,7 @@ fn name(text: &str) -> Name {
 }
 
 fn edit(instance: u64) -> Edit {
-    Edit { instance, runtime: 1 }
+    Edit { instance, runtime: 1, renewal: 0 }
 }
 
 impl Bench {

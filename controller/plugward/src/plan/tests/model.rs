@@ -30,6 +30,8 @@ enum Happening {
     Fails(RestartReason),
     /// The record is edited.
     Edited,
+    /// Somebody asks for a new container.
+    Renewed,
     /// The record names the other engine.
     Moved,
     /// The image goes or comes.
@@ -73,6 +75,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         ]
         .prop_map(Happening::Fails),
         1 => Just(Happening::Edited),
+        1 => Just(Happening::Renewed),
         1 => Just(Happening::Moved),
         1 => any::<bool>().prop_map(Happening::Image),
         1 => prop_oneof![Just(PullPolicy::Never), Just(PullPolicy::IfNotPresent), Just(PullPolicy::Always)]
@@ -148,6 +151,7 @@ impl World {
                 target.hash = crate::recipe::SpecHash::from_label(hash);
                 target.edit.instance += 1;
             }
+            (Happening::Renewed, _) => self.scene.target().edit.renewal += 1,
             (Happening::Moved, _) => {
                 self.scene.target().engine = Scene::new().moved().target().engine.clone();
             }
@@ -241,7 +245,7 @@ impl World {
                 assert_eq!(made.container, start.container, "the name follows from what is stored");
                 let fallback = matches!(start.before, Before::FellBack(_));
                 let stored = self.scene.stored();
-                let before = stored.current.replace(Start { fallback, ..made });
+                let before = stored.current.replace(Start { fallback, renewal: start.renewal, ..made });
                 stored.starts = start.number;
                 stored.failures = start.failures;
                 match &start.before {
@@ -393,11 +397,12 @@ proptest! {
                 world.settle();
             }
         }
-        let wanted = world.scene.target().hash.clone();
+        let (wanted, renewal) = (world.scene.target().hash.clone(), world.scene.target().edit.renewal);
         let sight = world.scene.sight().clone();
         let start = sight.stored.current.as_ref().unwrap();
         prop_assert!(start.ready_at.is_some() && start.end.is_none());
         prop_assert_eq!(&start.hash, &wanted);
+        prop_assert_eq!(start.renewal, renewal);
         prop_assert_eq!(sight.containers.len(), 1);
         prop_assert!(sight.stored.outgoing.is_none());
     }

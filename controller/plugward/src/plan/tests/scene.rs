@@ -85,7 +85,7 @@ impl Scene {
     /// Nothing was started yet.
     pub(crate) fn new() -> Self {
         let target = Target {
-            edit: Edit { instance: 1, runtime: 1 },
+            edit: Edit { instance: 1, runtime: 1, renewal: 0 },
             recipe: Arc::new(recipe()),
             hash: SpecHash::from_label("v1-aaaa"),
             engine: EngineSight::Up {
@@ -181,7 +181,7 @@ impl Scene {
             reason: RestartReason::Exited,
             at: at(90),
             retry_at: at(until),
-            edit: Edit { instance: 1, runtime: 1 },
+            edit: Edit { instance: 1, runtime: 1, renewal: 0 },
         });
         scene
     }
@@ -245,6 +245,12 @@ impl Scene {
     pub(super) fn edited(mut self) -> Self {
         self.target().hash = SpecHash::from_label("v1-bbbb");
         self.target().edit.instance = 2;
+        self
+    }
+
+    /// Somebody asked for a new container.
+    pub(super) fn renewed(mut self) -> Self {
+        self.target().edit.renewal += 1;
         self
     }
 
@@ -378,6 +384,7 @@ impl Scene {
             made: Making::default(),
             handshake: None,
             ready_at: None,
+            renewal: 0,
             fallback: false,
             end: None,
             times: StartTimes::default(),

@@ -199,7 +199,7 @@ fn what_is_left_of_an_instance_is_looked_at_without_the_slot_that_was_forgotten(
 /// The update did not become ready, and is tried again later.
 fn failed_update() -> Scene {
     let mut scene = Scene::new().ready().surge().replaced().successor(exited(1, 95));
-    let edit = Edit { instance: 2, runtime: 1 };
+    let edit = Edit { instance: 2, runtime: 1, renewal: 0 };
     let start = scene.stored().current.as_mut().unwrap();
     start.created = true;
     start.end = Some(End { reason: RestartReason::Exited, at: at(95), retry_at: at(130), edit });
@@ -256,4 +256,14 @@ fn a_spare_of_an_earlier_edit_takes_no_place() {
     scene.session(SessionSight::None);
     scene.service(ServiceSight::None);
     golden("spare_outdated", &scene);
+}
+
+#[test]
+fn a_renewal_is_of_spares_too_and_none_of_before_takes_a_place() {
+    let mut scene = Scene::new().ready().surge().renewed().spare_wanted().spare_ready();
+    golden("renewal_spare_waits", &scene);
+    scene.situation.may_replace = true;
+    golden("renewal_spare", &scene);
+    scene.sight().containers[0].state = exited(137, 90);
+    golden("renewal_spare_takes_no_place", &scene);
 }

@@ -103,7 +103,7 @@ impl Holding {
     }
 }
 
-pub(super) fn same_spec(a: &Record, b: &Record) -> bool {
+pub(crate) fn same_spec(a: &Record, b: &Record) -> bool {
     match (a, b) {
         (Record::Runtime(a), Record::Runtime(b)) => a.spec == b.spec,
         (Record::Instance(a), Record::Instance(b)) => a.spec == b.spec,

@@ -170,7 +170,7 @@ impl Checked {
             return;
         };
         assert_ne!(old.record, new.record, "{key}: an event without a change");
-        let edited = !holding::same_spec(&old.record, &new.record);
+        let edited = !same_spec(&old.record, &new.record);
         assert_eq!(new.generation, old.generation + u64::from(edited), "{key}");
     }
 
