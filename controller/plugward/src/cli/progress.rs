@@ -10,6 +10,8 @@ use rustix::termios::tcgetwinsize;
 pub(super) struct Board {
     screen: Screen,
     shown: Vec<String>,
+    /// How wide each line was drawn, in columns.
+    drawn: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl Board {
     pub(super) fn of_output() -> Self {
         let dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
         let screen = if io::stdout().is_terminal() && !dumb { Screen::Terminal } else { Screen::Stream };
-        Self { screen, shown: Vec::new() }
+        Self { screen, shown: Vec::new(), drawn: Vec::new() }
     }
 
     /// Shows these lines in the place of those before.
@@ -68,11 +70,12 @@ impl Board {
             }
             Screen::Terminal => {
                 // What was drawn wider takes several rows by now, where the terminal breaks lines anew.
-                let drawn: usize =
-                    self.shown.iter().map(|line| line.chars().count().div_ceil(width).max(1)).sum();
-                let up = if drawn > 0 { format!("\x1b[{drawn}A") } else { String::new() };
-                let rows: String = lines.iter().map(|line| cut(line, width) + "\r\n").collect();
-                format!("{up}{CLEAR}{rows}")
+                let rows: usize = self.drawn.iter().map(|columns| columns.div_ceil(width).max(1)).sum();
+                let up = if rows > 0 { format!("\x1b[{rows}A") } else { String::new() };
+                let cut: Vec<String> = lines.iter().map(|line| cut(line, width)).collect();
+                self.drawn = cut.iter().map(|line| line.chars().count()).collect();
+                let text: String = cut.iter().flat_map(|line| [line, "\n"]).collect();
+                format!("{up}{CLEAR}{text}")
             }
         };
         lines.clone_into(&mut self.shown);
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     fn board(screen: Screen) -> Board {
-        Board { screen, shown: Vec::new() }
+        Board { screen, shown: Vec::new(), drawn: Vec::new() }
     }
 
     fn lines(texts: &[&str]) -> Vec<String> {
@@ -125,18 +128,19 @@ mod tests {
         let mut board = board(Screen::Terminal);
         assert_eq!(
             board.change(&lines(&["a: Pending", "b: Pending"]), 80),
-            "\r\x1b[Ja: Pending\r\nb: Pending\r\n"
+            "\r\x1b[Ja: Pending\nb: Pending\n"
         );
         assert_eq!(
             board.change(&lines(&["a: Ready", "b: Ready"]), 80),
-            "\x1b[2A\r\x1b[Ja: Ready\r\nb: Ready\r\n"
+            "\x1b[2A\r\x1b[Ja: Ready\nb: Ready\n"
         );
     }
 
     #[test]
     fn a_line_never_takes_two_rows_and_one_that_came_to_is_cleared_as_two() {
         let mut board = board(Screen::Terminal);
-        assert_eq!(board.change(&lines(&["0123456789"]), 11), "\r\x1b[J0123456789\r\n");
-        assert_eq!(board.change(&lines(&["0123456789"]), 6), "\x1b[2A\r\x1b[J0123…\r\n");
+        assert_eq!(board.change(&lines(&["0123456789"]), 11), "\r\x1b[J0123456789\n");
+        assert_eq!(board.change(&lines(&["0123456789"]), 6), "\x1b[2A\r\x1b[J0123…\n");
+        assert_eq!(board.change(&lines(&["abcdefghij"]), 6), "\x1b[1A\r\x1b[Jabcd…\n", "it was cut");
     }
 }
