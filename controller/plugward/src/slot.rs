@@ -28,6 +28,9 @@ pub struct Slot {
     /// The start before it while its container may still be there to be replaced by the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outgoing: Option<Box<Start>>,
+    /// The container of the start before it, by its name. One that a spare took over from, or that was a spare, has another slot's label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
     /// Whether the current start is an update that has not become ready yet.
     #[serde(default, skip_serializing_if = "is_false")]
     pub updating: bool,

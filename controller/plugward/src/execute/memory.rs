@@ -11,7 +11,7 @@ use super::Run;
 use super::words::last_words;
 use crate::failure::ReconcileError;
 use crate::names::SlotName;
-use crate::plan::{Before, Ended, NewStart, Place, Sighting};
+use crate::plan::{Before, Ended, NewStart, Place};
 use crate::sharing::remove_directory;
 use crate::slot::{Edit, End, Making, Slot, Start, StoredIdentity};
 use crate::state::StateError;
@@ -80,6 +80,9 @@ impl Run<'_> {
         let mut stored = Slot::clone(&self.executor.state.slot(self.instance, slot));
         stored.starts = new.number;
         let mut dropped: Vec<Start> = stored.current.replace(start.clone()).into_iter().collect();
+        if let Some(before) = dropped.first() {
+            stored.previous = Some(before.container.clone());
+        }
         stored.failures = new.failures;
         if let Some(reason) = new.before.restart() {
             *stored.restarts.entry(reason).or_default() += 1;
@@ -149,6 +152,9 @@ impl Run<'_> {
         let mut dropped = Vec::new();
         self.change(slot, |stored| {
             stored.updating = false;
+            if let Some(before) = &stored.current {
+                stored.previous = Some(before.container.clone());
+            }
             dropped.extend(stored.current.take());
             dropped.extend(stored.outgoing.take().map(|start| *start));
         })
@@ -171,7 +177,7 @@ impl Run<'_> {
         let Some(start) = left.current.take() else { return Err(ReconcileError::NoStart) };
         let number_left = start.number;
         let mut ended = promoted.current.replace(Start { number, ..start });
-        let dead = ended.as_ref().and_then(|start| self.seen(slot, &start.container));
+        promoted.previous = ended.as_ref().map(|start| start.container.clone());
         promoted.starts = number;
         promoted.updating = false;
         if let Some(reason) = before.restart() {
@@ -202,18 +208,7 @@ impl Run<'_> {
         tracing::info!(%slot, %spare, container = container.name, "a spare took over");
         let message = format!("{} took the place of the container that ended", container.name);
         book.event(self.instance, EventType::Normal, "Promoted", message);
-        if let Some(place) = dead {
-            // It is removed as the spare's. Who asks why it ended asks for the slot that it served.
-            let log = self.last_lines(&place).await;
-            self.keep_log(slot, &place, log).await;
-        }
         Ok(())
-    }
-
-    /// A container of a slot, as it was seen.
-    fn seen(&self, slot: &SlotName, container: &str) -> Option<Place> {
-        let containers = &self.situation.slots.get(slot)?.containers;
-        containers.iter().find(|seen| seen.name == container).map(Sighting::place)
     }
 
     pub(super) async fn record_end(

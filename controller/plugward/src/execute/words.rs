@@ -48,7 +48,11 @@ impl Run<'_> {
             .await?;
         }
         if stays {
-            self.keep_log(slot, place, log).await;
+            // Who asks why it ended asks for the slot that it served: it may be removed as a spare's.
+            let slots = self.executor.state.slots(self.instance);
+            let served = slots.iter().filter(|(_, slot)| slot.previous.as_ref() == Some(&place.name));
+            let served = served.map(|(name, _)| name).min_by_key(|name| name.is_spare());
+            self.keep_log(served.unwrap_or(slot), place, log).await;
         }
         Ok(())
     }

@@ -45,7 +45,8 @@ impl Reading {
             {
                 return Ok(found);
             }
-            for name in self.earlier(slot, start).await? {
+            let before = self.view.state.slot(&self.instance, slot).previous.clone();
+            for name in before.into_iter().chain(self.earlier(slot, start).await?) {
                 if let Some(found) = self.on_engine(start, &name).await? {
                     return Ok(found);
                 }
