@@ -24,13 +24,13 @@ use crate::engines::Connector;
 use crate::errors::chain;
 use crate::gateway::Relays;
 use crate::gateway::sockets::Sockets;
-use crate::gateway::systemd::{DescriptorStore, NotifyError, ServiceManager};
 use crate::lock::{ClusterLock, LockError, StateLock};
 use crate::metrics::Metrics;
 use crate::names::ClusterId;
 use crate::plugin::SocketPlugins;
 use crate::source;
 use crate::state::{State, StateError};
+use crate::systemd::{DescriptorStore, NotifyError, ServiceManager};
 use crate::view::View;
 
 /// How long plugins may take to end when the controller takes them with it.

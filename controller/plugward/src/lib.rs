@@ -57,7 +57,7 @@
 //! | [`session`] | the conversation with each plugin | plugins, containers' logs |
 //! | [`probe`], [`death`] | whether a plugin answers; how a container ended, in words | plugins; engines: inspections |
 //! | [`plugin`] | the port to plugins, and its real side | sockets |
-//! | [`gateway`] | hosts, and which container their calls go to | the sockets of mounts, plugins, systemd |
+//! | [`gateway`] | hosts, and which container their calls go to | the sockets of mounts, plugins |
 //! | [`expectation`] | the plan's outlook, in the gateway's words | nothing |
 //! | [`output`] | plugins' output as lines | nothing |
 //! | [`observe`] | the situation of an instance | engines: lists, inspections |
@@ -80,6 +80,7 @@
 //! | [`metrics`] | what is counted | nothing |
 //! | [`view`] | what may be looked at of a controller that runs | nothing |
 //! | [`control`] | the control socket and the metrics port | sockets |
+//! | [`systemd`] | the service manager: what it is told, and what it keeps for us | its socket, the environment |
 //! | [`telemetry`] | the log | standard error |
 //! | [`clock`], [`errors`], [`reason`] | the time of day, errors as text, why an instance is looked at | the clock |
 //!
@@ -128,6 +129,7 @@ pub mod slot;
 pub mod source;
 pub mod state;
 pub mod status;
+pub mod systemd;
 pub mod telemetry;
 pub mod trial;
 pub mod view;

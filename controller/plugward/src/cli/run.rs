@@ -9,9 +9,9 @@ use super::Failed;
 use crate::app::{self, Service, Settings};
 use crate::controller::Tuning;
 use crate::directories::Surroundings;
-use crate::gateway::systemd::{DescriptorStore, ServiceManager};
 use crate::names::ClusterId;
 use crate::open_files;
+use crate::systemd::{DescriptorStore, ServiceManager};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Args)]

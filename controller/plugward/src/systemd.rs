@@ -8,7 +8,7 @@
 //!
 //! A descriptor that is sent with `FDSTORE=1` stays open in the manager, and the next process of the service
 //! begins with it. [`DescriptorStore`] knows it by its name alone; what names and descriptors mean is for
-//! [`super::sockets`] to say. The manager stores nothing unless the unit has `FileDescriptorStoreMax=`, and
+//! [`crate::gateway::sockets`] to say. The manager stores nothing unless the unit has `FileDescriptorStoreMax=`, and
 //! does not answer: a descriptor over that number is closed by it, and its journal says so.
 //!
 //! `listenfd` makes descriptors out of numbers, which safe code cannot. It also accepts an environment without
@@ -206,4 +206,4 @@ fn inherited() -> Vec<(String, UnixListener)> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -121,7 +121,7 @@ fn a_process_begins_with_the_listeners_that_are_meant_for_it() {
             .args(["-c", &format!("{script}; exec \"$0\" \"$@\"")])
             .arg(std::env::current_exe().unwrap())
             .arg("--exact")
-            .arg("gateway::systemd::tests::a_process_begins_with_the_listeners_that_are_meant_for_it")
+            .arg("systemd::tests::a_process_begins_with_the_listeners_that_are_meant_for_it")
             .env(INHERITS, expected)
             .envs(names.map(|names| ("LISTEN_FDNAMES", names)))
             .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
