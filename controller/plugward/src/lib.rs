@@ -50,6 +50,7 @@
 //! | --- | --- | --- |
 //! | [`cli`] | the commands, and how things look on a terminal | arguments, the environment, the control socket |
 //! | [`app`] | the controller as a process: locks, signals, start and end | signals, the run directory |
+//! | [`service`] | what the service manager is told, and what it asks for | nothing by itself |
 //! | [`controller`] | all parts wired; news become requests | tasks |
 //! | [`source`] | manifest directories become records | manifests, last good versions |
 //! | [`desired`], [`assignment`] | what the records want of an instance, and in which slots | nothing |
@@ -123,6 +124,7 @@ pub mod recipe;
 pub mod reconcile;
 pub mod roll;
 pub mod runtimes;
+pub mod service;
 pub mod session;
 pub mod sharing;
 pub mod slot;

@@ -24,6 +24,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::time::{ClockId, clock_gettime};
+
+pub use self::watchdog::{Watchdog, WatchdogError};
+use crate::errors::chain;
+
+mod watchdog;
 
 /// How long a manager may take to take a message: its queue is full, then.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
@@ -93,12 +99,30 @@ impl ServiceManager {
         }
     }
 
-    /// Says that the start is done (`READY=1`).
+    /// Says that the start is done, or a reload (`READY=1`).
     ///
     /// # Errors
     /// When the manager does not take the message.
     pub fn ready(&self) -> Result<(), NotifyError> {
         self.tell("READY=1", None)
+    }
+
+    /// Says that a reload has begun (`RELOADING=1`), at this time of the clock that does not jump.
+    ///
+    /// # Errors
+    /// When the manager does not take the message.
+    pub fn reloading(&self) -> Result<(), NotifyError> {
+        let now = clock_gettime(ClockId::Monotonic);
+        let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"), None)
+    }
+
+    /// Says that we live (`WATCHDOG=1`).
+    ///
+    /// # Errors
+    /// When the manager does not take the message.
+    pub fn alive(&self) -> Result<(), NotifyError> {
+        self.tell("WATCHDOG=1", None)
     }
 
     /// Says that the end has begun (`STOPPING=1`).
@@ -125,6 +149,13 @@ impl ServiceManager {
             state: message.lines().next().unwrap_or_default().to_owned(),
             source,
         })
+    }
+}
+
+/// A manager that is not told believes what it believed: that is for the log.
+pub fn tell(told: Result<(), NotifyError>) {
+    if let Err(error) = told {
+        tracing::warn!(error = chain(&error), "the service manager is not told");
     }
 }
 

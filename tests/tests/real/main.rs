@@ -31,6 +31,7 @@ mod priming;
 mod pulls;
 mod rootless;
 mod runtimes;
+mod service;
 mod sight;
 mod sleeping;
 mod socket_directory;
