@@ -38,14 +38,15 @@ impl Manager {
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     }
 
-    /// What it hears until a message begins with `wanted`, but for food of the watchdog; that message is the last.
+    /// What it hears until a message begins with `wanted`, which is the last. Descriptors and food of the watchdog come when they come,
+    /// and are left out.
     async fn until(&self, wanted: &str) -> Vec<String> {
         let hearing = async {
             let mut heard = Vec::new();
             loop {
                 let message = self.next().await;
                 let last = message.starts_with(wanted);
-                if last || message != "WATCHDOG=1" {
+                if last || !["WATCHDOG=1", "FDSTORE=1"].iter().any(|other| message.starts_with(other)) {
                     heard.push(message);
                 }
                 if last {
