@@ -26,6 +26,7 @@ mod registry;
 mod rootless;
 mod scenario;
 mod spare;
+mod systemd;
 mod world;
 
 pub use bare::{BarePlugin, reattach, to_start};
@@ -51,4 +52,5 @@ pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
 pub use rootless::UserDirectory;
 pub use scenario::{busy, on_each_engine, on_every_engine, on_one_engine, on_the_rootless_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
+pub use systemd::Systemd;
 pub use world::{Held, LIMIT, World, restarts, slot};

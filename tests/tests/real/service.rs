@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use plugward_tests::real::{LIMIT, World, counter, on_one_engine};
+use plugward_tests::real::{LIMIT, Systemd, World, counter, on_one_engine, skipped};
 use rustix::process::Signal;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
@@ -73,11 +73,11 @@ impl Manager {
 // === impl Hanging ===
 
 impl Hanging {
-    /// A file system in user space whose server never says a word.
-    fn over(directory: &Path) -> Self {
+    /// A file system in user space whose server never says a word, as the process sees it.
+    fn over(directory: &Path, process: i32) -> Self {
         let script = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hanging \"$0\" && echo up && read -r _";
-        let mut server = Command::new("sh")
-            .args(["-c", script])
+        let mut server = Command::new("nsenter")
+            .args([&format!("--mount=/proc/{process}/ns/mnt"), "sh", "-c", script])
             .arg(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -145,7 +145,8 @@ async fn a_controller_whose_manifests_hang_starves_its_watchdog_until_they_do_no
         for _ in 0..5 {
             manager.until("WATCHDOG=1").await;
         }
-        let hanging = Hanging::over(&world.manifests());
+        let pid = world.with_program(|program| program.pid());
+        let hanging = Hanging::over(&world.manifests(), pid);
         world.with_program(|program| program.signal(Signal::HUP));
         let before = manager.until_silent(10 * every).await;
         let reloads = before.iter().filter(|message| message.starts_with("RELOADING=1")).count();
@@ -157,6 +158,53 @@ async fn a_controller_whose_manifests_hang_starves_its_watchdog_until_they_do_no
         for _ in 0..5 {
             manager.until("WATCHDOG=1").await;
         }
+    })
+    .await;
+}
+
+/// All that the unit forbids is forbidden here.
+#[tokio::test]
+async fn the_unit_that_is_shipped_works_under_systemd_over_restarts_deaths_and_hangs() {
+    if !Systemd::is_here() {
+        return skipped("there is no systemd");
+    }
+    on_one_engine(|world| async move {
+        let systemd = Systemd::start(&world, "WatchdogSec=2s").await;
+        world.declare_runtime();
+        systemd.service("start").await;
+        assert_eq!(systemd.property("StatusText").await, "1 runtime and 0 instances in force");
+        world.declare("counter.yaml", &[counter("counter")]);
+        let first = world.until_ready("counter").await;
+        systemd.service("reload").await;
+        assert_eq!(systemd.property("StatusText").await, "1 runtime and 1 instance in force");
+        // It may still make what a plugin needs, and reach a new one.
+        world.engine.kill(first.container_id.as_deref().unwrap()).await;
+        let seen = world.until_ready_again("counter", &first).await;
+
+        let socket = world.sockets().join("mounts/counter/counter.sock");
+        let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&socket).unwrap());
+        let before = inode();
+        assert_eq!(systemd.property("NFileDescriptorStore").await, "1");
+        systemd.service("restart").await;
+        let after = world.until_ready("counter").await;
+        assert_eq!((after.container_id, inode()), (seen.container_id.clone(), before));
+
+        // Killed, it comes back; hanging, it is killed and comes back.
+        let pid = systemd.property("MainPID").await;
+        let (killed, said) = systemd.systemctl(&["kill", "--signal=KILL", "plugward.service"]).await;
+        assert!(killed, "{said}");
+        let another = async |pid: &str| {
+            let new = systemd.property("MainPID").await;
+            (new != "0" && new != pid && systemd.property("ActiveState").await == "active").then_some(new)
+        };
+        let pid = world.wait("it is started anew", async || another(&pid).await).await;
+        let hanging = Hanging::over(&world.manifests(), pid.parse().unwrap());
+        let _ = systemd.systemctl(&["reload", "--no-block", "plugward.service"]).await;
+        world.wait("its watchdog ends it", async || another(&pid).await).await;
+        drop(hanging);
+        let after = world.until_ready("counter").await;
+        assert_eq!((after.container_id, inode()), (seen.container_id, before));
+        systemd.end().await;
     })
     .await;
 }

@@ -34,8 +34,9 @@ impl Looker {
         self.pulse.clone()
     }
 
-    /// Has all manifest directories looked at now, and waits until what was found is told. A removal needs a second
-    /// look, as always, which follows by itself. Returns at once when the source has ended.
+    /// Has all manifest directories looked at now, and waits until nothing in them is changing and what was found is
+    /// told. A removal needs a second look, as always, which follows by itself. Returns at once when the source has
+    /// ended.
     pub async fn look(&self) {
         let (asker, done) = oneshot::channel();
         if self.orders.send(asker).is_ok() {

@@ -126,9 +126,11 @@ impl DirectorySource {
                     return;
                 }
             }
-            for asker in askers.drain(..) {
-                // Who does not want to know any more is not told.
-                let _ = asker.send(());
+            if !matches!(look.again, Some(Again::Unsettled)) {
+                for asker in askers.drain(..) {
+                    // Who does not want to know any more is not told.
+                    let _ = asker.send(());
+                }
             }
             let pause = match look.again {
                 Some(Again::Unsettled) => hurry.next().min(rescan),
