@@ -10,6 +10,7 @@
 mod backends;
 mod broker;
 mod cli;
+mod container;
 mod deaths;
 mod gvisor;
 mod hangs;

@@ -75,9 +75,10 @@ impl Manager {
 impl Hanging {
     /// A file system in user space whose server never says a word, as the process sees it.
     fn over(directory: &Path, process: i32) -> Self {
-        let script = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hanging \"$0\" && echo up && read -r _";
-        let mut server = Command::new("nsenter")
-            .args([&format!("--mount=/proc/{process}/ns/mnt"), "sh", "-c", script])
+        let script = "exec 3<>/dev/fuse && exec nsenter --mount=\"$0\" sh -c 'mount -i -t fuse -o \
+                      fd=3,rootmode=40000,user_id=0,group_id=0 hanging \"$0\" && echo up && read -r _' \"$1\"";
+        let mut server = Command::new("sh")
+            .args(["-c", script, &format!("/proc/{process}/ns/mnt")])
             .arg(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -95,7 +96,8 @@ impl Drop for Hanging {
         // Without a server every call fails, and nobody waits any more.
         drop(self.server.stdin.take());
         let _ = self.server.wait();
-        let _ = Command::new("umount").arg("-l").arg(&self.directory).status();
+        // Where it is not another process's alone.
+        let _ = Command::new("umount").arg("-l").arg(&self.directory).stderr(Stdio::null()).status();
     }
 }
 
