@@ -86,7 +86,8 @@ image_build() {
 }
 
 # image_rust_programs [PACKAGE...]: builds plugward, the example plugin and these, static, and says where they are in IMAGE_PROGRAMS. The first
-# two always and all in one go: what they share is compiled once, with the features that all of them need, whoever asks.
+# two always and all in one go: what they share is compiled once, with the features that all of them need, whoever asks. IMAGE_RUSTFLAGS
+# adds to the compiler's flags.
 image_rust_programs() {
     local -a packages=(--package plugward --package counter-plugin)
     local package host
@@ -95,7 +96,7 @@ image_rust_programs() {
     host=$(rust_host)
     for package; do packages+=(--package "$package"); done
     step "Building plugward and plugins (static, optimized)"
-    (cd "$ROOT" && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$host" "${packages[@]}") >&2 \
+    (cd "$ROOT" && RUSTFLAGS="-C target-feature=+crt-static ${IMAGE_RUSTFLAGS:-}" cargo build --release --locked --target "$host" "${packages[@]}") >&2 \
         || die 'plugward and the plugins do not build'
     IMAGE_PROGRAMS=$TARGET/$host/release
 }

@@ -20,6 +20,7 @@ main() {
     trap finish EXIT
     start_manager
     installed_runs "$1"
+    installed_is_scraped
     upgraded_keeps_plugins "$2"
     removed_leaves_plugins
     purged_is_gone
@@ -49,11 +50,12 @@ copy_machine() {
 
 start_manager() {
     local systemctl=/usr/local/bin/systemctl
+    METRICS=127.0.0.1:$(free_port 19760)
     mkdir -p "$UNITS/plugward.service.d"
     ln -s /lib/systemd/system/plugward.service "$UNITS/plugward.service"
     cat >"$UNITS/plugward.service.d/test.conf" <<END
 [Service]
-Environment=PLUGWARD_MANIFESTS=/etc/plugward/manifests PLUGWARD_CLUSTER_ID=$CLUSTER PLUGWARD_METRICS_ADDRESS=127.0.0.1:0
+Environment=PLUGWARD_MANIFESTS=/etc/plugward/manifests PLUGWARD_CLUSTER_ID=$CLUSTER PLUGWARD_METRICS_ADDRESS=$METRICS
 StandardOutput=append:/var/log/plugward-test.log
 StandardError=append:/var/log/plugward-test.log
 END
@@ -90,6 +92,23 @@ installed_runs() {
 }
 
 plugin_is_ready() { [[ $(plugward get instance counter 2>/dev/null) == *' Ready '* ]]; }
+
+# By a Prometheus with the configuration of the composition.
+installed_is_scraped() {
+    local address
+    address=127.0.0.1:$(free_port 19960)
+    composition_prometheus "$METRICS"
+    prometheus --config.file="$PROMETHEUS_CONFIG" --storage.tsdb.path="$(mktemp -d)" --web.listen-address="$address" --log.level=warn >&2 &
+    PROMETHEUS=$!
+    wait_until 60 prometheus_knows "$address" 'up{job="plugward"} == 1' || die 'Prometheus does not scrape the service'
+    wait_until 60 prometheus_knows "$address" 'plugward_plugin_phase{plugin_instance="counter",phase="Ready"} == 1' || die 'Prometheus does not see the plugin'
+    say 'Prometheus, configured as in the composition, sees the plugin.'
+    kill "$PROMETHEUS"
+    wait "$PROMETHEUS" || true
+}
+
+# prometheus_knows ADDRESS EXPRESSION
+prometheus_knows() { [[ $(api "tcp://$1" GET "/api/v1/query?query=$(api_encode "$2")" 2>/dev/null) == *'"value":'* ]]; }
 
 upgraded_keeps_plugins() {
     local before

@@ -48,7 +48,7 @@ plugward ($version) unstable; urgency=medium
 
   * See changelog.gz.
 
- -- The authors of plugward <plugward@localhost>  $(date --utc --date="@$SOURCE_DATE_EPOCH" --rfc-email)
+ -- The authors of plugward <authors@plugward.dev>  $(date --utc --date="@$SOURCE_DATE_EPOCH" --rfc-email)
 END
     install -D -m 0644 "$ROOT/deploy/debian/lintian-overrides" "$root/usr/share/lintian/overrides/plugward"
 }
@@ -71,7 +71,7 @@ package_control() {
 Package: plugward
 Version: $version
 Architecture: $architecture
-Maintainer: The authors of plugward <plugward@localhost>
+Maintainer: The authors of plugward <authors@plugward.dev>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: init-system-helpers (>= 1.52)
 Recommends: docker.io | docker-ce

@@ -92,6 +92,16 @@ stage_real() {
         test_workspace --test 'real*'
 }
 
+# What a person installs, and that it works so.
+stage_installed() {
+    need 'to check the unit' systemd-analyze:systemd
+    need 'to check the composition' docker-compose:docker-compose prometheus:prometheus
+    need 'to check the package' lintian:lintian
+    unit_check
+    composition_check
+    package_check "$(engine_host debian)"
+}
+
 # As a person runs it: on the machine's own engine.
 stage_quickstart() { env -u DOCKER_HOST hack/quickstart --exit; }
 
