@@ -72,8 +72,11 @@ stage_unit() {
     test_workspace --doc
 }
 
-# Optimized: a thousand seeds compute for minutes otherwise, and the quickstart builds the same dependencies so.
-stage_simulation() { cargo test --release --locked -p plugward-tests --test 'simulation*'; }
+# Optimized: a thousand seeds compute for minutes otherwise. Static, for so are plugward and the plugins in the images, which are then built from the
+# same dependencies.
+stage_simulation() {
+    RUSTFLAGS='-C target-feature=+crt-static' cargo test --release --locked --target "$(rust_host)" -p plugward-tests --test 'simulation*'
+}
 
 stage_engines() {
     hack/engine debian up
