@@ -73,7 +73,7 @@ Version: $version
 Architecture: $architecture
 Maintainer: The authors of plugward <authors@plugward.dev>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
-Depends: init-system-helpers (>= 1.52)
+Depends: init-system-helpers (>= 1.52), passwd
 Recommends: docker.io | docker-ce
 Suggests: prometheus, runsc
 Section: admin

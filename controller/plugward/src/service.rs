@@ -3,6 +3,7 @@
 //! | message | when |
 //! | --- | --- |
 //! | `READY=1` | everything that was there at the start has been looked at once |
+//! | `EXTEND_TIMEOUT_USEC=` | before that, as long as all loops come round |
 //! | `STATUS=` | with it, and whenever what is declared has changed |
 //! | `RELOADING=1`, then `READY=1` | around the look at all manifest directories that `SIGHUP` asks for |
 //! | `WATCHDOG=1` | as long as all loops come round |
@@ -10,10 +11,11 @@
 
 use std::convert::Infallible;
 
+use plugward_runtime::Pulse;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::systemd::{DescriptorStore, ServiceManager, Watchdog, tell};
+use crate::systemd::{DescriptorStore, ServiceManager, Watchdog, ask_for_time, tell};
 use crate::view::View;
 
 /// The process as a service of systemd, if it is one.
@@ -45,13 +47,21 @@ pub async fn attend(
     tokio::select! {
         () = stop.cancelled() => {}
         never = feed => match never {},
-        never = report(&manager, view, hangups) => match never {},
+        never = report(&manager, view, &loops, hangups) => match never {},
     }
 }
 
-async fn report(manager: &ServiceManager, mut view: View, mut hangups: Signal) -> Infallible {
+async fn report(
+    manager: &ServiceManager,
+    mut view: View,
+    loops: &[(&'static str, Pulse)],
+    mut hangups: Signal,
+) -> Infallible {
     tell(manager.status("the first sync is under way"));
-    view.first_sync().await;
+    tokio::select! {
+        () = view.first_sync() => {}
+        never = ask_for_time(manager, loops) => match never {},
+    }
     let mut standing = view.standing();
     tell(manager.status(&standing));
     tell(manager.ready());

@@ -26,7 +26,7 @@ use std::time::Duration;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::time::{ClockId, clock_gettime};
 
-pub use self::watchdog::{Watchdog, WatchdogError};
+pub use self::watchdog::{Watchdog, WatchdogError, ask_for_time};
 use crate::errors::chain;
 
 mod watchdog;
@@ -105,6 +105,14 @@ impl ServiceManager {
     /// When the manager does not take the message.
     pub fn ready(&self) -> Result<(), NotifyError> {
         self.tell("READY=1", None)
+    }
+
+    /// Says that the start goes on, and is not to be given up within this time from now (`EXTEND_TIMEOUT_USEC=`).
+    ///
+    /// # Errors
+    /// When the manager does not take the message.
+    pub fn starting(&self, time: Duration) -> Result<(), NotifyError> {
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()), None)
     }
 
     /// Says that a reload has begun (`RELOADING=1`), at this time of the clock that does not jump.

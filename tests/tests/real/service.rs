@@ -46,7 +46,11 @@ impl Manager {
             loop {
                 let message = self.next().await;
                 let last = message.starts_with(wanted);
-                if last || !["WATCHDOG=1", "FDSTORE=1"].iter().any(|other| message.starts_with(other)) {
+                if last
+                    || !["WATCHDOG=1", "FDSTORE=1", "EXTEND_TIMEOUT_USEC="]
+                        .iter()
+                        .any(|other| message.starts_with(other))
+                {
                     heard.push(message);
                 }
                 if last {

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::pin::pin;
 use std::time::Duration;
 
 use plugward_runtime::Pulse;
@@ -64,17 +65,35 @@ impl Watchdog {
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            for (name, pulse) in loops {
-                let mut felt = std::pin::pin!(pulse.felt());
-                if timeout(every, felt.as_mut()).await.is_err() {
-                    tracing::error!(
-                        of = name,
-                        "a loop is held up: the service manager is told nothing until it goes on"
-                    );
-                    felt.await;
-                }
-            }
+            come_round(loops, every).await;
             tell(manager.alive());
+        }
+    }
+}
+
+/// Asks for more time to start, as long as all of these loops come round: where thousands of plugins are to be started, the
+/// time that is given to all services does not suffice.
+pub async fn ask_for_time(manager: &ServiceManager, loops: &[(&'static str, Pulse)]) -> Infallible {
+    const EVERY: Duration = Duration::from_secs(30);
+    let mut turns = interval(EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        come_round(loops, EVERY).await;
+        tell(manager.starting(EVERY * 4));
+    }
+}
+
+/// Waits until all of these loops have come round. One that has not within this time is told of.
+async fn come_round(loops: &[(&'static str, Pulse)], limit: Duration) {
+    for (name, pulse) in loops {
+        let mut felt = pin!(pulse.felt());
+        if timeout(limit, felt.as_mut()).await.is_err() {
+            tracing::error!(
+                of = name,
+                "a loop is held up: the service manager is told nothing until it goes on"
+            );
+            felt.await;
         }
     }
 }

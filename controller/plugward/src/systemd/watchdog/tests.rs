@@ -46,6 +46,26 @@ async fn it_is_fed_twice_as_often_as_it_must_be_and_not_at_all_while_one_loop_is
     assert!(said(&manager).len() >= 4);
 }
 
+#[tokio::test(start_paused = true)]
+async fn time_to_start_is_asked_for_before_it_is_over_and_not_by_a_loop_that_is_held_up() {
+    let manager = Manager::new();
+    let pulse = Pulse::default();
+    let beating = beating(&pulse);
+    let client = manager.client();
+    let loops = [("only", pulse)];
+    let _asking = tokio::spawn(async move { ask_for_time(&client, &loops).await });
+    sleep(LIMIT * 5 + LIMIT / 4).await;
+    let asked = said(&manager);
+    assert_eq!(asked.len(), 11);
+    assert!(asked.iter().all(|message| message == "EXTEND_TIMEOUT_USEC=120000000"), "{asked:?}");
+
+    beating.abort();
+    sleep(LIMIT).await;
+    let _ = said(&manager);
+    sleep(LIMIT * 100).await;
+    assert_eq!(said(&manager), [""; 0]);
+}
+
 #[test]
 fn it_is_ours_unless_it_is_another_process_s() {
     let told = |limit: Option<&str>, pid: Option<&str>| {
