@@ -67,13 +67,11 @@ impl View {
     pub fn standing(&self) -> String {
         let runtimes = self.records.keys().iter().filter(|key| key.kind == Kind::PluginRuntime).count();
         let instances = self.records.len().saturating_sub(runtimes);
-        let bad = self.reports.read().bad_files().count();
-        let mut standing =
-            format!("{} and {} in force", some(runtimes, "runtime"), some(instances, "instance"));
-        if bad > 0 {
-            standing += &format!(", {} cannot be used: see `plugward status`", some(bad, "manifest"));
-        }
-        standing
+        let bad = match self.reports.read().bad_files().count() {
+            0 => String::new(),
+            bad => format!(", {} cannot be used: see `plugward status`", some(bad, "manifest")),
+        };
+        format!("{} and {} in force{bad}", some(runtimes, "runtime"), some(instances, "instance"))
     }
 
     /// Whether some engine answers, or none is needed.
