@@ -10,7 +10,7 @@ cd "$ROOT"
 stage_scripts() {
     local -a scripts parts
     need 'to check the scripts' shellcheck:shellcheck
-    mapfile -t scripts < <(git ls-files hack .ci | xargs grep -l '^#!/usr/bin/env bash')
+    mapfile -t scripts < <(git ls-files hack .ci deploy/debian | xargs grep -lE '^#!(/usr/bin/env bash|/bin/sh)$')
     mapfile -t parts < <(git ls-files hack | xargs grep -l '^# shellcheck shell=bash')
     printf '%s\n' "${scripts[@]}" "${parts[@]}"
     shellcheck -x "${scripts[@]}"
