@@ -25,21 +25,16 @@ composition_check() {
         [[ -e $file ]] || die "deploy/compose/compose.yaml mounts $file, which is not there"
     done < <(grep -o "$ROOT/deploy[^:]*" <<<"$config")
     grep -q "image: plugward:$(rust_workspace_version)\$" <<<"$config" || die 'deploy/compose/compose.yaml has another version of plugward'
-    composition_prometheus
+    composition_prometheus plugward:9760 15s
     promtool check config "$PROMETHEUS_CONFIG"
     rm -r "$(dirname "$PROMETHEUS_CONFIG")"
 }
 
-# composition_prometheus [TARGET]: the configuration of the composition's Prometheus, beside its rules; with a target that is not the
-# composition's, scraped often.
+# composition_prometheus TARGET INTERVAL: the configuration of the composition's Prometheus, beside its rules, for a plugward there.
 composition_prometheus() {
     PROMETHEUS_CONFIG=$(mktemp -d)/prometheus.yml
     cp "$ROOT/deploy/prometheus/rules.yml" "$(dirname "$PROMETHEUS_CONFIG")"
-    if [[ -n ${1:-} ]]; then
-        sed "s/plugward:9760/$1/; s/15s/1s/" "$ROOT/deploy/compose/prometheus.yml" >"$PROMETHEUS_CONFIG"
-    else
-        cp "$ROOT/deploy/compose/prometheus.yml" "$PROMETHEUS_CONFIG"
-    fi
+    sed "s/plugward:9760/$1/; s/15s/$2/" "$ROOT/deploy/compose/prometheus.yml" >"$PROMETHEUS_CONFIG"
 }
 
 # package_check ENGINE: Debian's own checks, that it is the same each time, and its life on a copy of this machine.

@@ -97,7 +97,7 @@ plugin_is_ready() { [[ $(plugward get instance counter 2>/dev/null) == *' Ready 
 installed_is_scraped() {
     local address
     address=127.0.0.1:$(free_port 19960)
-    composition_prometheus "$METRICS"
+    composition_prometheus "$METRICS" 1s
     prometheus --config.file="$PROMETHEUS_CONFIG" --storage.tsdb.path="$(mktemp -d)" --web.listen-address="$address" --log.level=warn >&2 &
     PROMETHEUS=$!
     wait_until 60 prometheus_knows "$address" 'up{job="plugward"} == 1' || die 'Prometheus does not scrape the service'
