@@ -64,17 +64,40 @@ image_import() {
         -H 'Content-Type: application/x-tar' -T "$archive" >/dev/null
 }
 
-# image_rust_programs PACKAGE...: builds them static, in one go so that what they share is compiled once.
+# image_build HOST REFERENCE CONTAINERFILE FILE...: builds the image from these files, unless the engine has it from the same ones.
+image_build() {
+    local host=$1 reference=$2 containerfile=$3 context archive digest
+    shift 3
+    context=$(mktemp -d)
+    archive=$(mktemp)
+    cp "$containerfile" "$context/Dockerfile"
+    cp "$@" "$context"
+    tar --mtime=@0 --owner=0 --group=0 --numeric-owner --sort=name -C "$context" -cf "$archive" .
+    digest=$(sha256sum "$archive" | cut -d' ' -f1)
+    if [[ $(api "$host" GET "/images/$reference/json" 2>/dev/null) == *"\"$digest\""* ]]; then
+        say "$reference is in $host already."
+    else
+        step "Building $reference in $host"
+        api "$host" POST "/build?t=$(api_encode "$reference")&forcerm=1&labels=$(api_encode "{\"dev.plugward.context\":\"$digest\"}")" \
+            -H 'Content-Type: application/x-tar' -T "$archive" >&2 || die "$host does not build $reference"
+        [[ $(api "$host" GET "/images/$reference/json" 2>/dev/null) == *"\"$digest\""* ]] || die "$host did not build $reference: see above"
+    fi
+    rm -rf "$context" "$archive"
+}
+
+# image_rust_programs [PACKAGE...]: builds plugward, the example plugin and these, static, and says where they are in IMAGE_PROGRAMS. The first
+# two always and all in one go: what they share is compiled once, with the features that all of them need, whoever asks. IMAGE_RUSTFLAGS
+# adds to the compiler's flags.
 image_rust_programs() {
-    local -a packages=()
+    local -a packages=(--package plugward --package counter-plugin)
     local package host
     need_c_compiler
     need_rust
     host=$(rust_host)
     for package; do packages+=(--package "$package"); done
-    step "Building $* (static)"
-    (cd "$ROOT" && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$host" "${packages[@]}") >&2 \
-        || die 'the plugins do not build'
+    step "Building plugward and plugins (static, optimized)"
+    (cd "$ROOT" && RUSTFLAGS="-C target-feature=+crt-static ${IMAGE_RUSTFLAGS:-}" cargo build --release --locked --target "$host" "${packages[@]}") >&2 \
+        || die 'plugward and the plugins do not build'
     IMAGE_PROGRAMS=$TARGET/$host/release
 }
 

@@ -3,6 +3,9 @@
 
 rust_minimum() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml"; }
 
+# The version of what the workspace builds.
+rust_workspace_version() { sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n1; }
+
 # The version of the `cargo` in PATH; nothing when there is none that runs.
 rust_version() { cargo --version 2>/dev/null | cut -d' ' -f2; }
 

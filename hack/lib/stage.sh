@@ -10,7 +10,7 @@ cd "$ROOT"
 stage_scripts() {
     local -a scripts parts
     need 'to check the scripts' shellcheck:shellcheck
-    mapfile -t scripts < <(git ls-files hack .ci | xargs grep -l '^#!/usr/bin/env bash')
+    mapfile -t scripts < <(git ls-files hack .ci deploy/debian | xargs grep -lE '^#!(/usr/bin/env bash|/bin/sh)$')
     mapfile -t parts < <(git ls-files hack | xargs grep -l '^# shellcheck shell=bash')
     printf '%s\n' "${scripts[@]}" "${parts[@]}"
     shellcheck -x "${scripts[@]}"
@@ -79,8 +79,11 @@ stage_unit() {
     test_workspace --doc
 }
 
-# Optimized: a thousand seeds compute for minutes otherwise, and the quickstart builds the same dependencies so.
-stage_simulation() { cargo test --release --locked -p plugward-tests --test 'simulation*'; }
+# Optimized: a thousand seeds compute for minutes otherwise. Static, for so are plugward and the plugins in the images, which are then built from the
+# same dependencies.
+stage_simulation() {
+    RUSTFLAGS='-C target-feature=+crt-static' cargo test --release --locked --target "$(rust_host)" -p plugward-tests --test 'simulation*'
+}
 
 stage_engines() {
     hack/engine debian up
@@ -97,6 +100,16 @@ stage_real() {
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current) rootless=$(engine_host rootless)" \
         test_workspace --test 'real*'
+}
+
+# What a person installs, and that it works so.
+stage_installed() {
+    need 'to check the unit' systemd-analyze:systemd
+    need 'to check the composition' docker-compose:docker-compose prometheus:prometheus
+    need 'to check the package' lintian:lintian
+    unit_check
+    composition_check
+    package_check "$(engine_host debian)"
 }
 
 # As a person runs it: on the machine's own engine.

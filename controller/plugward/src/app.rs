@@ -2,7 +2,8 @@
 //!
 //! Start: logs, locks, state, sockets, then the controller, so that nothing is touched by a process that
 //! cannot run. Stop, on SIGTERM or SIGINT: hosts first, whose calls may end; then the controller; metrics and status
-//! last, so that both can be looked at to the end. A second signal ends the process at once.
+//! last, so that both can be looked at to the end. A second signal ends the process at once. SIGHUP has all manifests
+//! looked at.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use plugward_engine::docker::{CredentialStore, ProcessSurroundings};
 use plugward_engine::{Address, DockerEngine, Engine, EngineError, ErrorKind, Observed, Operation};
 use rustix::fs::Gid;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,13 +25,14 @@ use crate::engines::Connector;
 use crate::errors::chain;
 use crate::gateway::Relays;
 use crate::gateway::sockets::Sockets;
-use crate::gateway::systemd::{DescriptorStore, NotifyError, ServiceManager};
 use crate::lock::{ClusterLock, LockError, StateLock};
 use crate::metrics::Metrics;
 use crate::names::ClusterId;
 use crate::plugin::SocketPlugins;
+use crate::service::{self, Service};
 use crate::source;
 use crate::state::{State, StateError};
+use crate::systemd::tell;
 use crate::view::View;
 
 /// How long plugins may take to end when the controller takes them with it.
@@ -60,15 +62,6 @@ pub struct Settings {
     pub service: Service,
     /// How the controller works.
     pub tuning: Tuning,
-}
-
-/// The process as a service of systemd, if it is one.
-#[derive(Debug)]
-pub struct Service {
-    /// Who is told how it stands.
-    pub manager: ServiceManager,
-    /// Where listeners outlive it.
-    pub store: DescriptorStore,
 }
 
 /// Why the controller does not run.
@@ -124,6 +117,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
     let control = server::bind_control(&directories.control_socket(), settings.socket_group)?;
     let metrics_port = server::bind_metrics(&settings.metrics_address).await?;
+    let Service { manager, watchdog, store } = settings.service;
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     let metrics = Metrics::new().map_err(RunError::Metrics)?;
     tracing::info!(
@@ -143,7 +137,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         plugins: Arc::new(SocketPlugins),
         clock: Clock::System,
         metrics,
-        mounts: Sockets::new(directories.mounts(), settings.socket_group, settings.service.store),
+        mounts: Sockets::new(directories.mounts(), settings.socket_group, store),
         relays: Relays::on_threads(relay_threads()).map_err(RunError::Threads)?,
         sockets: directories.plugins(),
         group: Some(plugin_group(settings.socket_group)),
@@ -157,17 +151,27 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 
     let stop = CancellationToken::new();
     let mut running = tokio::spawn(controller.run(stop.clone()));
-    tell(settings.service.manager.ready());
+    let attending_stop = CancellationToken::new();
+    let attending = tokio::spawn(service::attend(
+        manager.clone(),
+        watchdog,
+        view.clone(),
+        signals.hangups,
+        attending_stop.clone(),
+    ));
     let failed = tokio::select! {
-        () = signals.next() => false,
+        () = signals.end.next() => false,
         _ = &mut running => true,
     };
-    tell(settings.service.manager.stopping());
+    attending_stop.cancel();
+    // It is over at its next await. Nothing is told after the end has begun.
+    let _ = attending.await;
+    tell(manager.stopping());
     if !failed {
         let ending = end(&view, &stop, running, settings.drain_on_exit);
         tokio::select! {
             () = ending => {}
-            () = signals.next() => tracing::warn!("a second signal: ending at once"),
+            () = signals.end.next() => tracing::warn!("a second signal: ending at once"),
         }
     }
     services_stop.cancel();
@@ -216,24 +220,30 @@ fn relay_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
 }
 
-/// A manager that is not told believes what it believed: that is for the log.
-fn tell(told: Result<(), NotifyError>) {
-    if let Err(error) = told {
-        tracing::warn!(error = chain(&error), "the service manager is not told");
-    }
+/// What the process is told.
+struct Signals {
+    end: EndSignals,
+    /// To look at all manifests.
+    hangups: Signal,
 }
 
-/// What tells the process to end.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+/// What tells it to end.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let end = EndSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self { end, hangups: signal(SignalKind::hangup())? })
     }
+}
 
+impl EndSignals {
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use plugward_runtime::{
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,10 @@ use crate::state::{Cluster, State, StateError};
 use crate::status::Book;
 use crate::usage::Usages;
 use crate::view::View;
+
+/// How long all workers may be busy without one run ending: far longer than the steps of a run on an engine that hangs,
+/// each of which has a limit of its own.
+const STALL: Duration = Duration::from_secs(600);
 
 /// What a controller is made of.
 pub struct Parts {
@@ -250,6 +254,7 @@ impl Controller {
             cluster: cluster.id,
             records,
             reports: source.reports(),
+            looker: source.looker(),
             book,
             engines,
             state,
@@ -259,12 +264,13 @@ impl Controller {
             metrics,
             rules,
             manifests,
-            synced: Arc::default(),
+            synced: watch::Sender::new(false),
             draining,
         };
         let options = Options {
             concurrency: tuning.concurrency,
             backoff: Backoff::new(tuning.retry.0, tuning.retry.1)?,
+            stall: STALL,
             grace: tuning.grace,
             seed: tuning.seed,
         };
@@ -510,7 +516,7 @@ async fn note_sync(view: View) {
         }
         tokio::time::sleep(POLL).await;
     }
-    view.synced.store(true, Ordering::Release);
+    view.synced.send_replace(true);
     tracing::info!(records = view.records.len(), "first sync is done");
 }
 

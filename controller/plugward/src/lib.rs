@@ -50,6 +50,7 @@
 //! | --- | --- | --- |
 //! | [`cli`] | the commands, and how things look on a terminal | arguments, the environment, the control socket |
 //! | [`app`] | the controller as a process: locks, signals, start and end | signals, the run directory |
+//! | [`service`] | what the service manager is told, and what it asks for | nothing by itself |
 //! | [`controller`] | all parts wired; news become requests | tasks |
 //! | [`source`] | manifest directories become records | manifests, last good versions |
 //! | [`desired`], [`assignment`] | what the records want of an instance, and in which slots | nothing |
@@ -57,7 +58,7 @@
 //! | [`session`] | the conversation with each plugin | plugins, containers' logs |
 //! | [`probe`], [`death`] | whether a plugin answers; how a container ended, in words | plugins; engines: inspections |
 //! | [`plugin`] | the port to plugins, and its real side | sockets |
-//! | [`gateway`] | hosts, and which container their calls go to | the sockets of mounts, plugins, systemd |
+//! | [`gateway`] | hosts, and which container their calls go to | the sockets of mounts, plugins |
 //! | [`expectation`] | the plan's outlook, in the gateway's words | nothing |
 //! | [`output`] | plugins' output as lines | nothing |
 //! | [`logs`] | what containers wrote, as lines with their times | nothing |
@@ -82,6 +83,7 @@
 //! | [`usage`] | what containers use of their machines, while somebody looks | asks engines |
 //! | [`view`] | what may be looked at of a controller that runs | nothing |
 //! | [`control`] | the control socket and the metrics port | sockets; proofs in the directory of manifests |
+//! | [`systemd`] | the service manager: what it is told, and what it keeps for us | its socket, the environment |
 //! | [`telemetry`] | the log | standard error |
 //! | [`clock`], [`errors`], [`reason`] | the time of day, errors as text, why an instance is looked at | the clock |
 //!
@@ -125,12 +127,14 @@ pub mod recipe;
 pub mod reconcile;
 pub mod roll;
 pub mod runtimes;
+pub mod service;
 pub mod session;
 pub mod sharing;
 pub mod slot;
 pub mod source;
 pub mod state;
 pub mod status;
+pub mod systemd;
 pub mod telemetry;
 pub mod trial;
 pub mod usage;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use plugward_api::Name;
 use plugward_api::manifest::Rules;
-use plugward_runtime::Queue;
+use plugward_api::{Kind, Name};
+use plugward_runtime::{Pulse, Queue};
+use tokio::sync::watch;
 
 use crate::desired::Records;
 use crate::engines::Engines;
@@ -15,7 +16,7 @@ use crate::gateway::Gateway;
 use crate::metrics::{Held, Metrics, Scrape};
 use crate::names::ClusterId;
 use crate::reason::Reason;
-use crate::source::Reports;
+use crate::source::{Looker, Reports};
 use crate::state::State;
 use crate::status::Book;
 use crate::usage::Usages;
@@ -29,6 +30,8 @@ pub struct View {
     pub records: Records,
     /// How the manifests stand.
     pub reports: Reports,
+    /// What reads them.
+    pub looker: Looker,
     /// Statuses.
     pub book: Book,
     /// Engines.
@@ -48,7 +51,7 @@ pub struct View {
     /// Where manifests are put by those who may: the first directory that was named.
     pub manifests: Arc<Path>,
     /// Whether everything was looked at once.
-    pub(crate) synced: Arc<AtomicBool>,
+    pub(crate) synced: watch::Sender<bool>,
     /// Whether all plugins are to be stopped.
     pub(crate) draining: Arc<AtomicBool>,
 }
@@ -58,7 +61,29 @@ pub struct View {
 impl View {
     /// Whether everything that was there at the start has been looked at once.
     pub fn synced(&self) -> bool {
-        self.synced.load(Ordering::Acquire)
+        *self.synced.borrow()
+    }
+
+    /// Waits until that is so.
+    pub async fn first_sync(&self) {
+        // We hold the sender, so there is no other end than this one.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// The loops without which nothing is done any more, each with its name and its pulse.
+    pub fn pulses(&self) -> [(&'static str, Pulse); 2] {
+        [("manifests", self.looker.pulse()), ("reconcile", self.queue.pulse())]
+    }
+
+    /// What is declared, in a line.
+    pub fn standing(&self) -> String {
+        let runtimes = self.records.keys().iter().filter(|key| key.kind == Kind::PluginRuntime).count();
+        let instances = self.records.len().saturating_sub(runtimes);
+        let bad = match self.reports.read().bad_files().count() {
+            0 => String::new(),
+            bad => format!(", {} cannot be used: see `plugward status`", some(bad, "manifest")),
+        };
+        format!("{} and {} in force{bad}", some(runtimes, "runtime"), some(instances, "instance"))
     }
 
     /// Whether some engine answers, or none is needed.
@@ -104,4 +129,8 @@ impl View {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+fn some(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -30,6 +30,7 @@
 //! - No key can keep another one from its turn: not one that is busy, nor one that is asked for again and again,
 //!   nor ten thousand that are looked at after a start.
 //! - A panic is a failed run.
+//! - Whether the loop still comes round can be felt ([`Queue::pulse`]).
 //! - At the end, a request that was accepted was run or is reported as dropped.
 //!
 //! # What it may touch
@@ -39,6 +40,7 @@
 mod backoff;
 mod chain;
 mod observer;
+mod pulse;
 mod queue;
 mod source;
 mod store;
@@ -47,6 +49,7 @@ mod workers;
 
 pub use backoff::{Backoff, InvalidBackoff};
 pub use observer::{Observer, Outcome};
+pub use pulse::Pulse;
 pub use queue::{Added, Depth, Key, Priority, Queue, Reason, Requests, queue};
 pub use source::{Follow, Interruption};
 pub use store::{Store, Writer, WriterDropped, store};

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use self::state::State;
 pub(crate) use self::state::{Next, Taken};
 use crate::observer::Observer;
+use crate::pulse::Pulse;
 
 #[cfg(test)]
 mod model;
@@ -35,6 +36,7 @@ pub fn queue<K: Key, R: Reason>(observer: impl Observer<K, R>) -> (Queue<K, R>, 
         state: Mutex::new(State::new()),
         changed: Notify::new(),
         closed: watch::Sender::new(false),
+        pulse: Pulse::default(),
         observer: Box::new(observer),
     });
     (Queue { shared: Arc::clone(&shared) }, Requests { shared })
@@ -97,6 +99,8 @@ struct Shared<K, R> {
     /// There is something to look at for the one who takes.
     changed: Notify,
     closed: watch::Sender<bool>,
+    /// Of the workers.
+    pulse: Pulse,
     observer: Box<dyn Observer<K, R>>,
 }
 
@@ -126,6 +130,12 @@ impl<K: Key, R: Reason> Queue<K, R> {
     /// How much there is to do. Takes a time in proportion to what is due: for metrics and tests.
     pub fn depth(&self) -> Depth {
         self.shared.lock().depth(Instant::now())
+    }
+
+    /// The pulse of the workers: felt as long as they take what is due, or are busy with runs of which some end
+    /// ([`Options::stall`](crate::Options::stall)).
+    pub fn pulse(&self) -> Pulse {
+        self.shared.pulse.clone()
     }
 
     /// Stops the workers as their shutdown does: from now on nothing is accepted, and what waits is dropped.
@@ -206,6 +216,11 @@ impl<K: Key, R: Reason> Requests<K, R> {
                 key
             })
             .collect()
+    }
+
+    /// What the workers beat.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.shared.pulse
     }
 
     pub(crate) fn observer(&self) -> &dyn Observer<K, R> {

@@ -32,6 +32,9 @@ pub struct Options {
     pub concurrency: NonZeroUsize,
     /// How long a key waits after a failed run.
     pub backoff: Backoff,
+    /// How long all workers may be busy without one run ending. After that they have no
+    /// [pulse](crate::Queue::pulse) until one does: no single run takes that long.
+    pub stall: Duration,
     /// How long the runs that are under way at a shutdown may still take.
     pub grace: Duration,
     /// What the jitter of the backoff is drawn from; `None` for another one each time.
@@ -137,6 +140,8 @@ where
             tokio::select! {
                 biased;
                 () = &mut stop => break,
+                // Only ready when somebody asks, so what follows is not kept from its turn.
+                () = requests.pulse().beat(), if pool.moves() => {}
                 Some(ended) = pool.runs.join_next_with_id() => pool.settle(ended),
                 Some(taken) = requests.next(), if pool.has_room() => pool.start(taken),
             }
@@ -153,11 +158,14 @@ struct Pool<'a, K: Key, R: Reason, E, F> {
     requests: &'a Requests<K, R>,
     concurrency: usize,
     backoff: Backoff,
+    stall: Duration,
     jitter: SmallRng,
     reconcile: Arc<F>,
     runs: JoinSet<Result<Action, E>>,
     under_way: HashMap<Id, UnderWay<K, R>>,
     started: u64,
+    /// When a run began or ended last.
+    moved: Instant,
     aborted: Vec<K>,
 }
 
@@ -183,11 +191,13 @@ where
             requests,
             concurrency: options.concurrency.get(),
             backoff: options.backoff,
+            stall: options.stall,
             jitter: SmallRng::seed_from_u64(options.seed.unwrap_or_else(rand::random)),
             reconcile: Arc::new(reconcile),
             runs: JoinSet::new(),
             under_way: HashMap::new(),
             started: 0,
+            moved: Instant::now(),
             aborted: Vec::new(),
         }
     }
@@ -196,8 +206,14 @@ where
         self.under_way.len() < self.concurrency
     }
 
+    /// Whether there is room, or runs end.
+    fn moves(&self) -> bool {
+        self.has_room() || self.moved.elapsed() < self.stall
+    }
+
     fn start(&mut self, taken: Taken<K, R>) {
         let since = Instant::now();
+        self.moved = since;
         let Taken { key, reason, attempt, due, .. } = &taken;
         self.started += 1;
         // A root: nothing that runs when the workers are started belongs to it.
@@ -225,6 +241,7 @@ where
         let Some(UnderWay { taken, since, span }) = self.under_way.remove(&id) else {
             return;
         };
+        self.moved = Instant::now();
         let _span = span.entered();
         let took = since.elapsed();
         let (outcome, next) = match ended {

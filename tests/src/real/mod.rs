@@ -26,6 +26,7 @@ mod registry;
 mod rootless;
 mod scenario;
 mod spare;
+mod systemd;
 mod terminal;
 mod world;
 
@@ -52,5 +53,6 @@ pub use registry::{PASSWORD, Published, Registry, USER, write_helper};
 pub use rootless::UserDirectory;
 pub use scenario::{busy, on_each_engine, on_every_engine, on_one_engine, on_the_rootless_engine};
 pub use spare::{SpareEngine, on_each_spare_engine};
+pub use systemd::Systemd;
 pub use terminal::Terminal;
 pub use world::{Held, LIMIT, World, restarts, slot};

@@ -229,6 +229,34 @@ impl World {
         *self.run_as.lock().unwrap() = Some(RunAs { user: 0, group: 0, program: script });
     }
 
+    /// Controllers that are started from now on run in a container of the image that is shipped, on the test's engine, as
+    /// `deploy/README.md` has it.
+    ///
+    /// # Panics
+    /// When the engine does not have the image.
+    pub async fn contain(&self) {
+        let image = concat!("plugward:", env!("CARGO_PKG_VERSION"));
+        self.engine.image_id(image).await;
+        let script = self.path("contained");
+        let home = self.home.path().display();
+        let socket = self.engine.host.trim_start_matches("unix://");
+        let text = format!(
+            "#!/bin/sh\nexec docker --host {host} run --rm --name {name} --network host --pid host --read-only --cap-drop ALL \
+             --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --security-opt no-new-privileges \
+             --volume {home}:{home} --volume {socket}:{socket} --env DOCKER_HOST --env RUST_BACKTRACE {image} \"$@\"\n",
+            host = self.engine.host,
+            name = self.contained_name(),
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        *self.run_as.lock().unwrap() = Some(RunAs { user: 0, group: 0, program: script });
+        self.strangers.lock().unwrap().push(ContainerId::new(self.contained_name()));
+    }
+
+    fn contained_name(&self) -> String {
+        format!("controller-of-{}", self.cluster)
+    }
+
     /// Controllers that are started from now on see all directories.
     pub fn hide_nothing(&self) {
         *self.run_as.lock().unwrap() = None;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failed;
-use crate::app::{self, Service, Settings};
+use crate::app::{self, Settings};
 use crate::controller::Tuning;
 use crate::directories::Surroundings;
-use crate::gateway::systemd::{DescriptorStore, ServiceManager};
 use crate::names::ClusterId;
 use crate::open_files;
+use crate::service::Service;
+use crate::systemd::{DescriptorStore, ServiceManager, Watchdog};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Args)]
@@ -70,6 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
     open_files::allow_all();
     // Before there are other threads: what systemd hands over is taken out of the environment.
     let manager = ServiceManager::from_environment()?;
+    let watchdog = Watchdog::from_environment()?;
     let store = DescriptorStore::from_environment(manager.clone());
     let surroundings = Surroundings::of_process();
     let settings = Settings {
@@ -85,7 +87,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failed> {
         socket_group: arguments.socket_group.map(|group| group_number(&group)).transpose()?,
         drain_on_exit: arguments.drain_on_exit,
         metrics_address: arguments.metrics_address,
-        service: Service { manager, store },
+        service: Service { manager, watchdog, store },
         tuning: Tuning { usage: period(arguments.stats_interval), ..Tuning::default() },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

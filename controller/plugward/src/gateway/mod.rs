@@ -51,7 +51,6 @@ mod seat;
 mod served;
 pub mod sockets;
 mod stdio;
-pub mod systemd;
 pub mod terms;
 #[cfg(test)]
 mod tests;

@@ -47,9 +47,10 @@ use tokio::net::UnixListener;
 pub use self::error::{Obstacle, SocketError};
 use self::place::{Found, look, socket_at};
 use self::stored::{Inode, StoredName};
-use super::systemd::{DescriptorStore, NotifyError};
+
 use crate::control::server::make_socket_directory;
 use crate::errors::chain;
+use crate::systemd::{DescriptorStore, NotifyError};
 
 mod error;
 mod left;

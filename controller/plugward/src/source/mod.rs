@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`DirectorySource`] is told by inotify when to look, and looks every [`rescan`](Settings::rescan) anyway, since
-//! events get lost. A look reads the stamps of all files and the content of those that changed. The ledger, a pure
+//! events get lost, and when [asked](Looker::look) to. A look reads the stamps of all files and the content of those that changed. The ledger, a pure
 //! state machine, decides what that means; what comes into force is stored before it is told.
 //!
 //! Manifests are `*.yaml`, `*.yml` and `*.json` in the directories themselves, not below; not hidden ones. Symlinks
@@ -75,6 +75,7 @@ use plugward_api::{Place, Record};
 
 mod last_good;
 mod ledger;
+mod looker;
 mod path;
 mod problem;
 mod publish;
@@ -89,6 +90,7 @@ mod tests;
 pub(crate) use path::is_manifest;
 
 pub use last_good::{LastGood, LastGoodError};
+pub use looker::Looker;
 pub use plugward_api::RecordKey;
 pub use problem::{DirectoryProblem, Problem};
 pub use reports::{DirectoryReport, FileReport, FileState, Report, Reports, StorageProblem};

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::last_good::LastGood;
 use super::ledger::{Change, Ledger, Restored};
+use super::looker::{Looker, Orders, looker};
 use super::problem::Problem;
 use super::publish::publish;
 use super::reports::{Report, Reports};
@@ -37,6 +38,8 @@ pub struct DirectorySource {
     settings: Settings,
     last_good: LastGood,
     reports: watch::Sender<Report>,
+    looker: Looker,
+    orders: Orders,
 }
 
 /// Everything that blocks: lives on the threads for that, one look at a time.
@@ -76,7 +79,13 @@ impl DirectorySource {
         }
         settings.directories.sort();
         settings.directories.dedup();
-        Self { settings, last_good, reports: watch::Sender::default() }
+        let (looker, orders) = looker();
+        Self { settings, last_good, reports: watch::Sender::default(), looker, orders }
+    }
+
+    /// How it is reached when it runs.
+    pub fn looker(&self) -> Looker {
+        self.looker.clone()
     }
 
     /// What people are told of manifests and directories.
@@ -95,7 +104,7 @@ impl DirectorySource {
     }
 
     async fn watch(self, output: mpsc::Sender<Event>) {
-        let Self { settings, last_good, reports } = self;
+        let Self { settings, last_good, reports, looker: _, mut orders } = self;
         let Settings { rescan, quiet, longest_quiet, .. } = settings;
         // A writer that pauses for longer than a scan interval is read as it is.
         let inbox = Arc::new(Inbox::new(settings.directories.clone(), rescan));
@@ -103,7 +112,9 @@ impl DirectorySource {
         let mut worker = blocking(move || Worker::new(&settings, last_good, reports, inbox)).await;
         let mut hurry = Hurry::new(quiet);
         let began = Instant::now();
+        let mut askers = Vec::new();
         loop {
+            orders.gather(&mut askers);
             let now = began.elapsed();
             let look;
             (worker, look) = blocking(move || worker.look(now)).await;
@@ -111,6 +122,12 @@ impl DirectorySource {
             for event in look.events {
                 if output.send(event).await.is_err() {
                     return;
+                }
+            }
+            if !matches!(look.again, Some(Again::Unsettled)) {
+                for asker in askers.drain(..) {
+                    // Who does not want to know any more is not told.
+                    let _ = asker.send(());
                 }
             }
             let pause = match look.again {
@@ -126,6 +143,7 @@ impl DirectorySource {
             };
             tokio::select! {
                 () = events.woken() => debounce(&events, quiet, longest_quiet, looked).await,
+                asker = orders.next() => askers.push(asker),
                 () = sleep_until(Instant::now() + pause) => {}
             }
         }

@@ -5,6 +5,7 @@ mod changes;
 mod directories;
 mod editors;
 mod end;
+mod looks;
 mod restarts;
 mod store;
 mod world;

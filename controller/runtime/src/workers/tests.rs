@@ -57,6 +57,7 @@ fn options(concurrency: usize) -> Options {
     Options {
         concurrency: concurrency.try_into().unwrap(),
         backoff: backoff(),
+        stall: 60 * SECOND,
         grace: 10 * SECOND,
         seed: Some(1),
     }
@@ -399,6 +400,96 @@ async fn idle_workers_wake_up_for_nothing() {
     advance(2 * LONG).await;
     settle().await;
     assert!(polls.load(Ordering::Relaxed) > before, "the count counts");
+}
+
+// === the pulse ===
+
+#[tokio::test(start_paused = true)]
+async fn the_pulse_is_felt_while_nothing_is_to_be_done_and_while_all_workers_are_busy() {
+    let gate = Arc::new(Semaphore::new(0));
+    let mut rig = Rig::start(1, {
+        let gate = Arc::clone(&gate);
+        move |_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(Action::done())
+            }
+        }
+    });
+    let pulse = rig.queue.pulse();
+    pulse.felt().await;
+    rig.queue.add("a", "asked for");
+    rig.queue.add("b", "asked for");
+    rig.key().await;
+    pulse.felt().await;
+    gate.add_permits(2);
+    rig.key().await;
+    pulse.felt().await;
+    assert_eq!(rig.stop().await, nothing_left());
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_of_whose_runs_none_ends_have_no_pulse_until_one_does() {
+    let gate = Arc::new(Semaphore::new(0));
+    let mut rig = Rig::start(2, {
+        let gate = Arc::clone(&gate);
+        move |_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(Action::done())
+            }
+        }
+    });
+    let pulse = rig.queue.pulse();
+    rig.queue.add("a", "asked for");
+    rig.key().await;
+    advance(2 * options(1).stall).await;
+    pulse.felt().await;
+    rig.queue.add("b", "asked for");
+    rig.key().await;
+    advance(2 * options(1).stall).await;
+    // What was waited for before that time was over is answered once.
+    pulse.felt().await;
+    let mut felt = pin!(pulse.felt());
+    assert!(timeout(24 * 60 * LONG, felt.as_mut()).await.is_err(), "both workers are lost");
+    gate.add_permits(1);
+    felt.await;
+    gate.add_permits(1);
+    rig.settle().await;
+    assert_eq!(rig.stop().await, nothing_left());
+}
+
+/// Holds up whoever tells it that a run begins: the one task that starts all runs.
+struct HoldsUp {
+    reached: mpsc::UnboundedSender<()>,
+    release: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Observer<Name, Name> for HoldsUp {
+    fn started(&self, _: &Name, _: Duration) {
+        self.reached.send(()).unwrap();
+        self.release.lock().unwrap().recv().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_loop_that_blocks_its_thread_has_no_pulse() {
+    let (reached, mut is_reached) = mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let observer = HoldsUp { reached, release: Mutex::new(released) };
+    let rig = Rig::observed(2, observer, |_| async { Ok(Action::done()) });
+    let pulse = rig.queue.pulse();
+    pulse.felt().await;
+    rig.queue.add("a", "asked for");
+    is_reached.recv().await.unwrap();
+    let felt = tokio::spawn(async move { pulse.felt().await });
+    settle().await;
+    assert!(!felt.is_finished(), "the loop is held up");
+    release.send(()).unwrap();
+    timeout(LONG, felt).await.expect("the loop comes round again").unwrap();
+    assert_eq!(rig.stop().await, nothing_left());
 }
 
 // === stopping ===

@@ -72,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::gateway::systemd::MAX_DESCRIPTOR_NAME;
+    use crate::systemd::MAX_DESCRIPTOR_NAME;
 
     proptest! {
         #[test]

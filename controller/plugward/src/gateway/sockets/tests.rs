@@ -9,8 +9,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 use tempfile::TempDir;
 
 use super::*;
-use crate::gateway::systemd::ServiceManager;
-use crate::gateway::systemd::tests::manager::Manager;
+use crate::systemd::ServiceManager;
+use crate::systemd::tests::manager::Manager;
 
 mod restart;
 

@@ -16,10 +16,10 @@ pub(super) use self::broker::{BROKER, naming_server};
 pub(super) use self::host::{Host, Http, Octets, Watching, path};
 pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;
-use super::super::systemd::DescriptorStore;
 use super::super::*;
 use crate::metrics::Scrape;
 use crate::slot::EngineRef;
+use crate::systemd::DescriptorStore;
 
 /// A gateway with what surrounds it.
 pub(super) struct World {

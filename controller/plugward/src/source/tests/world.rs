@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use plugward_api::manifest::Rules;
 use plugward_api::{Kind, RecordKey};
-use plugward_runtime::WatchEvent;
+use plugward_runtime::{Pulse, WatchEvent};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::source::{Declared, DirectorySource, Event, LastGood, Report, Reports, Settings};
+use crate::source::{Declared, DirectorySource, Event, LastGood, Looker, Report, Reports, Settings};
 
 /// Long enough for the slowest machine; reached only when a test fails.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Directories of a test, which outlive the sources that are run over them.
 pub(super) struct World {
@@ -29,6 +29,8 @@ pub(super) struct World {
 pub(super) struct Running {
     events: mpsc::Receiver<Event>,
     pub(super) reports: Reports,
+    pub(super) looker: Looker,
+    pub(super) pulse: Pulse,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
     pub(super) known: BTreeMap<RecordKey, Declared>,
@@ -104,13 +106,13 @@ impl World {
     pub(super) fn start_with(&self, settings: Settings) -> Running {
         let last_good = LastGood::open(self.path("state/manifests")).unwrap();
         let source = DirectorySource::new(settings, last_good);
-        let reports = source.reports();
+        let (reports, looker) = (source.reports(), source.looker());
         // Narrow, so that sending waits for us now and then.
         let (output, events) = mpsc::channel(2);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(source.run(output, shutdown.clone()));
         let (known, deleted, initial) = (BTreeMap::new(), Vec::new(), None);
-        Running { events, reports, shutdown, task, known, deleted, initial }
+        Running { events, reports, pulse: looker.pulse(), looker, shutdown, task, known, deleted, initial }
     }
 
     /// Runs a source over `m` and waits until it has listed everything.
@@ -129,6 +131,11 @@ impl Running {
     pub(super) async fn listed(mut self) -> Self {
         self.until("everything is listed", |running| running.initial.is_some()).await;
         self
+    }
+
+    /// How many events wait to be taken in.
+    pub(super) fn waiting(&self) -> usize {
+        self.events.len()
     }
 
     fn take_in(&mut self, event: Event) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
 
-use crate::gateway::systemd::ServiceManager;
+use crate::systemd::ServiceManager;
 
 /// How long a message may take: far longer than it ever does.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -19,9 +19,27 @@ fn a_manager_is_told_what_goes_on() {
     let told = manager.client();
     told.ready().unwrap();
     told.status("two mounts\nare served").unwrap();
+    told.alive().unwrap();
     told.stopping().unwrap();
     let messages: Vec<String> = manager.received().into_iter().map(|message| message.text).collect();
-    assert_eq!(messages, ["READY=1", "STATUS=two mounts are served", "STOPPING=1"]);
+    assert_eq!(messages, ["READY=1", "STATUS=two mounts are served", "WATCHDOG=1", "STOPPING=1"]);
+}
+
+/// Messages that are older than the manager's own request to reload are not its answer.
+#[test]
+fn a_reload_is_told_with_the_time_at_which_it_began() {
+    let manager = Manager::new();
+    let told = manager.client();
+    let now = || {
+        let now = clock_gettime(ClockId::Monotonic);
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+    };
+    let before = now();
+    told.reloading().unwrap();
+    let after = now();
+    let message = manager.received().pop().unwrap().text;
+    let began: i64 = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse().unwrap();
+    assert!((before..=after).contains(&began), "{before} {began} {after}");
 }
 
 #[test]
@@ -121,7 +139,7 @@ fn a_process_begins_with_the_listeners_that_are_meant_for_it() {
             .args(["-c", &format!("{script}; exec \"$0\" \"$@\"")])
             .arg(std::env::current_exe().unwrap())
             .arg("--exact")
-            .arg("gateway::systemd::tests::a_process_begins_with_the_listeners_that_are_meant_for_it")
+            .arg("systemd::tests::a_process_begins_with_the_listeners_that_are_meant_for_it")
             .env(INHERITS, expected)
             .envs(names.map(|names| ("LISTEN_FDNAMES", names)))
             .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))

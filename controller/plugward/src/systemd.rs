@@ -8,7 +8,7 @@
 //!
 //! A descriptor that is sent with `FDSTORE=1` stays open in the manager, and the next process of the service
 //! begins with it. [`DescriptorStore`] knows it by its name alone; what names and descriptors mean is for
-//! [`super::sockets`] to say. The manager stores nothing unless the unit has `FileDescriptorStoreMax=`, and
+//! [`crate::gateway::sockets`] to say. The manager stores nothing unless the unit has `FileDescriptorStoreMax=`, and
 //! does not answer: a descriptor over that number is closed by it, and its journal says so.
 //!
 //! `listenfd` makes descriptors out of numbers, which safe code cannot. It also accepts an environment without
@@ -24,6 +24,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::time::{ClockId, clock_gettime};
+
+pub use self::watchdog::{Watchdog, WatchdogError, ask_for_time};
+use crate::errors::chain;
+
+mod watchdog;
 
 /// How long a manager may take to take a message: its queue is full, then.
 const SEND_LIMIT: Duration = Duration::from_secs(1);
@@ -93,12 +99,38 @@ impl ServiceManager {
         }
     }
 
-    /// Says that the start is done (`READY=1`).
+    /// Says that the start is done, or a reload (`READY=1`).
     ///
     /// # Errors
     /// When the manager does not take the message.
     pub fn ready(&self) -> Result<(), NotifyError> {
         self.tell("READY=1", None)
+    }
+
+    /// Says that the start goes on, and is not to be given up within this time from now (`EXTEND_TIMEOUT_USEC=`).
+    ///
+    /// # Errors
+    /// When the manager does not take the message.
+    pub fn starting(&self, time: Duration) -> Result<(), NotifyError> {
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()), None)
+    }
+
+    /// Says that a reload has begun (`RELOADING=1`), at this time of the clock that does not jump.
+    ///
+    /// # Errors
+    /// When the manager does not take the message.
+    pub fn reloading(&self) -> Result<(), NotifyError> {
+        let now = clock_gettime(ClockId::Monotonic);
+        let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"), None)
+    }
+
+    /// Says that we live (`WATCHDOG=1`).
+    ///
+    /// # Errors
+    /// When the manager does not take the message.
+    pub fn alive(&self) -> Result<(), NotifyError> {
+        self.tell("WATCHDOG=1", None)
     }
 
     /// Says that the end has begun (`STOPPING=1`).
@@ -125,6 +157,13 @@ impl ServiceManager {
             state: message.lines().next().unwrap_or_default().to_owned(),
             source,
         })
+    }
+}
+
+/// A manager that is not told believes what it believed: that is for the log.
+pub fn tell(told: Result<(), NotifyError>) {
+    if let Err(error) = told {
+        tracing::warn!(error = chain(&error), "the service manager is not told");
     }
 }
 
@@ -206,4 +245,4 @@ fn inherited() -> Vec<(String, UnixListener)> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
