@@ -81,11 +81,17 @@ impl Systemd {
     }
 
     fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.as_std_mut().envs(self.surroundings()).env_remove("DBUS_SESSION_BUS_ADDRESS");
         command
-            .env("XDG_RUNTIME_DIR", &self.home)
-            .env("XDG_CONFIG_HOME", self.home.join("c"))
-            .env("XDG_STATE_HOME", self.home.join("c"))
-            .env_remove("DBUS_SESSION_BUS_ADDRESS")
+    }
+
+    fn surroundings(&self) -> [(&'static str, PathBuf); 3] {
+        let state = self.home.join("c");
+        [
+            ("XDG_RUNTIME_DIR", self.home.clone()),
+            ("XDG_CONFIG_HOME", state.clone()),
+            ("XDG_STATE_HOME", state),
+        ]
     }
 
     /// Runs `systemctl`: whether it succeeds, and what it says.
@@ -127,6 +133,17 @@ impl Systemd {
         let (_, _) = self.systemctl(&["exit"]).await;
         if let Some(mut manager) = self.manager.take() {
             timeout(LIMIT, manager.wait()).await.expect("systemd ends").unwrap();
+        }
+    }
+}
+
+impl Drop for Systemd {
+    /// Of a test that failed: without its manager the service would live on.
+    fn drop(&mut self) {
+        if self.manager.is_some() {
+            let mut stop = std::process::Command::new("systemctl");
+            stop.args(["--user", "stop", "plugward.service"]).envs(self.surroundings());
+            let _ = stop.stdin(Stdio::null()).status();
         }
     }
 }
