@@ -46,4 +46,5 @@ package_check() {
     [[ $(sha256sum <"$old") == $(sha256sum <"$("$ROOT/hack/package" --output "$packages/again")") ]] || die 'the package is another one each time'
     lintian --allow-root --fail-on error,warning "$old" || die 'lintian does not like the package'
     "$HACK_LIB/package-check.sh" "$old" "$new" "$1"
+    "$HACK_LIB/in-cgroup.sh" --remove plugward-test-package
 }

@@ -13,7 +13,7 @@ UNITS=/etc/plugward-test-units
 main() {
     if [[ ${PACKAGE_CHECK_INSIDE:-} != yes ]]; then
         [[ ! -e /run/plugward ]] || die '/run/plugward exists: plugward runs on this machine, and this would meet it'
-        PACKAGE_CHECK_INSIDE=yes exec unshare --mount --propagation private "${BASH_SOURCE[0]}" "$@"
+        PACKAGE_CHECK_INSIDE=yes exec "$HACK_LIB/in-cgroup.sh" plugward-test-package unshare --mount --propagation private "${BASH_SOURCE[0]}" "$@"
     fi
     ENGINE_HOST=$3
     copy_machine

@@ -19,6 +19,12 @@ const SYSTEMD: &str = "/lib/systemd/systemd";
 /// The units that are shipped.
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
 
+/// Runs a program in control groups of its own: a manager moves all processes of its root, which must not be those of the machine.
+const IN_CGROUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../hack/lib/in-cgroup.sh");
+
+/// The control groups of the manager.
+const CGROUP: &str = "plugward-test-systemd";
+
 /// What a manager wants to see of a machine: that it is systemd's, what that puts in the place of paths nobody may use, and a file system
 /// at /run, where it would mount an empty one. Others do not see it.
 const SCRIPT: &str = "mkdir -p /run/systemd && mount --rbind /run /run && mount -t tmpfs tmpfs /run/systemd && cd /run/systemd && \
@@ -67,8 +73,17 @@ impl Systemd {
         fs::write(units.join("plugward.service.d/test.conf"), drop_in).unwrap();
         let mut systemd = Self { manager: None, home };
         let log = fs::File::create(world.path("systemd.log")).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, SYSTEMD]);
+        let mut command = Command::new(IN_CGROUP);
+        command.arg(CGROUP).args([
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            SCRIPT,
+            SYSTEMD,
+        ]);
         systemd.surround(&mut command).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         systemd.manager = Some(command.kill_on_drop(true).spawn().unwrap());
         world
@@ -81,11 +96,17 @@ impl Systemd {
     }
 
     fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.as_std_mut().envs(self.surroundings()).env_remove("DBUS_SESSION_BUS_ADDRESS");
         command
-            .env("XDG_RUNTIME_DIR", &self.home)
-            .env("XDG_CONFIG_HOME", self.home.join("c"))
-            .env("XDG_STATE_HOME", self.home.join("c"))
-            .env_remove("DBUS_SESSION_BUS_ADDRESS")
+    }
+
+    fn surroundings(&self) -> [(&'static str, PathBuf); 3] {
+        let state = self.home.join("c");
+        [
+            ("XDG_RUNTIME_DIR", self.home.clone()),
+            ("XDG_CONFIG_HOME", state.clone()),
+            ("XDG_STATE_HOME", state),
+        ]
     }
 
     /// Runs `systemctl`: whether it succeeds, and what it says.
@@ -127,6 +148,19 @@ impl Systemd {
         let (_, _) = self.systemctl(&["exit"]).await;
         if let Some(mut manager) = self.manager.take() {
             timeout(LIMIT, manager.wait()).await.expect("systemd ends").unwrap();
+        }
+        let removed = Command::new(IN_CGROUP).args(["--remove", CGROUP]).status().await;
+        assert!(removed.unwrap().success());
+    }
+}
+
+impl Drop for Systemd {
+    /// Of a test that failed: without its manager the service would live on.
+    fn drop(&mut self) {
+        if self.manager.is_some() {
+            let mut stop = std::process::Command::new("systemctl");
+            stop.args(["--user", "stop", "plugward.service"]).envs(self.surroundings());
+            let _ = stop.stdin(Stdio::null()).status();
         }
     }
 }
