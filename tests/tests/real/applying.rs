@@ -118,7 +118,10 @@ async fn what_cannot_be_put_is_refused_with_its_reason_and_nothing_is_touched() 
         assert_refused(&refused, &["nothing was applied", "there is no field \"mount\"", &wrong]);
         let refused = world.cli(&["delete", "instance", "counter"]).await;
         assert_refused(&refused, &["by-hand.yaml:2:1, with other records: take it out there by hand"]);
-        assert_refused(&world.cli(&["restart", "nobody"]).await, &["plugininstance \"nobody\" not found"]);
+        assert_refused(
+            &world.cli(&["restart", "nobody"]).await,
+            &["instance \"nobody\" not found", "plugward get instances"],
+        );
 
         let missing =
             counter("missing").with("/spec/image/tag", json!("none")).with("/spec/runtime", json!("runc"));

@@ -119,6 +119,10 @@ async fn it_is_tried_once_for_all_plugins_and_a_plugin_that_is_adopted_proves_it
         for (name, before) in names.iter().zip(&before) {
             assert_eq!(world.until_ready(name).await.container_id, before.container_id);
         }
+        // That they are ready is remembered; the proof is that one of them speaks to this controller.
+        let probed = async || world.metrics().await.total("plugward_plugin_probes_total") > 0;
+        world.wait("an adopted plugin answers", async || probed().await.then_some(())).await;
+        world.settle().await;
         world.declare("another.yaml", &[counter("another")]);
         world.until_ready("another").await;
         assert_eq!(trials(&world), tried);

@@ -101,14 +101,13 @@ impl Controller {
         self.post("/v1/manifests", text)
     }
 
-    /// Where a record is declared; nothing where it is not.
-    pub(super) fn whereabouts(&self, key: &RecordKey) -> Result<Option<Whereabouts>, Failed> {
-        let path = format!("/v1/manifests/{}/{}", plural(key.kind), key.name);
-        match self.run(client::get(&self.socket, &path)) {
-            Ok(found) => Ok(Some(serde_json::from_value(found).map_err(ClientError::Json)?)),
-            Err(ClientError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// Where a record is declared.
+    ///
+    /// # Errors
+    /// When it is not, in the controller's words.
+    pub(super) fn whereabouts(&self, key: &RecordKey) -> Result<Whereabouts, Failed> {
+        let found = self.ask(&format!("/v1/manifests/{}/{}", plural(key.kind), key.name))?;
+        Ok(serde_json::from_value(found).map_err(ClientError::Json)?)
     }
 
     /// Asks for new containers of an instance; `proof` is the name of the file that was made for that.

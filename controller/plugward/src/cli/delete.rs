@@ -78,9 +78,7 @@ impl Arguments {
 
 /// The file that holds a record, and nothing else.
 fn deletable(controller: &client::Controller, key: &RecordKey) -> Result<PathBuf, Failed> {
-    let Some(held) = controller.whereabouts(key)? else {
-        return Err(format!("{} {:?} not found", key.kind.singular(), key.name.as_str()).into());
-    };
+    let held = controller.whereabouts(key)?;
     let edit = |what: &str| -> Failed {
         let record = format!("{}/{}", key.kind.singular(), key.name);
         format!("{record} is declared in {}, {what}: take it out there by hand", held.told()).into()

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use self::find::{Found, Log};
-use super::server::{Controlled, instance_not_found};
+use super::server::{Controlled, no_record};
 use crate::logs::LogLine;
 use crate::names::SlotName;
 use crate::slot::Start;
@@ -105,7 +105,7 @@ pub(super) async fn logs(
 ) -> Response {
     let Controlled { view, stop, .. } = controlled;
     let Some(instance) = name.parse().ok().filter(|instance| is_known(&view, instance)) else {
-        return instance_not_found(&view, &name);
+        return no_record(&view, plugward_api::Kind::PluginInstance, &name);
     };
     let slots = view.state.slots(&instance);
     let only = match &asked.slot {

@@ -194,12 +194,8 @@ pub(super) fn kind(resource: &str) -> Option<Kind> {
     }
 }
 
-/// That there is no such instance.
-pub(super) fn instance_not_found(view: &View, name: &str) -> Response {
-    no_record(view, Kind::PluginInstance, name)
-}
-
-fn no_record(view: &View, kind: Kind, name: &str) -> Response {
+/// That there is no such record.
+pub(super) fn no_record(view: &View, kind: Kind, name: &str) -> Response {
     not_found(&absence(kind, name, &objects::names(view, kind)))
 }
 
@@ -211,13 +207,14 @@ fn absence(kind: Kind, name: &str, known: &[Name]) -> String {
     format!("{bare} {name:?} not found{near}: `plugward get {bare}s` shows what there is")
 }
 
-fn no_resource(resource: &str) -> Response {
+/// That there is nothing of this sort.
+pub(super) fn no_resource(resource: &str) -> Response {
     not_found(&format!(
         "there is no resource {resource:?}: there are instances, runtimes, manifests and controller"
     ))
 }
 
-pub(super) fn not_found(message: &str) -> Response {
+fn not_found(message: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "message": message }))).into_response()
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
-use plugward_api::{Name, RecordKey};
+use plugward_api::{Kind, Name, RecordKey};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixListener;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::renewal::{self, Answer};
 use super::review::{self, Knowledge};
-use super::server::{Controlled, kind, not_found};
+use super::server::{Controlled, kind, no_record, no_resource};
 
 /// How long the first look at the manifests is waited for: less than clients wait for an answer.
 const FIRST_READ: Duration = Duration::from_secs(5);
@@ -79,11 +79,11 @@ async fn whereabouts(
     if let Some(early) = too_early(&controlled).await {
         return early;
     }
-    let Some(kind) = kind(&resource) else { return not_found(&format!("there is no resource {resource:?}")) };
+    let Some(kind) = kind(&resource) else { return no_resource(&resource) };
     let key = name.parse::<Name>().ok().map(|name| RecordKey { kind, name });
     match key.and_then(|key| controlled.view.whereabouts(&key)) {
         Some(found) => Json(found).into_response(),
-        None => not_found(&format!("{} {name:?} not found", kind.singular())),
+        None => no_record(&controlled.view, kind, &name),
     }
 }
 
@@ -113,11 +113,14 @@ async fn restart(
             return no(StatusCode::FORBIDDEN, &unproved.to_string());
         }
     }
-    let missing = || not_found(&format!("plugininstance {name:?} not found"));
-    let Ok(instance) = name.parse::<Name>() else { return missing() };
-    match spawn_blocking(move || renewal::renew(&view, &instance, user)).await {
+    let Ok(instance) = name.parse::<Name>() else { return no_record(&view, Kind::PluginInstance, &name) };
+    let renewed = spawn_blocking({
+        let view = view.clone();
+        move || renewal::renew(&view, &instance, user)
+    });
+    match renewed.await {
         Ok(Some(replaced)) => Json(Answer::Renewed { replaced }).into_response(),
-        Ok(None) => missing(),
+        Ok(None) => no_record(&view, Kind::PluginInstance, &name),
         Err(_) => no(StatusCode::INTERNAL_SERVER_ERROR, "plugward failed: please report this as a bug"),
     }
 }
