@@ -372,12 +372,12 @@ impl Engine for DockerEngine {
         })
     }
 
-    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError> {
+    async fn stats(&self, id: &str) -> Result<Option<Usage>, EngineError> {
         // What it is now, without the second that an engine would wait to tell a rate.
         let options = StatsOptions { stream: false, one_shot: true };
         let answer = self
-            .call(Operation::Stats, id.as_str(), Duration::ZERO, |session| async move {
-                session.client.stats(id.as_str(), Some(options)).boxed().try_next().await
+            .call(Operation::Stats, id, Duration::ZERO, |session| async move {
+                session.client.stats(id, Some(options)).boxed().try_next().await
             })
             .await;
         Ok(found(answer)?.flatten().and_then(convert::usage))

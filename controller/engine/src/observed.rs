@@ -129,7 +129,7 @@ impl<E: Engine + ?Sized> Engine for Observed<E> {
         self.observe(Operation::Read, self.engine.read(id, path, limit)).await
     }
 
-    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError> {
+    async fn stats(&self, id: &str) -> Result<Option<Usage>, EngineError> {
         self.observe(Operation::Stats, self.engine.stats(id)).await
     }
 

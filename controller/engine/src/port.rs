@@ -85,8 +85,8 @@ pub trait Engine: Send + Sync + 'static {
     /// have run: what is bound into it is seen all the same. `None` when there is nothing, or no such container.
     async fn read(&self, id: &ContainerId, path: &Path, limit: usize) -> Result<Option<File>, EngineError>;
 
-    /// What a container uses. `None` when it does not run, or there is none.
-    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError>;
+    /// What a container uses. `None` when it does not run, or there is none. `id` may be a name.
+    async fn stats(&self, id: &str) -> Result<Option<Usage>, EngineError>;
 
     /// What a container wrote to its standard output and error, oldest first. With
     /// [`LogQuery::follow`] the stream goes on until the container ends. An engine shows a line once it has ended (or

@@ -172,6 +172,11 @@ impl Slot {
     pub fn restart_count(&self) -> u64 {
         self.restarts.values().sum()
     }
+
+    /// The start whose container is there, as far as is known: it was made, and has not ended.
+    pub fn held(&self) -> Option<&Start> {
+        self.current.as_ref().filter(|start| start.created && start.end.is_none())
+    }
 }
 
 // === impl Start ===

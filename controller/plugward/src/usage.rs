@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use plugward_engine::{ContainerId, Usage};
+use plugward_engine::Usage;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -73,9 +73,9 @@ impl Usages {
 /// Asks about all containers. Those whose engine does not say are left out.
 async fn find(state: &State, engines: &Engines) -> Found {
     let found = stream::iter(state.all_slots()).map(async |(_, _, slot)| {
-        let start = slot.current.as_ref().filter(|start| start.created && start.end.is_none())?;
+        let start = slot.held()?;
         let engine = engines.engine(&start.engine.id)?;
-        let usage = engine.stats(&ContainerId::new(start.container.as_str())).await;
+        let usage = engine.stats(&start.container).await;
         if let Err(error) = &usage {
             tracing::debug!(container = start.container, %error, "what a container uses is not known");
         }

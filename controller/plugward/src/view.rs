@@ -107,8 +107,7 @@ impl View {
     fn containers(&self) -> Vec<Held> {
         let found = self.usages.look();
         let containers = self.state.all_slots().into_iter().filter_map(|(instance, slot, stored)| {
-            let start = stored.current.as_ref().filter(|start| start.created && start.end.is_none())?;
-            let usage = found.get(&start.container).copied();
+            let usage = found.get(&stored.held()?.container).copied();
             Some(Held { instance, slot, stored, usage })
         });
         containers.collect()

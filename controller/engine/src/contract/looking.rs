@@ -89,9 +89,10 @@ pub(super) async fn times_follow_the_engines_clock(bench: Bench) {
 pub(super) async fn what_a_container_uses_is_told_while_it_runs(bench: Bench) {
     let measured = bench.engine.info().await.unwrap().cgroup_driver != "none";
     let id = bench.create("one", &bench.spec(&["sleep"])).await;
-    assert_eq!(bench.engine.stats(&id).await, Ok(None), "it was not started");
+    assert_eq!(bench.engine.stats(id.as_str()).await, Ok(None), "it was not started");
     bench.engine.start(&id).await.unwrap();
-    let used = bench.engine.stats(&id).await.unwrap().unwrap();
+    let used = bench.engine.stats(id.as_str()).await.unwrap().unwrap();
+    assert!(bench.engine.stats(&bench.name("one")).await.unwrap().is_some(), "by its name");
     if measured {
         assert!(used.cpu.unwrap() > Duration::ZERO, "{used:?}");
         assert!(used.memory.unwrap() > 0, "{used:?}");
@@ -99,7 +100,7 @@ pub(super) async fn what_a_container_uses_is_told_while_it_runs(bench: Bench) {
     }
     bench.engine.kill(&id).await.unwrap();
     bench.exit(&id).await;
-    assert_eq!(bench.engine.stats(&id).await, Ok(None), "it has ended");
+    assert_eq!(bench.engine.stats(id.as_str()).await, Ok(None), "it has ended");
     bench.engine.remove(&id).await.unwrap();
-    assert_eq!(bench.engine.stats(&id).await, Ok(None), "it is gone");
+    assert_eq!(bench.engine.stats(id.as_str()).await, Ok(None), "it is gone");
 }

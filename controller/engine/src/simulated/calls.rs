@@ -170,12 +170,12 @@ impl Engine for SimulatedEngine {
         .await
     }
 
-    async fn stats(&self, id: &ContainerId) -> Result<Option<Usage>, EngineError> {
-        let container = id.clone();
-        self.call(Operation::Stats, id.as_str(), Duration::ZERO, move |shared| async move {
+    async fn stats(&self, id: &str) -> Result<Option<Usage>, EngineError> {
+        let reference = id.to_owned();
+        self.call(Operation::Stats, id, Duration::ZERO, move |shared| async move {
             let mut world = shared.world();
             let now = world.now();
-            Ok(world.containers.get(&container).and_then(|entry| entry.usage(now)))
+            Ok(world.containers.find(&reference).and_then(|entry| entry.usage(now)))
         })
         .await
     }

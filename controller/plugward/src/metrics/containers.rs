@@ -50,6 +50,6 @@ pub(super) fn write(all: &[Held], to: &mut Vec<u8>) -> io::Result<()> {
 
 impl Held {
     fn recipe(&self) -> Option<&ContainerRecipe> {
-        Some(&self.stored.current.as_ref()?.recipe.container)
+        Some(&self.stored.held()?.recipe.container)
     }
 }
