@@ -53,11 +53,6 @@ impl Controller {
         &self.socket
     }
 
-    /// What conversations with it are driven by.
-    pub(super) fn runtime(&self) -> &tokio::runtime::Runtime {
-        &self.runtime
-    }
-
     /// Where the sockets of mounts are.
     pub(super) fn mounts(&self) -> &Path {
         &self.mounts
@@ -84,7 +79,7 @@ impl Controller {
 
     /// Hands on the lines of an answer until `each` breaks.
     pub(super) fn lines(&self, path: &str, each: impl FnMut(Value) -> ControlFlow<()>) -> Result<(), Failed> {
-        Ok(self.runtime.block_on(client::lines(&self.socket, path, each))?)
+        Ok(self.run(client::lines(&self.socket, path, each))?)
     }
 
     /// One record as the controller tells it within a moment; nothing where there is none.
@@ -143,7 +138,7 @@ impl Controller {
     }
 
     fn ask(&self, path: &str) -> Result<Value, Failed> {
-        Ok(self.runtime.block_on(client::get(&self.socket, path))?)
+        Ok(self.run(client::get(&self.socket, path))?)
     }
 }
 

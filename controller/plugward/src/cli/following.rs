@@ -45,7 +45,7 @@ pub(super) fn interrupted() -> ExitCode {
 impl<'a> Following<'a> {
     /// From here on Ctrl-C ends nothing by itself.
     pub(super) fn new(controller: &'a Controller) -> Result<Self, Failed> {
-        let interrupts = controller.runtime().block_on(async { signal(SignalKind::interrupt()) })?;
+        let interrupts = controller.run(async { signal(SignalKind::interrupt()) })?;
         Ok(Self { controller, interrupts, was_there: false })
     }
 
@@ -58,7 +58,7 @@ impl<'a> Following<'a> {
     ) -> Result<Followed, Failed> {
         let Self { controller, interrupts, .. } = self;
         let lines = client::lines(controller.socket(), path, each);
-        let ended = controller.runtime().block_on(async {
+        let ended = controller.run(async {
             tokio::select! {
                 biased;
                 _ = interrupts.recv() => None,
@@ -93,7 +93,7 @@ impl<'a> Following<'a> {
                 sleep(LOOK).await;
             }
         };
-        controller.runtime().block_on(async {
+        controller.run(async {
             tokio::select! {
                 biased;
                 _ = interrupts.recv() => Ok(Followed::Interrupted),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::following::interrupted;
 use super::format::{printable, text};
 use super::progress::Board;
 use super::{Failed, advice, client, records};
@@ -19,9 +20,6 @@ use crate::control::client::ClientError;
 
 /// How often the controller is asked.
 const POLL: Duration = Duration::from_millis(100);
-
-/// What a shell tells of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 128 + 2;
 
 #[derive(Debug, Args)]
 pub(super) struct Patience {
@@ -101,7 +99,7 @@ impl Patience {
                 eprintln!(
                     "plugward: interrupted; what was asked for goes on: `plugward get instances -w` shows it"
                 );
-                return Ok(ExitCode::from(INTERRUPTED));
+                return Ok(interrupted());
             }
             End::Settled | End::TimedOut => {}
         }
