@@ -79,6 +79,20 @@ impl Rig {
         Self::observed(concurrency, (), reconcile)
     }
 
+    /// Workers whose runs each wait for a permit of a gate.
+    fn gated(concurrency: usize) -> (Self, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let passed = Arc::clone(&gate);
+        let rig = Self::start(concurrency, move |_| {
+            let gate = Arc::clone(&passed);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(Action::done())
+            }
+        });
+        (rig, gate)
+    }
+
     fn observed<F>(
         concurrency: usize,
         observer: impl Observer<Name, Name>,
@@ -207,17 +221,7 @@ async fn a_shutdown_before_the_stores_are_ready_reports_what_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn as_many_keys_run_at_once_as_there_is_room_for_and_no_more() {
-    let gate = Arc::new(Semaphore::new(0));
-    let mut rig = Rig::start(3, {
-        let gate = Arc::clone(&gate);
-        move |_| {
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Ok(Action::done())
-            }
-        }
-    });
+    let (mut rig, gate) = Rig::gated(3);
     for key in ["a", "b", "c", "d", "e"] {
         rig.queue.add(key, "");
     }
@@ -406,17 +410,7 @@ async fn idle_workers_wake_up_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pulse_is_felt_while_nothing_is_to_be_done_and_while_all_workers_are_busy() {
-    let gate = Arc::new(Semaphore::new(0));
-    let mut rig = Rig::start(1, {
-        let gate = Arc::clone(&gate);
-        move |_| {
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Ok(Action::done())
-            }
-        }
-    });
+    let (mut rig, gate) = Rig::gated(1);
     let pulse = rig.queue.pulse();
     pulse.felt().await;
     rig.queue.add("a", "asked for");
@@ -431,17 +425,7 @@ async fn the_pulse_is_felt_while_nothing_is_to_be_done_and_while_all_workers_are
 
 #[tokio::test(start_paused = true)]
 async fn workers_of_whose_runs_none_ends_have_no_pulse_until_one_does() {
-    let gate = Arc::new(Semaphore::new(0));
-    let mut rig = Rig::start(2, {
-        let gate = Arc::clone(&gate);
-        move |_| {
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Ok(Action::done())
-            }
-        }
-    });
+    let (mut rig, gate) = Rig::gated(2);
     let pulse = rig.queue.pulse();
     rig.queue.add("a", "asked for");
     rig.key().await;
