@@ -5,21 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use plugward_api::Name;
 use plugward_api::instance::Multiplexing;
 
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 
 /// The slots of an instance, each with its mounts.
 ///
 /// `multiplexes` is what the plugin said, if it was asked. `stored` are the slots that are remembered: a mount stays where
 /// it is as long as it can, so that a mount which comes or goes restarts no other.
 pub fn assign(
-    mounts: &[Name],
+    mounts: &[MountName],
     multiplexing: Multiplexing,
     multiplexes: Option<bool>,
     stored: &[&SlotName],
-) -> BTreeMap<SlotName, Vec<Name>> {
+) -> BTreeMap<SlotName, Vec<MountName>> {
     let shares = match (multiplexing, multiplexes) {
         (Multiplexing::Disabled, _) => false,
         (Multiplexing::Auto, Some(false)) => mounts.len() < 2 && stored.contains(&&SlotName::Shared),
@@ -34,7 +33,7 @@ pub fn assign(
 }
 
 /// The mounts of a slot of an instance whose record cannot be acted on.
-pub fn mounts_of(slot: &SlotName, mounts: &[Name]) -> Vec<Name> {
+pub fn mounts_of(slot: &SlotName, mounts: &[MountName]) -> Vec<MountName> {
     match slot {
         SlotName::Shared => mounts.to_vec(),
         SlotName::Mount(mount) => mounts.iter().filter(|known| *known == mount).cloned().collect(),
@@ -46,7 +45,7 @@ pub fn mounts_of(slot: &SlotName, mounts: &[Name]) -> Vec<Name> {
 mod tests {
     use super::*;
 
-    fn names(texts: &[&str]) -> Vec<Name> {
+    fn names(texts: &[&str]) -> Vec<MountName> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
@@ -54,8 +53,8 @@ mod tests {
         let stored: Vec<SlotName> = stored.iter().map(|slot| slot.parse().unwrap()).collect();
         let stored: Vec<&SlotName> = stored.iter().collect();
         let assigned = assign(&names(mounts), multiplexing, answer, &stored);
-        let text = |(slot, mounts): (&SlotName, &Vec<Name>)| {
-            let mounts: Vec<&str> = mounts.iter().map(AsRef::as_ref).collect();
+        let text = |(slot, mounts): (&SlotName, &Vec<MountName>)| {
+            let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
             format!("{slot}: {}", mounts.join(" "))
         };
         assigned.iter().map(text).collect::<Vec<_>>().join("; ")

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugward_api::instance::Mount;
-use plugward_api::{Kind, Name, PluginInstance, PluginRuntime, Record, RecordKey, support};
+use plugward_api::{
+    Kind, Name, PluginInstance, PluginInstanceSpec, PluginRuntime, Record, RecordKey, support,
+};
 use plugward_runtime::Store;
 
 use crate::engines::Host;
 use crate::files::Files;
+use crate::names::MountName;
 use crate::recipe::{HashKey, Recipe, SpecHash};
 use crate::slot::Edit;
 use crate::source::{Declared, Reports};
@@ -60,7 +63,7 @@ pub struct Wanted {
     /// The engine to be on.
     pub host: Host,
     /// The mounts to serve.
-    pub mounts: Vec<Name>,
+    pub mounts: Vec<MountName>,
 }
 
 impl Desired {
@@ -97,7 +100,7 @@ impl Desired {
             hash: recipe.container.hash(key),
             recipe: Arc::new(recipe),
             host: host_of(&runtime),
-            mounts: spec.mounts.iter().map(|mount| mount.name.clone()).collect(),
+            mounts: declared_mounts(spec),
         };
         Self::Wanted(declaration, wanted)
     }
@@ -202,4 +205,9 @@ fn instances(records: &Records, mut wanted: impl FnMut(&Name) -> bool) -> Vec<Na
         _ => None,
     });
     names.collect()
+}
+
+/// The mounts that a record declares.
+pub fn declared_mounts(spec: &PluginInstanceSpec) -> Vec<MountName> {
+    spec.mounts.iter().map(|mount| MountName::Declared(mount.name.clone())).collect()
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use plugward_api::Name;
-
 use crate::desired::{Desired, KeptBecause};
 use crate::gateway::Prospect;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::{Obstacle, Outlook, OutlookState, Plan, Situation};
 
 /// Which slot serves which mount now: the one that is to, unless that does not serve yet and another does, which served it
@@ -14,8 +12,8 @@ use crate::plan::{Obstacle, Outlook, OutlookState, Plan, Situation};
 pub fn routes(
     situation: &Situation,
     plan: &Plan,
-    before: &BTreeMap<Name, SlotName>,
-) -> BTreeMap<Name, SlotName> {
+    before: &BTreeMap<MountName, SlotName>,
+) -> BTreeMap<MountName, SlotName> {
     let serves = |slot: &SlotName| plan.outlooks.get(slot).is_some_and(Outlook::serves);
     let mut routes = BTreeMap::new();
     for (slot, target) in &situation.targets {

@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 
 use crate::assignment::{assign, mounts_of};
 use crate::clock::Clock;
-use crate::desired::{Declaration, Desired};
+use crate::desired::{Declaration, Desired, declared_mounts};
 use crate::engines::{Engines, LiveEngine};
 use crate::errors::chain;
 use crate::gateway::Gateway;
@@ -328,7 +328,7 @@ impl Observer {
             }
             (Desired::Kept(declaration, _), Images::Of(images)) => {
                 let spec = &declaration.record().spec;
-                let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
+                let mounts = declared_mounts(spec);
                 let targets = images.into_iter().filter_map(|(name, seen)| {
                     let start = slots.get(&name)?.stored.current.as_ref()?;
                     let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();

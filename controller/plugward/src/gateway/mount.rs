@@ -30,11 +30,12 @@ use super::seat::Serial;
 use super::traffic::Traffic;
 use crate::clock::Clock;
 use crate::metrics::Requests;
+use crate::names::MountName;
 
 /// A mount that is served.
 #[derive(Debug)]
 pub(super) struct Mount {
-    pub(super) name: Name,
+    pub(super) name: MountName,
     pub(super) traffic: Arc<Traffic>,
     /// Its calls that are over.
     pub(super) requests: Arc<Requests>,
@@ -81,7 +82,7 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 // === impl Mount ===
 
 impl Mount {
-    pub(super) fn new(instance: &Name, name: Name, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(instance: &Name, name: MountName, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             id: HostId::NONE.at_plugin(instance, &name),
             name,

@@ -14,7 +14,7 @@ use plugward_relay::grpc::Status;
 use tokio::time::timeout;
 
 use super::priming::PrimingRules;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::Place;
 pub use crate::plan::ServiceSight;
 use crate::plugin::Conversation;
@@ -26,7 +26,7 @@ const DEATH_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Which slot serves which mount. A mount that moves to another slot takes its hosts along at once.
-    pub mounts: LiteMap<Name, SlotName>,
+    pub mounts: LiteMap<MountName, SlotName>,
     /// By which calls hosts make the plugin usable.
     pub priming: PrimingRules,
     /// What requests may cost that wait.
@@ -129,11 +129,11 @@ pub struct Demand {
 /// whose first call then fails has a host that knows.)
 pub trait Memory: Send + Sync {
     /// The mount was primed, or is about to be.
-    fn primed(&self, instance: &Name, mount: &Name, start: u64);
+    fn primed(&self, instance: &Name, mount: &MountName, start: u64);
     /// Nothing is to be told to the mount's next container.
-    fn unprimed(&self, instance: &Name, mount: &Name);
+    fn unprimed(&self, instance: &Name, mount: &MountName);
     /// The start that [`primed`](Self::primed) was last told of, unless [`unprimed`](Self::unprimed) came after it.
-    fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64>;
+    fn last_primed(&self, instance: &Name, mount: &MountName) -> Option<u64>;
     /// The broker of a container's plugin was opened.
     fn broker_opened(&self, place: &Place);
     /// Something is about to be said over it, or was.
@@ -144,7 +144,7 @@ pub trait Memory: Send + Sync {
 
 impl Terms {
     /// The terms of a record whose mounts are served by these slots.
-    pub fn of(spec: &PluginInstanceSpec, mounts: BTreeMap<Name, SlotName>) -> Self {
+    pub fn of(spec: &PluginInstanceSpec, mounts: BTreeMap<MountName, SlotName>) -> Self {
         Self {
             mounts: mounts.into_iter().collect(),
             priming: PrimingRules::of(spec.plugin.plugin_type, &spec.priming),

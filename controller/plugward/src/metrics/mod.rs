@@ -64,11 +64,12 @@ pub struct Scrape {
     pub mounts: Vec<MountTraffic>,
 }
 
-/// The requests of a mount.
+/// The requests of a mount, or of all sessions of an instance.
 #[derive(Debug)]
 pub struct MountTraffic {
     pub(crate) instance: Name,
-    pub(crate) mount: Name,
+    /// `None`: of the sessions. They come and go, and have no series of their own.
+    pub(crate) mount: Option<Name>,
     /// Requests that wait for the plugin.
     pub(crate) waiting: usize,
     /// Requests that the plugin has.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use plugward_api::Name;
 use plugward_relay::grpc::Code;
 use plugward_relay::{Ended, Outcome};
 
@@ -105,7 +106,8 @@ pub(super) fn write(mounts: &[MountTraffic], to: &mut Vec<u8>) -> io::Result<()>
     for (family, write) in FAMILIES {
         family.head(to)?;
         for mount in mounts {
-            write(mount, family, &[mount.instance.as_str(), mount.mount.as_str()], to)?;
+            let name = mount.mount.as_ref().map(Name::as_str).unwrap_or_default();
+            write(mount, family, &[mount.instance.as_str(), name], to)?;
         }
     }
     Ok(())
@@ -241,7 +243,7 @@ mod tests {
 
     /// The series of one family.
     fn lines(requests: &Arc<Requests>, family: &Family) -> Vec<String> {
-        let (instance, mount) = ("db".parse().unwrap(), "orders".parse().unwrap());
+        let (instance, mount) = ("db".parse().unwrap(), Some("orders".parse().unwrap()));
         let traffic = MountTraffic { instance, mount, waiting: 0, in_flight: 0, requests: requests.clone() };
         let mut text = Vec::new();
         write(&[traffic], &mut text).unwrap();

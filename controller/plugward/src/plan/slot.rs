@@ -224,7 +224,7 @@ impl SlotPlanner<'_> {
             ServiceSight::None | ServiceSight::Priming => None,
             ServiceSight::PrimingFailed { message, .. } => Some(message.clone()),
             ServiceSight::PrimingUnknown { mounts } => {
-                let mounts: Vec<&str> = mounts.iter().map(AsRef::as_ref).collect();
+                let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
                 Some(format!("what hosts told {} is not known", mounts.join(", ")))
             }
             // It was to go, and is wanted again. Who is withdrawn stays so: another takes its place.

@@ -13,7 +13,7 @@ use crate::assignment::mounts_of;
 use crate::desired::{Desired, KeptBecause};
 use crate::errors::chain;
 use crate::gateway::sockets::SocketError;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::{
     EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, PullSight, SessionSight, Situation,
     Target, TrialFault, TrialSight, UpdateState,
@@ -404,7 +404,7 @@ pub fn slot_statuses(
     stored: &BTreeMap<SlotName, Arc<Slot>>,
     situation: &Situation,
     plan: &Plan,
-    mounts: &[plugward_api::Name],
+    mounts: &[MountName],
 ) -> Vec<SlotStatus> {
     let status = |(name, slot): (&SlotName, &Arc<Slot>)| {
         let start = slot.current.as_ref();
