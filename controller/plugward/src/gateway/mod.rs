@@ -36,6 +36,7 @@
 
 mod backend;
 mod broker;
+mod door;
 mod followed;
 mod instance;
 mod made;
@@ -69,9 +70,10 @@ use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
 use tokio::time::timeout;
 
+pub use self::door::{Door, Hand, OfferedSocket};
 use self::instance::{Instance, Parts};
 use self::mount::Mount;
-pub use self::priming::PrimingRules;
+pub use self::priming::{KeptPriming, PrimingRules};
 pub use self::relays::Relays;
 use self::sockets::{SocketError, Sockets};
 pub use self::terms::{Backend, Broken, Demand, Hold, Memory, Prospect, ServiceSight, Terms};
@@ -148,7 +150,7 @@ impl Gateway {
         for name in unserved {
             match self.shared.sockets.open(&instance.name, &name) {
                 Ok(listener) => {
-                    let mount = Mount::new(&instance.name, name.into(), self.shared.parts.clock);
+                    let mount = Mount::declared(&instance.name, name, self.shared.parts.clock);
                     instance.add(&mount);
                     mount.listen(&instance, listener);
                 }
