@@ -34,9 +34,13 @@ pub trait Hand: fmt::Debug + Send + Sync {
     /// A socket that the host finds, for a server that its plugin offers it.
     fn offer(&self) -> BoxFuture<'static, io::Result<OfferedSocket>>;
 
-    /// The host is about to tell the plugin something that makes it usable, or uses its broker: what was [settled](Self::settled) before
-    /// does not hold any more. Returns at once, and what it says has left this process by then.
+    /// The host is about to tell the plugin something that makes it usable: what was [settled](Self::settled) before does not hold any
+    /// more. Returns at once, and what it says has left this process by then.
     fn unsettled(&self);
+
+    /// The broker is about to be used, by either side: the session cannot outlive this controller any more, whatever is settled. As
+    /// [`unsettled`](Self::unsettled), this has left the process when it returns.
+    fn brokered(&self);
 
     /// What the host has told the plugin, as far as it can be told again by another controller. `None`: it cannot.
     fn settled(&self, told: Option<Vec<KeptPriming>>);

@@ -7,6 +7,7 @@ mod brokers;
 mod controller;
 mod hosts;
 mod priming;
+mod sessions;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;

@@ -34,6 +34,7 @@
 //! - A call that waits is answered: by the plugin, or with `UNAVAILABLE` and the reason, in its own time and in that of `hold`.
 //! - Nothing that hosts tell plugins is logged, stored, or in any `Debug`; what is kept of it is in memory, and cleared when it goes.
 
+mod attaching;
 mod backend;
 mod broker;
 mod door;
@@ -76,7 +77,9 @@ use self::mount::Mount;
 pub use self::priming::{KeptPriming, PrimingRules};
 pub use self::relays::Relays;
 use self::sockets::{SocketError, Sockets};
-pub use self::terms::{Backend, Broken, Demand, Hold, Memory, Prospect, ServiceSight, Terms};
+pub use self::terms::{
+    Backend, Broken, Demand, Hold, Joined, Memory, NotJoined, Prospect, ServiceSight, Terms,
+};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, MountTraffic};
 use crate::names::{MountName, SlotName};

@@ -44,6 +44,16 @@ impl HostId {
         Self((!id.is_empty()).then(|| id.into_boxed_slice()))
     }
 
+    /// Of a host that sends these bytes, or none.
+    pub(super) fn from_bytes(id: Option<Vec<u8>>) -> Self {
+        Self(id.map(Vec::into_boxed_slice))
+    }
+
+    /// What it sends.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        self.0.as_deref()
+    }
+
     /// Of a host that sends this one.
     #[cfg(test)]
     pub(super) fn named(id: &str) -> Self {

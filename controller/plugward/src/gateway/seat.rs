@@ -27,7 +27,7 @@ use plugward_relay::grpc::Status;
 use self::slot::{Berth, Slot};
 use super::broker::HostBroker;
 use super::multiplex::HostId;
-use super::priming::{Failure, Kept, KeptCall, PrimingRules, Role, Standing, Telling, Unkept};
+use super::priming::{Failure, Kept, KeptCall, KeptPriming, PrimingRules, Role, Standing, Telling, Unkept};
 use super::terms::ServiceSight;
 use crate::names::{MountName, SlotName};
 use crate::plan::Place;
@@ -139,6 +139,27 @@ impl Seats {
             berth.progress.retain(|name, _| mounts.contains_key(name));
         }
         self.settle();
+    }
+
+    /// What the host of a session had told its plugin before, by an earlier controller's word.
+    pub(super) fn restore(&mut self, mount: &MountName, told: Vec<KeptPriming>) {
+        if let Some(mount) = self.mounts.get_mut(mount) {
+            mount.kept = Box::new(Kept::restored(told));
+        }
+        self.settle();
+    }
+
+    /// What of a mount another controller could tell again: `None` if that is not all.
+    pub(super) fn storable(&self, mount: &MountName) -> Option<Vec<KeptPriming>> {
+        let Mount { slot, kept } = self.mounts.get(mount)?;
+        let mut berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
+        let busy = berths.any(|berth| berth.priming.contains_key(mount));
+        if busy { None } else { kept.storable() }
+    }
+
+    /// Whether one container serves all from a slot.
+    pub(super) fn is_shared(&self, slot: &SlotName) -> bool {
+        self.slots.get(slot).and_then(Slot::seated).is_some_and(|(_, berth)| berth.multiplexes)
     }
 
     /// A container's conversation stands. Gives its serial: `new`, if it was not known.
@@ -330,7 +351,8 @@ impl Seats {
         let Some((start, berth)) = self.slots.get(slot).and_then(Slot::seated) else {
             return Some(Route::Empty);
         };
-        if !berth.suits(self.mounts_of(slot)) {
+        let strays = mount.session().is_some() && *slot == SlotName::Shared && !berth.multiplexes;
+        if strays || !berth.suits(self.mounts_of(slot)) {
             // Until it is known that the plugin does not multiplex, and each mount has a slot of its own.
             return Some(Route::Empty);
         }

@@ -22,15 +22,19 @@ impl Instance {
     pub(in crate::gateway) fn serve(self: &Arc<Self>, terms: &Terms) -> Vec<Arc<Mount>> {
         {
             let state = self.lock();
-            if state.terms.as_ref() == Some(terms) && state.refusal.is_none() {
+            if state.terms.as_ref() == Some(&state.with_sessions(terms)) && state.refusal.is_none() {
                 return Vec::new();
             }
+        }
+        if terms.attach {
+            self.attached.store(true, Ordering::Relaxed);
         }
         self.budget.resize(terms.hold.max_requests, held_bytes(terms.hold));
         self.rules.write().unwrap_or_else(PoisonError::into_inner).clone_from(&terms.priming);
         let (gone, moved) = self.change(|state| {
             self.refused.store(false, Ordering::Release);
             state.refusal = None;
+            let terms = &state.with_sessions(terms);
             let before = state.terms.replace(terms.clone());
             state.prospects.retain(|slot, _| terms.mounts.values().any(|used| used == slot));
             let memory = &self.parts.memory;

@@ -93,6 +93,7 @@ impl Instance {
         // Else it is remembered already that the mount was primed, and on which start: this one is not, before the call succeeded.
         let is_first = state.seats.is_unprimed(mount);
         let start = state.seats.priming_begun(serial, mount)?;
+        Self::tell_unsettled(&state, mount);
         if role == Role::Primes && is_first {
             self.parts.memory.primed(&self.name, mount, start);
         }
@@ -160,6 +161,7 @@ impl Drop for PrimingCall {
                     state.unkept.insert(mount.clone(), why);
                 }
             }
+            instance.tell_settled(state, mount);
             if primes {
                 instance.parts.memory.primed(&instance.name, mount, *start);
             } else if state.seats.is_unprimed(mount) {
