@@ -124,7 +124,7 @@ mod tests {
         send(&client, b"two", &[]).unwrap();
         drop(client);
 
-        let mut buffer = [0; MAX_PACKET];
+        let mut buffer = vec![0; MAX_PACKET];
         let (length, descriptors) = receive(&server, &mut buffer).unwrap().unwrap();
         assert_eq!(&buffer[..length], b"one");
         assert_eq!(descriptors.len(), 2);
@@ -162,9 +162,9 @@ mod tests {
         let refused = |message: &[u8], count: usize| {
             send(&one, message, &vec![file.as_fd(); count]).unwrap_err().kind() == io::ErrorKind::InvalidInput
         };
-        assert!(refused(&[0; MAX_PACKET + 1], 0) && refused(b"x", MAX_DESCRIPTORS + 1) && refused(b"", 0));
-        send(&one, &[7; MAX_PACKET], &[file.as_fd(); MAX_DESCRIPTORS]).unwrap();
-        let (length, descriptors) = receive(&other, &mut [0; MAX_PACKET]).unwrap().unwrap();
+        assert!(refused(&vec![0; MAX_PACKET + 1], 0) && refused(b"x", MAX_DESCRIPTORS + 1) && refused(b"", 0));
+        send(&one, &vec![7; MAX_PACKET], &[file.as_fd(); MAX_DESCRIPTORS]).unwrap();
+        let (length, descriptors) = receive(&other, &mut vec![0; MAX_PACKET]).unwrap().unwrap();
         assert_eq!((length, descriptors.len()), (MAX_PACKET, MAX_DESCRIPTORS));
         drop(descriptors);
 
