@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use plugward_api::Name;
+use plugward_api::{Name, SessionKind};
 
 use super::catalogue::{
     ATTACH_ENDED, ATTACH_REFUSED, ATTACH_RESUMED, ATTACH_SECONDS, ATTACH_SESSIONS, ATTACHED,
@@ -62,17 +62,6 @@ pub enum SessionEnd {
     Protocol,
     /// After a restart of the controller the session could not be resumed. It was not among this controller's sessions.
     Lost,
-}
-
-/// What a session uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionKind {
-    /// The container that all sessions and mounts of a multiplexing plugin use.
-    Shared,
-    /// A container of its own.
-    Own,
-    /// The plugin, to be asked what it is, and no more: Vault's and OpenBao's metadata mode.
-    Metadata,
 }
 
 /// The series of sessions. Clones share them.
@@ -155,22 +144,6 @@ impl SessionEnd {
     }
 }
 
-// === impl SessionKind ===
-
-impl SessionKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Shared, Self::Own, Self::Metadata];
-
-    /// Its name in series.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::Own => "own",
-            Self::Metadata => "metadata",
-        }
-    }
-}
-
 // === impl AttachSeries ===
 
 impl AttachSeries {
@@ -224,7 +197,7 @@ impl AttachSeries {
             family.head(to)?;
             for (instance, series) in &*instances {
                 for (count, kind) in counts(series).iter().zip(SessionKind::ALL) {
-                    family.line(to, &[instance.as_str(), kind.as_str()], number(*count))?;
+                    family.line(to, &[instance.as_str(), label(kind)], number(*count))?;
                 }
             }
         }
@@ -280,6 +253,15 @@ impl Default for Series {
     }
 }
 
+/// The name of a kind in series.
+const fn label(kind: SessionKind) -> &'static str {
+    match kind {
+        SessionKind::Shared => "shared",
+        SessionKind::Own => "own",
+        SessionKind::Metadata => "metadata",
+    }
+}
+
 /// Counts one of a closed set, whose counts are in the order of `all`.
 fn add<T: PartialEq + Copy, const N: usize>(counts: &mut [u64; N], all: [T; N], one: T) {
     for (count, counted) in counts.iter_mut().zip(all) {
@@ -316,8 +298,8 @@ mod tests {
         series.declare(&orders());
         let lines = lines(&series);
         for kind in SessionKind::ALL {
-            has(&lines, &format!("sessions{{orders,kind=\"{}\"}} 0", kind.as_str()));
-            has(&lines, &format!("total{{orders,kind=\"{}\"}} 0", kind.as_str()));
+            has(&lines, &format!("sessions{{orders,kind=\"{}\"}} 0", label(kind)));
+            has(&lines, &format!("total{{orders,kind=\"{}\"}} 0", label(kind)));
         }
         for end in SessionEnd::ALL {
             has(&lines, &format!("ended_total{{orders,reason=\"{}\"}} 0", end.as_str()));

@@ -21,14 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plugward_api::status::StartTimes;
-use plugward_api::{Kind, Name, RestartReason};
+use plugward_api::{Kind, Name, RestartReason, SessionKind};
 use plugward_engine::event::ACTIONS;
 use plugward_engine::{ErrorKind, Operation};
 use plugward_runtime::{Depth, Observer, Outcome, Priority};
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use self::attach::AttachSeries;
-pub use self::attach::{AttachRefusal, SessionEnd, SessionKind};
+pub use self::attach::{AttachRefusal, SessionEnd};
 pub use self::containers::Held;
 use self::instances::InstanceSeries;
 pub(crate) use self::requests::{Class, Requests};
