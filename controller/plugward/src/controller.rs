@@ -260,6 +260,7 @@ impl Controller {
             state,
             queue,
             gateway,
+            sessions: Arc::new(Vec::new),
             usages: Usages::new(tuning.usage),
             metrics,
             rules,

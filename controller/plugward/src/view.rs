@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugward_api::manifest::Rules;
-use plugward_api::{Kind, Name};
+use plugward_api::{Kind, Name, PluginSession};
 use plugward_runtime::{Pulse, Queue};
 use tokio::sync::watch;
 
@@ -20,6 +20,9 @@ use crate::source::{Looker, Reports};
 use crate::state::State;
 use crate::status::Book;
 use crate::usage::Usages;
+
+/// Tells of the sessions that there are, in no order.
+pub type Sessions = Arc<dyn Fn() -> Vec<PluginSession> + Send + Sync>;
 
 /// The parts of a controller that others may look at. Clones are cheap.
 #[derive(Clone)]
@@ -42,6 +45,8 @@ pub struct View {
     pub queue: Queue<Name, Reason>,
     /// What hosts speak to.
     pub gateway: Gateway,
+    /// Hosts that attached to plugins.
+    pub(crate) sessions: Sessions,
     /// What containers use.
     pub usages: Usages,
     /// What is counted.
@@ -84,6 +89,16 @@ impl View {
             bad => format!(", {} cannot be used: see `plugward status`", some(bad, "manifest")),
         };
         format!("{} and {} in force{bad}", some(runtimes, "runtime"), some(instances, "instance"))
+    }
+
+    /// The hosts that attached to plugins, the first that came first.
+    pub fn sessions(&self) -> Vec<PluginSession> {
+        let mut sessions = (self.sessions)();
+        sessions.sort_by(|one, other| {
+            let since = |session: &PluginSession| session.metadata.creation_timestamp;
+            since(one).cmp(&since(other)).then_with(|| one.metadata.name.cmp(&other.metadata.name))
+        });
+        sessions
     }
 
     /// Whether some engine answers, or none is needed.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failed;
+use super::resource::Resource;
 use crate::control::client::{self, ClientError};
 use crate::control::renewal::Answer;
 use crate::control::review::{Review, Whereabouts};
@@ -58,23 +59,27 @@ impl Controller {
         &self.mounts
     }
 
-    /// All records of a kind.
-    pub(super) fn list(&self, kind: Kind) -> Result<Vec<Value>, Failed> {
-        Ok(items(self.ask(&format!("/v1/{}", plural(kind)))?))
+    /// All of a resource: the records of a kind, or sessions.
+    pub(super) fn list(&self, resource: impl Into<Resource>) -> Result<Vec<Value>, Failed> {
+        Ok(items(self.ask(&format!("/v1/{}", resource.into().path()))?))
     }
 
-    /// All records of a kind, if the controller is quick to tell.
-    pub(super) fn list_within(&self, kind: Kind, limit: Duration) -> Result<Vec<Value>, Failed> {
-        let path = format!("/v1/{}", plural(kind));
+    /// The same, if the controller is quick to tell.
+    pub(super) fn list_within(
+        &self,
+        resource: impl Into<Resource>,
+        limit: Duration,
+    ) -> Result<Vec<Value>, Failed> {
+        let path = format!("/v1/{}", resource.into().path());
         let answer = self
             .runtime
             .block_on(async { tokio::time::timeout(limit, client::get(&self.socket, &path)).await });
         Ok(items(answer??))
     }
 
-    /// One record.
-    pub(super) fn get(&self, kind: Kind, name: &Name) -> Result<Value, Failed> {
-        self.ask(&format!("/v1/{}/{name}", plural(kind)))
+    /// One of a resource.
+    pub(super) fn get(&self, resource: impl Into<Resource>, name: &Name) -> Result<Value, Failed> {
+        self.ask(&format!("/v1/{}/{name}", resource.into().path()))
     }
 
     /// Hands on the lines of an answer until `each` breaks.
@@ -84,7 +89,7 @@ impl Controller {
 
     /// One record as the controller tells it within a moment; nothing where there is none.
     pub(super) async fn look(&self, kind: Kind, name: &Name) -> Result<Option<Value>, ClientError> {
-        match client::get(&self.socket, &format!("/v1/{}/{name}", plural(kind))).await {
+        match client::get(&self.socket, &format!("/v1/{}/{name}", Resource::from(kind).path())).await {
             Ok(object) => Ok(Some(object)),
             Err(ClientError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -101,7 +106,7 @@ impl Controller {
     /// # Errors
     /// When it is not, in the controller's words.
     pub(super) fn whereabouts(&self, key: &RecordKey) -> Result<Whereabouts, Failed> {
-        let found = self.ask(&format!("/v1/manifests/{}/{}", plural(key.kind), key.name))?;
+        let found = self.ask(&format!("/v1/manifests/{}/{}", Resource::from(key.kind).path(), key.name))?;
         Ok(serde_json::from_value(found).map_err(ClientError::Json)?)
     }
 
@@ -146,15 +151,8 @@ fn items(mut list: Value) -> Vec<Value> {
     list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default()
 }
 
-/// The path of what tells of the records of a kind, or of one of them, as they change.
-pub(super) fn watch_path(kind: Kind, name: Option<&Name>) -> String {
+/// The path of what tells of a resource, or of one of it, as it changes.
+pub(super) fn watch_path(resource: impl Into<Resource>, name: Option<&Name>) -> String {
     let name = name.map(|name| format!("/{name}")).unwrap_or_default();
-    format!("/v1/{}{name}?watch=true", plural(kind))
-}
-
-const fn plural(kind: Kind) -> &'static str {
-    match kind {
-        Kind::PluginInstance => "instances",
-        Kind::PluginRuntime => "runtimes",
-    }
+    format!("/v1/{}{name}?watch=true", resource.into().path())
 }

@@ -23,6 +23,7 @@ mod logs;
 mod progress;
 mod reattach;
 mod records;
+mod resource;
 mod restart;
 mod rights;
 mod run;
