@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, ServerConfig, pki_types::CertificateDer};
+use rustls::{
+    ClientConfig, ServerConfig,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use tokio::{net::UnixStream, time};
 use tokio_rustls::TlsConnector;
 
@@ -37,6 +40,17 @@ impl Peer {
         let server = Arc::new(identity.server_config(certificate)?);
         let client = Arc::new(identity.client_config(certificate)?);
         Ok(Self(Some(Tls { server, client })))
+    }
+
+    /// The same, with its certificate as PEM, as a host gives it to its plugin.
+    ///
+    /// # Errors
+    ///
+    /// When the text holds no certificate.
+    pub fn pinned_pem(identity: &Identity, pem: &str) -> Result<Self, IdentityError> {
+        let certificate =
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(IdentityError::Certificate)?;
+        Self::pinned(identity, &certificate)
     }
 
     /// Whether it has to prove who it is.

@@ -1,7 +1,8 @@
 //! Which slot serves which mount.
 //!
 //! A plugin that multiplexes serves all mounts in one container, any other needs one for each. Only the plugin itself
-//! knows which it is: until it was asked, the first container is started alone.
+//! knows which it is: until it was asked, the first container is started alone. A session is a mount in all of this, but for one thing: its
+//! host would notice if it was moved, so it is never the only one in a container that it would have to leave for the next.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +20,29 @@ pub fn assign(
     multiplexes: Option<bool>,
     stored: &[&SlotName],
 ) -> BTreeMap<SlotName, Vec<MountName>> {
-    let shares = match (multiplexing, multiplexes) {
-        (Multiplexing::Disabled, _) => false,
-        (Multiplexing::Auto, Some(false)) => mounts.len() < 2 && stored.contains(&&SlotName::Shared),
+    let declared = mounts.iter().filter(|mount| mount.session().is_none()).count();
+    let (shares, only) = match (multiplexing, multiplexes) {
+        (Multiplexing::Disabled, _) => (false, false),
+        (Multiplexing::Auto, Some(false)) => (false, declared == 1 && stored.contains(&&SlotName::Shared)),
         // What served before says what to expect.
-        (Multiplexing::Auto, None) => !stored.iter().any(|slot| matches!(slot, SlotName::Mount(_))),
-        (Multiplexing::Auto, Some(true)) => true,
+        (Multiplexing::Auto, None) => (!stored.iter().any(|slot| matches!(slot, SlotName::Mount(_))), false),
+        (Multiplexing::Auto, Some(true)) => (true, false),
     };
-    if shares || mounts.is_empty() {
-        return BTreeMap::from([(SlotName::Shared, mounts.to_vec())]);
+    let mut slots: BTreeMap<SlotName, Vec<MountName>> = BTreeMap::new();
+    if mounts.is_empty() {
+        slots.insert(SlotName::Shared, Vec::new());
     }
-    mounts.iter().map(|mount| (SlotName::Mount(mount.clone()), vec![mount.clone()])).collect()
+    for mount in mounts {
+        let stays = shares || only && mount.session().is_none();
+        let slot = if stays { SlotName::Shared } else { SlotName::Mount(mount.clone()) };
+        slots.entry(slot).or_default().push(mount.clone());
+    }
+    slots
+}
+
+/// Whether an instance's containers are all for one mount or session each, as far as is known.
+pub fn is_never_shared(multiplexing: Multiplexing, multiplexes: Option<bool>) -> bool {
+    multiplexing == Multiplexing::Disabled || multiplexes == Some(false)
 }
 
 /// The mounts of a slot of an instance whose record cannot be acted on.
@@ -90,6 +103,25 @@ mod tests {
         assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &["shared"]), "shared: a");
         assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &["mount-a", "mount-b"]), "mount-a: a");
         assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &[]), "mount-a: a");
+    }
+
+    #[test]
+    fn sessions_share_a_container_or_have_one_each_and_are_never_moved_for_the_next() {
+        let mounts = ["session:aaaaaaaaaa", "session:bbbbbbbbbb"];
+        let shared = "shared: session:aaaaaaaaaa session:bbbbbbbbbb";
+        let each = "session-aaaaaaaaaa: session:aaaaaaaaaa; session-bbbbbbbbbb: session:bbbbbbbbbb";
+        assert_eq!(slots(&mounts, Multiplexing::Auto, Some(true), &[]), shared);
+        assert_eq!(slots(&mounts, Multiplexing::Auto, Some(false), &["shared"]), each);
+        assert_eq!(slots(&mounts, Multiplexing::Disabled, Some(true), &[]), each);
+        assert_eq!(
+            slots(&mounts[..1], Multiplexing::Auto, Some(false), &["shared"]),
+            "session-aaaaaaaaaa: session:aaaaaaaaaa"
+        );
+        assert_eq!(
+            slots(&["a", mounts[0]], Multiplexing::Auto, Some(false), &["shared"]),
+            "shared: a; session-aaaaaaaaaa: session:aaaaaaaaaa",
+            "a mount stays where it was first served"
+        );
     }
 
     #[test]

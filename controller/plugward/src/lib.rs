@@ -93,6 +93,7 @@
 pub mod app;
 pub mod assignment;
 pub mod atomic;
+pub mod attach;
 pub mod cli;
 pub mod clock;
 pub mod container;

@@ -164,9 +164,8 @@ impl Reconciler {
             self.conclude_absent(instance, desired, situation, plan);
             return;
         };
-        let mounts = declared_mounts(&declaration.record().spec);
         let stored = self.observer.state.slots(instance);
-        let slots = slot_statuses(&stored, situation, plan, &mounts);
+        let slots = slot_statuses(&stored, situation, plan);
         let generation = declaration.instance.generation;
         self.book.conclude(instance, generation, verdict(desired, situation, plan, unserved), slots);
         self.hand_on_the_turn(instance, &declaration.record().spec.runtime, plan);
@@ -180,7 +179,7 @@ impl Reconciler {
             self.observer.state.forget_renewal(instance);
             self.book.forget(Kind::PluginInstance, instance);
         } else if let Some(status) = self.book.instance(instance) {
-            let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan, &[]);
+            let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan);
             let generation = status.observed_generation;
             let verdict = verdict(desired, situation, plan, &Unserved::new());
             self.book.conclude(instance, generation, verdict, slots);

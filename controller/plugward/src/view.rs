@@ -10,6 +10,7 @@ use plugward_api::{Kind, Name, PluginSession};
 use plugward_runtime::{Pulse, Queue};
 use tokio::sync::watch;
 
+use crate::attach::{self, Roster};
 use crate::desired::Records;
 use crate::engines::Engines;
 use crate::gateway::Gateway;
@@ -20,9 +21,6 @@ use crate::source::{Looker, Reports};
 use crate::state::State;
 use crate::status::Book;
 use crate::usage::Usages;
-
-/// Tells of the sessions that there are, in no order.
-pub type Sessions = Arc<dyn Fn() -> Vec<PluginSession> + Send + Sync>;
 
 /// The parts of a controller that others may look at. Clones are cheap.
 #[derive(Clone)]
@@ -46,7 +44,7 @@ pub struct View {
     /// What hosts speak to.
     pub gateway: Gateway,
     /// Hosts that attached to plugins.
-    pub(crate) sessions: Sessions,
+    pub roster: Roster,
     /// What containers use.
     pub usages: Usages,
     /// What is counted.
@@ -93,7 +91,7 @@ impl View {
 
     /// The hosts that attached to plugins, the first that came first.
     pub fn sessions(&self) -> Vec<PluginSession> {
-        let mut sessions = (self.sessions)();
+        let mut sessions = attach::objects(self);
         sessions.sort_by(|one, other| {
             let since = |session: &PluginSession| session.metadata.creation_timestamp;
             since(one).cmp(&since(other)).then_with(|| one.metadata.name.cmp(&other.metadata.name))
@@ -132,6 +130,7 @@ impl View {
     pub async fn drain(&self) {
         const POLL: Duration = Duration::from_millis(50);
         self.draining.store(true, Ordering::Release);
+        self.roster.end_all();
         loop {
             let left = self.state.instances();
             if left.is_empty() {

@@ -12,18 +12,18 @@ const GROUPS: &str = "/etc/group";
 
 /// Who is at the other end of a socket, by the system's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub(super) struct Caller {
     /// Its process, if it is one that we can see.
-    pub pid: Option<i32>,
+    pub(super) pid: Option<i32>,
     /// Its user.
-    pub uid: u32,
+    pub(super) uid: u32,
     /// Its groups.
-    pub groups: Vec<u32>,
+    pub(super) groups: Vec<u32>,
 }
 
 impl Caller {
     /// Whether a record lets it attach. Root may, and so may the controller's own user: `us`.
-    pub fn may(&self, attach: &Attach, us: u32) -> bool {
+    pub(super) fn may(&self, attach: &Attach, us: u32) -> bool {
         let named = |accounts: &[Account], file, is_its: &dyn Fn(u32) -> bool| {
             accounts.iter().filter_map(|account| number(account, file)).any(is_its)
         };
@@ -34,13 +34,13 @@ impl Caller {
     }
 
     /// The user's name, or number where it has none here.
-    pub fn user(&self) -> String {
+    pub(super) fn user(&self) -> String {
         user_name(self.uid).unwrap_or_else(|| self.uid.to_string())
     }
 }
 
 /// The name of a user, if it has one here.
-pub fn user_name(uid: u32) -> Option<String> {
+pub(super) fn user_name(uid: u32) -> Option<String> {
     name_in(&fs::read_to_string(USERS).ok()?, uid)
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use go_plugin::{CookieError, Identity, IdentityError, Peer};
+use go_plugin::{Cookie, Identity, Peer};
 use plugward_api::PluginType;
 use plugward_api::instance::EnvName;
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
+use crate::errors::chain;
 use crate::metrics::AttachRefusal;
 use crate::recipe::Protocol;
 
@@ -40,8 +40,11 @@ pub(super) struct Asks {
 
 impl Asks {
     /// The variables that a launcher is asked for: those that concern the protocol, and those that the record has passed to the plugin.
-    pub(super) fn variables(protocol: &Protocol, passed: &[EnvName]) -> Result<Vec<String>, CookieError> {
-        let cookie = protocol.cookie()?;
+    ///
+    /// # Errors
+    /// When the record's cookie is none.
+    pub(super) fn variables(protocol: &Protocol, passed: &[EnvName]) -> Result<Vec<String>, Refusal> {
+        let cookie = cookie_of(protocol)?;
         let own = [cookie.key(), VERSIONS, CERTIFICATE, MULTIPLEX, GROUP].map(ToOwned::to_owned);
         let metadata = PREFIXES.map(|prefix| format!("{prefix}{METADATA}"));
         Ok(own.into_iter().chain(metadata).chain(passed.iter().map(ToString::to_string)).collect())
@@ -60,9 +63,7 @@ impl Asks {
             let value = variables.get(name).filter(|value| !value.is_empty())?;
             Some(String::from_utf8_lossy(value).into_owned())
         };
-        let cookie = protocol.cookie().map_err(|error| {
-            Refusal::new(AttachRefusal::Cookie, format!("the record's cookie cannot be used: {error}"))
-        })?;
+        let cookie = cookie_of(protocol)?;
         if text(cookie.key()).as_deref() != Some(cookie.value()) {
             let key = cookie.key();
             return Err(Refusal::new(
@@ -79,7 +80,8 @@ impl Asks {
                 format!("{VERSIONS} is not set: the host is older than go-plugin's protocol 1 with versions"),
             ));
         };
-        let metadata = PREFIXES.iter().any(|prefix| text(&format!("{prefix}{METADATA}")).as_deref() == Some("true"));
+        let metadata =
+            PREFIXES.iter().any(|prefix| text(&format!("{prefix}{METADATA}")).as_deref() == Some("true"));
         let asks = Self {
             versions: versions.split(',').filter_map(|version| version.trim().parse().ok()).collect(),
             certificate: text(CERTIFICATE),
@@ -121,17 +123,24 @@ impl Asks {
     /// What the host is told if its certificate is none.
     pub(super) fn peer(&self, identity: &Identity) -> Result<Peer, Refusal> {
         let Some(pem) = &self.certificate else { return Ok(Peer::plain()) };
-        let unusable = |error: &dyn std::fmt::Display| {
-            Refusal::new(AttachRefusal::Transport, format!("{CERTIFICATE} is no certificate: {error}"))
-        };
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&error))?;
-        Peer::pinned(identity, &certificate).map_err(|error: IdentityError| unusable(&error))
+        Peer::pinned_pem(identity, pem).map_err(|error| {
+            Refusal::new(
+                AttachRefusal::Transport,
+                format!("{CERTIFICATE} is no certificate: {}", chain(&error)),
+            )
+        })
     }
 
     /// Whether the host's one connection is to be a session.
     pub(super) fn multiplexes(&self) -> bool {
         self.multiplexed == Some(true)
     }
+}
+
+fn cookie_of(protocol: &Protocol) -> Result<Cookie, Refusal> {
+    protocol.cookie().map_err(|error| {
+        Refusal::new(AttachRefusal::Cookie, format!("the record's cookie cannot be used: {error}"))
+    })
 }
 
 /// What Go takes for true.

@@ -1,13 +1,14 @@
 //! One launcher, as the controller has it: what it is told, and what it is asked to do where its host is.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use plugward_attach::socket;
@@ -16,8 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, statat, unlinkat};
 use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred, socket_type};
-use rustix::net::{AddressFamily, SocketType};
-use tokio::io::unix::AsyncFd;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname};
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -33,7 +34,8 @@ const PIECE: usize = 16 << 10;
 
 /// A launcher that is connected.
 pub(super) struct Launcher {
-    socket: AsyncFd<OwnedFd>,
+    /// It is one of packets, whatever the type says: the two have all in common that is used of this.
+    socket: UnixStream,
     asked: Mutex<Asked>,
     gone: CancellationToken,
     /// Bytes of the plugin's standard error that it did not take.
@@ -56,7 +58,7 @@ enum Answer {
 pub(super) struct Listening {
     pub(super) path: PathBuf,
     listener: Option<UnixListener>,
-    file: File,
+    _file: File,
 }
 
 /// Where a socket's file is, however its path looks from here.
@@ -74,18 +76,13 @@ pub(super) const MAIN: u32 = 0;
 
 impl Launcher {
     /// One that has just connected.
-    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            socket: AsyncFd::new(socket)?,
-            asked: Mutex::default(),
-            gone: CancellationToken::new(),
-            lost: AtomicU64::new(0),
-        })
+    pub(super) fn new(socket: UnixStream) -> Self {
+        Self { socket, asked: Mutex::default(), gone: CancellationToken::new(), lost: AtomicU64::new(0) }
     }
 
     /// Who it is.
     pub(super) fn caller(&self) -> io::Result<Caller> {
-        let peer = socket_peercred(self.socket.get_ref())?;
+        let peer = socket_peercred(&self.socket)?;
         // Of another PID namespace it has none that we can see.
         let pid = Some(peer.pid.as_raw_nonzero().get()).filter(|pid| *pid > 0);
         let uid = peer.uid.as_raw();
@@ -98,10 +95,12 @@ impl Launcher {
     pub(super) async fn receive(&self) -> io::Result<Option<(FromLauncher, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; socket::MAX_PACKET];
         let received = loop {
-            let mut ready = self.socket.readable().await?;
-            match ready.try_io(|socket| socket::receive(socket.get_ref(), &mut buffer)) {
-                Ok(received) => break received?,
-                Err(_) => {}
+            self.socket.readable().await?;
+            let received =
+                self.socket.try_io(Interest::READABLE, || socket::receive(&self.socket, &mut buffer));
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => break received?,
             }
         };
         let Some((length, descriptors)) = received else { return Ok(None) };
@@ -117,7 +116,7 @@ impl Launcher {
 
     /// The same, with descriptors.
     pub(super) fn tell_with(&self, message: &FromController, descriptors: &[BorrowedFd<'_>]) {
-        if let Err(error) = socket::send(self.socket.get_ref(), &message.encode(), descriptors) {
+        if let Err(error) = socket::send(&self.socket, &message.encode(), descriptors) {
             if error.kind() != io::ErrorKind::BrokenPipe && !self.gone.is_cancelled() {
                 tracing::warn!(%error, "a launcher is not told any more: it does not read");
             }
@@ -129,9 +128,10 @@ impl Launcher {
     /// told must not wait behind that.
     pub(super) fn write(&self, bytes: &[u8]) {
         for piece in bytes.chunks(PIECE) {
-            let mut room = [PollFd::new(self.socket.get_ref(), PollFlags::OUT)];
+            let mut room = [PollFd::new(&self.socket, PollFlags::OUT)];
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if matches!(poll(&mut room, Some(&at_once)), Ok(1)) && room[0].revents().contains(PollFlags::OUT) {
+            if matches!(poll(&mut room, Some(&at_once)), Ok(1)) && room[0].revents().contains(PollFlags::OUT)
+            {
                 self.tell(&FromController::Stderr { bytes: piece.to_vec() });
             } else {
                 self.lost.fetch_add(piece.len() as u64, Ordering::Relaxed);
@@ -151,7 +151,10 @@ impl Launcher {
                 match self.receive().await {
                     Ok(Some((message, descriptors))) => {
                         if let Err(what) = self.take(message, descriptors) {
-                            return tracing::warn!(what, "a launcher says what it must not: its session ends");
+                            return tracing::warn!(
+                                what,
+                                "a launcher says what it must not: its session ends"
+                            );
                         }
                     }
                     Ok(None) => return,
@@ -217,14 +220,18 @@ impl Launcher {
         let mut descriptors = descriptors.into_iter();
         let (id, answer) = match message {
             FromLauncher::Listening { id, path } => match (descriptors.next(), descriptors.next()) {
-                (Some(listener), Some(directory)) => (id, Ok(Answer::Listening { path, listener, directory })),
+                (Some(listener), Some(directory)) => {
+                    (id, Ok(Answer::Listening { path, listener, directory }))
+                }
                 _ => return Err("a socket without its descriptors"),
             },
             FromLauncher::Dialled { id } => match descriptors.next() {
                 Some(stream) => (id, Ok(Answer::Dialled { stream })),
                 None => return Err("a connection without its descriptor"),
             },
-            FromLauncher::NotListening { id, error } | FromLauncher::NotDialled { id, error } => (id, Err(error)),
+            FromLauncher::NotListening { id, error } | FromLauncher::NotDialled { id, error } => {
+                (id, Err(error))
+            }
             FromLauncher::Hello { .. } | FromLauncher::Environment { .. } => {
                 return Err("a greeting in the middle of a session");
             }
@@ -256,7 +263,14 @@ impl Listening {
         let name = path.file_name().map(PathBuf::from).ok_or_else(wrong)?;
         let file = File::new(directory, name);
         let listener = taken(listener)?;
-        Ok(Self { path, listener: Some(listener), file })
+        Ok(Self { path, listener: Some(listener), _file: file })
+    }
+
+    /// The listener of a session that another controller had, in the directory that its launcher still has open.
+    pub(super) fn again(listener: OwnedFd, directory: OwnedFd) -> io::Result<Self> {
+        let address = SocketAddrUnix::try_from(getsockname(&listener)?)?;
+        let path = address.path_bytes().ok_or_else(wrong)?;
+        Self::new(PathBuf::from(OsStr::from_bytes(path)), listener, directory)
     }
 
     /// The listener. It can be taken once.

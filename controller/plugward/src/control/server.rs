@@ -69,6 +69,14 @@ pub fn make_socket_directory(path: &Path, group: Option<u32>) -> io::Result<()> 
     chown(path, None, group)
 }
 
+/// Lets everybody through a directory for sockets, to those in it that are open to everybody. What it holds they do not see.
+///
+/// # Errors
+/// When its mode cannot be set.
+pub fn let_pass(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o751))
+}
+
 /// Takes the control socket. One that an ended controller left is replaced; anything else is not touched.
 ///
 /// # Errors

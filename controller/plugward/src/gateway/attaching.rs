@@ -8,11 +8,12 @@ use plugward_relay::grpc::Status;
 use tokio::net::UnixListener;
 use tokio::time::Instant;
 
+use super::Gateway;
 use super::door::Door;
 use super::priming::KeptPriming;
 use super::terms::{Joined, NotJoined};
-use super::Gateway;
 use crate::names::{SessionId, SlotName};
+use crate::plan::Place;
 
 impl Gateway {
     /// Takes in a session, which is then served as the instance's mounts are: in their container if it `shares` that and the plugin can, else
@@ -53,10 +54,39 @@ impl Gateway {
         }
     }
 
-    /// A session is over: calls of its host that are under way end with `status`.
-    pub fn part(&self, instance: &Name, id: &SessionId, status: &Status) {
+    /// A session is over: calls of its host that are under way end with `status`, at once, or `gracefully`: when the drain timeout is over.
+    pub async fn part(&self, instance: &Name, id: &SessionId, status: &Status, gracefully: bool) {
         if let Some(instance) = self.get(instance) {
-            instance.part(id, status);
+            instance.part(id, status, gracefully).await;
+        }
+    }
+
+    /// A session is over, and its host gone.
+    pub fn drop_session(&self, instance: &Name, id: &SessionId) {
+        if let Some(instance) = self.get(instance) {
+            let status = Status::unavailable("the session is over");
+            instance.remove(id).iter().for_each(|control| control.close(status.clone()));
+        }
+    }
+
+    /// Has a session's hand told what is settled of it.
+    pub fn settle(&self, instance: &Name, id: &SessionId) {
+        if let Some(instance) = self.get(instance) {
+            instance.settle(&id.clone().into());
+        }
+    }
+
+    /// How many calls of a session are over.
+    pub fn session_requests(&self, instance: &Name, id: &SessionId) -> u64 {
+        self.get(instance).map_or(0, |instance| instance.session_requests(id))
+    }
+
+    /// Waits for a container that serves a session, other than the `last`.
+    pub async fn session_container(&self, instance: &Name, id: &SessionId, last: Option<&Place>) -> Place {
+        match self.get(instance) {
+            Some(instance) => instance.session_container(id, last).await,
+            // It has none, and will have none.
+            None => std::future::pending().await,
         }
     }
 

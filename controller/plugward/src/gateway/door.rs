@@ -45,6 +45,9 @@ pub trait Hand: fmt::Debug + Send + Sync {
     /// What the host has told the plugin, as far as it can be told again by another controller. `None`: it cannot.
     fn settled(&self, told: Option<Vec<KeptPriming>>);
 
+    /// A call that is the plugin's work has succeeded. True if what is settled is to be told again for that.
+    fn worked(&self) -> bool;
+
     /// The host needs its plugin no more.
     fn shut_down(&self);
 }

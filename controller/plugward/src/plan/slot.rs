@@ -96,6 +96,9 @@ impl SlotPlanner<'_> {
         for container in &self.sight.containers {
             remove(self.slot, container, false, self.plan);
         }
+        if !orphaned && let Some(outlook) = self.stand_in(&Before::Nothing, self.situation.now) {
+            return outlook;
+        }
         let before =
             if orphaned { Before::EndedEarlier(RestartReason::NotAdoptable) } else { Before::Nothing };
         // Who was put to sleep after failures is not as new.

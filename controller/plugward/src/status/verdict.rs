@@ -9,11 +9,10 @@ use plugward_api::image::PullPolicy;
 use plugward_api::{ConditionStatus, InstanceCondition, Phase, RestartReason, SlotStatus};
 
 use super::limits::{limits_enforced, no_new_privileges};
-use crate::assignment::mounts_of;
 use crate::desired::{Desired, KeptBecause};
 use crate::errors::chain;
 use crate::gateway::sockets::SocketError;
-use crate::names::{MountName, SlotName};
+use crate::names::SlotName;
 use crate::plan::{
     EngineSight, ImageSight, Obstacle, Outlook, OutlookState, Plan, PullSight, SessionSight, Situation,
     Target, TrialFault, TrialSight, UpdateState,
@@ -404,7 +403,6 @@ pub fn slot_statuses(
     stored: &BTreeMap<SlotName, Arc<Slot>>,
     situation: &Situation,
     plan: &Plan,
-    mounts: &[MountName],
 ) -> Vec<SlotStatus> {
     let status = |(name, slot): (&SlotName, &Arc<Slot>)| {
         let start = slot.current.as_ref();
@@ -414,7 +412,7 @@ pub fn slot_statuses(
             .zip(start)
             .and_then(|(sight, start)| sight.containers.iter().find(|seen| seen.name == start.container));
         let serves = plan.outlooks.get(name).is_some_and(Outlook::serves);
-        let mounts = mounts_of(name, mounts);
+        let mounts = situation.targets.get(name).into_iter().flat_map(|target| &target.mounts);
         let end = start.and_then(|start| start.end.as_ref());
         SlotStatus {
             name: name.to_string(),
@@ -424,7 +422,7 @@ pub fn slot_statuses(
             restarts: slot.restart_count(),
             restarts_by_reason: slot.restarts.clone(),
             protocol_version: slot.protocol_version,
-            mounts: if serves { mounts.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            mounts: mounts.filter(|_| serves).map(ToString::to_string).collect(),
             started_at: start.map(|start| start.at),
             ready_at: start.and_then(|start| start.ready_at),
             backoff_until: end.map(|end| end.retry_at).filter(|until| *until > situation.now),

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::future::join_all;
+use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
 use tokio::net::UnixListener;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Berthed, Instance, State};
 use crate::gateway::door::Door;
@@ -14,6 +16,7 @@ use crate::gateway::outlook::Outlook;
 use crate::gateway::priming::{KeptPriming, Role};
 use crate::gateway::terms::{Joined, NotJoined, Terms};
 use crate::names::{MountName, SessionId, SlotName};
+use crate::plan::Place;
 
 impl Instance {
     /// Takes in a session. Its calls go where those of mounts do that have no container of their own, if it `shares` one and there is one,
@@ -29,13 +32,8 @@ impl Instance {
         told: Option<Vec<KeptPriming>>,
     ) -> Result<(), NotJoined> {
         let name = MountName::Session(id.clone());
-        let mount = Mount::session(
-            &self.name,
-            id.clone(),
-            self.parts.clock,
-            self.session_requests.clone(),
-            door,
-        );
+        let mount =
+            Mount::session(&self.name, id.clone(), self.parts.clock, self.session_requests.clone(), door);
         self.attached.store(true, Ordering::Relaxed);
         self.change(|state| {
             if state.refusal.is_some() || state.closed.is_some() {
@@ -113,11 +111,31 @@ impl Instance {
         Joined { slot, protocol_version: berthed.backend.protocol_version }
     }
 
-    /// A session is over: what its host still has under way ends with `status`.
-    pub(in crate::gateway) fn part(self: &Arc<Self>, id: &SessionId, status: &Status) {
+    /// A session is over: what its host still has under way ends with `status`, at once or when the drain timeout is over.
+    pub(in crate::gateway) async fn part(
+        self: &Arc<Self>,
+        id: &SessionId,
+        status: &Status,
+        gracefully: bool,
+    ) {
+        let limit = self.lock().drain_timeout();
+        let controls = self.remove(id);
+        if gracefully && !limit.is_zero() {
+            controls.iter().for_each(Control::drain);
+            let over = join_all(controls.iter().map(Control::over));
+            // Those that are left are closed.
+            let _ = timeout(limit, over).await;
+        }
+        for control in controls {
+            control.close(status.clone());
+        }
+    }
+
+    /// Takes a session out. Gives its host's connections.
+    pub(in crate::gateway) fn remove(self: &Arc<Self>, id: &SessionId) -> Vec<Control> {
         let name = MountName::Session(id.clone());
         let controls = self.change(|state| {
-            let Some(mount) = state.mounts.remove(&name) else { return Vec::new() };
+            let Some(mount) = state.mounts.remove(&name) else { return None };
             mount.delete();
             state.unkept.remove(&name);
             let State { terms, seats, .. } = state;
@@ -127,13 +145,41 @@ impl Instance {
             }
             self.parts.memory.unprimed(&self.name, &name);
             let its = state.connections.values().filter(|connection| connection.mount == name);
-            its.map(|connection| connection.control.clone()).collect()
+            Some(its.map(|connection| connection.control.clone()).collect())
         });
-        for control in controls {
-            control.close(status.clone());
+        if controls.is_some() {
+            // Its container may be nobody's any more.
+            (self.parts.wake)(&self.name);
         }
-        // Its container may be nobody's any more.
-        (self.parts.wake)(&self.name);
+        controls.unwrap_or_default()
+    }
+
+    /// How many calls of a session are over.
+    pub(in crate::gateway) fn session_requests(&self, id: &SessionId) -> u64 {
+        let name = MountName::Session(id.clone());
+        self.lock().mounts.get(&name).map_or(0, |mount| mount.traffic.over())
+    }
+
+    /// Waits for a container that serves a session, other than this.
+    pub(in crate::gateway) async fn session_container(&self, id: &SessionId, last: Option<&Place>) -> Place {
+        let name = MountName::Session(id.clone());
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            let place = self.seated(&name).map(|berthed| berthed.backend.place.clone());
+            if let Some(place) = place.filter(|place| Some(place) != last) {
+                return place;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Tells a session's hand what is settled of it.
+    pub(in crate::gateway) fn settle(&self, mount: &MountName) {
+        let state = self.lock();
+        self.tell_settled(&state, mount);
     }
 
     /// The slot of each session, as it is now.

@@ -99,9 +99,10 @@ impl Kept {
         if self.recalled.is_some() {
             return None;
         }
-        let calls = self.hosts.iter().flat_map(|(host, calls)| {
-            calls.calls.iter().map(move |(method, told)| (host, method, told))
-        });
+        let calls = self
+            .hosts
+            .iter()
+            .flat_map(|(host, calls)| calls.calls.iter().map(move |(method, told)| (host, method, told)));
         calls
             .map(|(host, method, told)| match told {
                 Told::Call(call) if call.broker.is_none() => Some(KeptPriming {

@@ -75,6 +75,7 @@ impl World {
         };
         let mut terms = Terms {
             mounts: mounts.iter().map(|mount| (name(mount).into(), SlotName::Shared)).collect(),
+            attach: false,
             priming: PrimingRules::of(plugward_api::PluginType::Custom, &[priming]),
             hold: Hold { timeout: Duration::from_secs(60), max_requests: 64, max_bytes: 1 << 20 },
             drain_timeout: Duration::from_secs(60),
