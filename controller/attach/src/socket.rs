@@ -162,7 +162,9 @@ mod tests {
         let refused = |message: &[u8], count: usize| {
             send(&one, message, &vec![file.as_fd(); count]).unwrap_err().kind() == io::ErrorKind::InvalidInput
         };
-        assert!(refused(&vec![0; MAX_PACKET + 1], 0) && refused(b"x", MAX_DESCRIPTORS + 1) && refused(b"", 0));
+        assert!(
+            refused(&vec![0; MAX_PACKET + 1], 0) && refused(b"x", MAX_DESCRIPTORS + 1) && refused(b"", 0)
+        );
         send(&one, &vec![7; MAX_PACKET], &[file.as_fd(); MAX_DESCRIPTORS]).unwrap();
         let (length, descriptors) = receive(&other, &mut vec![0; MAX_PACKET]).unwrap().unwrap();
         assert_eq!((length, descriptors.len()), (MAX_PACKET, MAX_DESCRIPTORS));
