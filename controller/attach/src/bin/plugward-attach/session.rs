@@ -150,7 +150,6 @@ impl<'a> Session<'a> {
                 Ok(Next::Message(message, descriptors))
             }
             Ok(None) => Ok(Next::Lost),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Next::Lost),
             Err(error) => Err(Fail::Talk(error)),
         }
     }
@@ -164,7 +163,7 @@ impl<'a> Session<'a> {
             }
             (_, FromController::Stderr { bytes }) => self.stderr.write(bytes),
             (State::Greeted, FromController::Ask { version, variables }) => {
-                self.answer(version, variables)?
+                self.answer(version, variables)?;
             }
             (State::Greeted, message) => return Err(unexpected(&message)),
             (State::Resuming { .. }, FromController::Resumed) => self.state = State::Attached,
