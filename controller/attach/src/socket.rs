@@ -79,9 +79,16 @@ pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut rights, RecvFlags::CMSG_CLOEXEC)
-    })?;
+    let mut receive = || {
+        rustix::io::retry_on_intr(|| {
+            recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut rights, RecvFlags::CMSG_CLOEXEC)
+        })
+    };
+    // A peer that closes before it has read all is told of first, and once: what it had sent is still there.
+    let received = match receive() {
+        Err(rustix::io::Errno::CONNRESET) => receive(),
+        received => received,
+    }?;
     let mut descriptors = Vec::new();
     for message in rights.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -194,6 +201,18 @@ mod tests {
         let (one, other) = pair();
         drop(other);
         assert_eq!(send(&one, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_a_peer_said_is_read_although_it_closed_before_it_read_all() {
+        let (one, other) = pair();
+        send(&one, b"unread", &[]).unwrap();
+        send(&other, b"last", &[one.as_fd()]).unwrap();
+        drop(other);
+        let mut buffer = [0; 9];
+        let (length, descriptors) = receive(&one, &mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..length], descriptors.len()), (&b"last"[..], 1));
+        assert!(receive(&one, &mut buffer).unwrap().is_none());
     }
 
     #[test]
