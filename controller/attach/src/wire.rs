@@ -6,7 +6,7 @@
 //!
 //! | from the launcher | kind | fields | descriptors |
 //! | --- | --- | --- | --- |
-//! | `Hello` | 112 | see below | of one that resumes: state, listener |
+//! | `Hello` | 112 | see below | of one that resumes: state, listener, its directory |
 //! | `Environment` | 1 | for each variable 1: its name, then 2: its value | |
 //! | `Listening` | 2 | 1: id, 2: path | listener, its directory |
 //! | `NotListening` | 3 | 1: id, 2: error | |

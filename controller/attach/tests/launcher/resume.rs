@@ -33,7 +33,7 @@ fn hear_resuming(peer: &Peer) -> (String, OwnedFd) {
     assert!(
         matches!(message, FromLauncher::Hello { resumes: true, ref instance, .. } if instance == "redis")
     );
-    let [state, listener] = descriptors.try_into().unwrap();
+    let [state, listener, _directory] = descriptors.try_into().unwrap();
     (text_of(state), listener)
 }
 

@@ -51,12 +51,20 @@ pub fn bind(path: &Path) -> Result<OwnedFd, ListenError> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(ListenError::InTheWay { path: path.to_owned() });
         }
-        Ok(_) => fs::remove_file(path).map_err(failed)?,
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let listener = socket::listen(path, QUEUE).map_err(failed)?;
-    fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(failed)?;
+    // Beside its place first: there is always one for launchers to find, and it is open to all when it is there.
+    let beside = path.with_extension("new");
+    if let Err(error) = fs::remove_file(&beside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(error));
+    }
+    let listener = socket::listen(&beside, QUEUE).map_err(failed)?;
+    fs::set_permissions(&beside, Permissions::from_mode(0o666)).map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)?;
     Ok(listener)
 }
 

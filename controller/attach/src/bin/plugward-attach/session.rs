@@ -26,6 +26,9 @@ const OWN: u32 = 0;
 /// The first pause between attempts to reach a controller that has gone, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 
+/// How long a controller may be away that has left its socket, when a session begins.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(5);
+
 /// A session of this process.
 pub(crate) struct Session<'a> {
     stderr: &'a Stderr,
@@ -77,14 +80,7 @@ impl<'a> Session<'a> {
         parent: Parent,
         stderr: &'a Stderr,
     ) -> Result<Self, Fail> {
-        let controller = socket::connect(place).map_err(|source| {
-            let socket = place.to_owned();
-            match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Fail::Absent { socket, source },
-                io::ErrorKind::PermissionDenied => Fail::Forbidden { socket, source },
-                _ => Fail::Connect { socket, source },
-            }
-        })?;
+        let controller = connect(place)?;
         let session = Self {
             stderr,
             parent,
@@ -263,12 +259,32 @@ impl<'a> Session<'a> {
             }
             // Whatever is wrong with it may pass: its socket is made anew.
             if let Ok(controller) = socket::connect(&self.place)
-                && socket::send(&controller, &hello, &[kept.state(), own.socket()]).is_ok()
+                && socket::send(&controller, &hello, &[kept.state(), own.socket(), own.directory()]).is_ok()
             {
                 self.controller = Arc::new(controller);
                 return Ok(None);
             }
             pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+}
+
+/// Connects to the controller. One that is being restarted has left its socket, and is waited for a while.
+fn connect(place: &Path) -> Result<OwnedFd, Fail> {
+    let until = Instant::now() + RESTARTED_WITHIN;
+    loop {
+        let source = match socket::connect(place) {
+            Ok(controller) => return Ok(controller),
+            Err(source) => source,
+        };
+        let socket = place.to_owned();
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused if Instant::now() < until => std::thread::sleep(PAUSES.0),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                return Err(Fail::Absent { socket, source });
+            }
+            io::ErrorKind::PermissionDenied => return Err(Fail::Forbidden { socket, source }),
+            _ => return Err(Fail::Connect { socket, source }),
         }
     }
 }

@@ -145,6 +145,7 @@ impl World {
             place: place.clone(),
             conversation: Arc::new(plugin.clone()),
             multiplexes: plugin.multiplexes,
+            protocol_version: 1,
             died: Arc::new(|| Box::pin(async { "exited 137".to_owned() })),
             broke: Arc::new({
                 let broken = plugin.broken.clone();
