@@ -167,7 +167,7 @@ async fn a_host_can_be_another_user() {
         return skipped("only root can start a host as another user");
     }
     let plugin = plugin().await;
-    let options = HostOptions { own_pid: true, user: Some(NOBODY) };
+    let options = HostOptions { own_pid: true, user: Some(NOBODY), ..HostOptions::default() };
     let Some(host) = GenericHost::start(&plugin.reattach(&[MOUNT]), &options) else { return };
 
     // The socket's directory is ours alone.
