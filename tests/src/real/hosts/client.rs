@@ -102,6 +102,14 @@ impl<'a> HostClient<'a> {
         Ok(answer["cycles"].as_array().expect("a list").iter().map(Cycle::read).collect())
     }
 
+    /// Kills every client of the host that is managed, whosever they are: `CleanupClients`, which is for once.
+    ///
+    /// # Errors
+    /// Never yet.
+    pub async fn cleanup_all(self) -> Result<(), Failure> {
+        self.order("cleanup_clients", json!({})).await.map(drop)
+    }
+
     async fn order(self, verb: &str, mut what: Value) -> Result<Value, Failure> {
         what["mount"] = json!(self.mount);
         self.host.order(verb, what).await

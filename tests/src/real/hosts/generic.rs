@@ -119,14 +119,6 @@ impl GenericHost {
         self.0.order("await_exit", json!({ "mount": mount })).await.map(drop)
     }
 
-    /// Kills every client that is managed: `CleanupClients`, which is for once.
-    ///
-    /// # Panics
-    /// When it does not end.
-    pub async fn cleanup_clients(&self) {
-        self.0.order("cleanup_clients", json!({})).await.expect("it says nothing");
-    }
-
     /// Calls `Shutdown` and closes the connection. The next call to the mount is one of a new client.
     ///
     /// # Errors

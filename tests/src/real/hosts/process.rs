@@ -5,15 +5,19 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{HostOptions, LIMIT};
+
+/// How often it is looked whether a process is there.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// Makes the /tmp of its mount namespace an empty one, but for the directories that are named first, a number before them, and becomes
 /// what comes after those. They are found through the /tmp of the others, which the new one covers.
@@ -40,7 +44,7 @@ pub struct HostProcess {
     /// Holds the program of one that runs as another user.
     _program: Option<TempDir>,
     /// Where it makes its sockets, which one that is killed leaves behind.
-    _sockets: Option<TempDir>,
+    sockets: Option<TempDir>,
 }
 
 // === impl HostProcess ===
@@ -90,7 +94,7 @@ impl HostProcess {
         let pid = Pid::from_raw(pid.cast_signed()).expect("a process's id is not 0");
         let (tell, ended) = watch::channel(None);
         tokio::spawn(wait(child, tell));
-        let process = Self { pid, ended, stderr, _program: copy.map(|(place, _)| place), _sockets: sockets };
+        let process = Self { pid, ended, stderr, sockets, _program: copy.map(|(place, _)| place) };
         (process, stdin, stdout)
     }
 
@@ -99,9 +103,28 @@ impl HostProcess {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
+    /// Where it and its plugins make their sockets, unless it has a /tmp of its own.
+    pub fn sockets(&self) -> Option<&Path> {
+        self.sockets.as_ref().map(TempDir::path)
+    }
+
     /// The processes that it has started and that have not ended: its plugins, or what it took for them.
     pub fn children(&self) -> Vec<u32> {
         children(self.pid())
+    }
+
+    /// Waits until so many are left.
+    ///
+    /// # Panics
+    /// When more or fewer stay.
+    pub async fn until_children(&self, count: usize) {
+        let left = async {
+            while self.children().len() != count {
+                sleep(GLANCE).await;
+            }
+        };
+        let left = timeout(LIMIT, left).await;
+        left.unwrap_or_else(|_| panic!("the host has not {count} children, but {:?}", self.children()));
     }
 
     /// The one that it has started.
@@ -165,7 +188,7 @@ pub fn kill(pid: u32) {
 pub async fn gone(pid: u32) {
     let gone = async {
         while state(pid).is_some_and(|(state, _)| state != "Z") {
-            tokio::task::yield_now().await;
+            sleep(GLANCE).await;
         }
     };
     timeout(LIMIT, gone).await.unwrap_or_else(|_| panic!("the process {pid} does not end"));
