@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use go_plugin::Application;
 use plugward_tests::real::{
-    BackendHost, CallbackHost, HostOptions, Instance, LIMIT, Load, RunningLoad, TestEngine, World, callback,
-    go_program, kv, to_start,
+    BackendHost, CallbackHost, HostOptions, Instance, LIMIT, Load, RunningLoad, Start, TestEngine, World,
+    callback, go_program, kv, starts,
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -78,8 +78,9 @@ fn without_go() -> Row {
 
 async fn numbers(world: &World, program: &Path) -> Vec<Row> {
     let mounted = world.callback_host(NUMBERS).await.expect("there is Go");
-    let of_process = CallbackHost::start(&to_start(NUMBERS, 1, program, []), &HostOptions::default())
-        .expect("there is Go");
+    let of_process =
+        CallbackHost::start(&starts([(NUMBERS, Start::program(program, &[], 1))]), &HostOptions::default())
+            .expect("there is Go");
     let ways = [Calls::Numbers(&mounted), Calls::Numbers(&of_process)];
     let rows = measured("call with one callback", ways).await;
     of_process.close(NUMBERS).await.unwrap();
@@ -89,8 +90,8 @@ async fn numbers(world: &World, program: &Path) -> Vec<Row> {
 async fn secrets(world: &World, program: &Path) -> Vec<Row> {
     let mounted = world.backend_host(KV).await.expect("there is Go");
     let environment = Application::Backend.environment("1.21.0", false);
-    let of_process = BackendHost::start(&to_start(KV, 5, program, environment), &HostOptions::default())
-        .expect("there is Go");
+    let start = starts([(KV, Start::program(program, &[], 5).envs(environment))]);
+    let of_process = BackendHost::start(&start, &HostOptions::default()).expect("there is Go");
     for host in [&mounted, &of_process] {
         host.enable(KV, KV, &[]).await.unwrap();
         // The plugin makes itself ready after it has answered.

@@ -2,150 +2,104 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/sdk/helper/base62"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/pluginutil"
 	"github.com/hashicorp/vault/sdk/logical"
 	backendplugin "github.com/hashicorp/vault/sdk/plugin"
 
-	"plugward.dev/tests/hosts/internal/reattach"
+	"plugward.dev/tests/hosts/internal/backends"
+	"plugward.dev/tests/hosts/internal/catalog"
 	"plugward.dev/tests/hosts/internal/vault"
 )
 
-// backend is one of Vault's: a path that a plugin serves, with a storage of its own.
-type backend struct {
-	name    string
-	uuid    string
-	storage *logical.InmemStorage
-
-	mutex sync.Mutex
-	// What it is served by, if it is open.
-	client logical.Backend
-	// A client can be set up once: its server for the plugin is never made again.
-	setUp bool
+// system is what plugins may ask about the server itself.
+var system = &logical.StaticSystemView{
+	DefaultLeaseTTLVal: time.Hour,
+	MaxLeaseTTLVal:     24 * time.Hour,
+	VersionString:      vault.Version,
 }
 
-func newBackend(name string) (*backend, error) {
-	// The KV plugin keeps everything under it.
-	uuid, err := base62.Random(20)
-	if err != nil {
-		return nil, err
-	}
-	return &backend{name: name, uuid: uuid, storage: &logical.InmemStorage{}}, nil
+// storage is a backend's, in memory.
+type storage struct{ logical.InmemStorage }
+
+func (s *storage) Keys(ctx context.Context) ([]string, error) {
+	return logical.CollectKeys(ctx, &s.InmemStorage)
 }
 
-// open makes a new client, one of any number over that of the mount, with a multiplex_id of its own. What is stored stays.
-func (b *backend) open(ctx context.Context, mounts *reattach.Mounts, mount string) (multiplexed bool, err error) {
-	runner := &vault.Runner{Mounts: mounts, Mount: mount, AlwaysNamed: true}
-	client, err := backendplugin.NewPluginClientV5(ctx, runner, pluginutil.PluginClientConfig{
+func (s *storage) Open(ctx context.Context, on *catalog.Catalog, mount string, metadata bool) (backends.Client, bool, error) {
+	runner := &vault.Runner{Catalog: on, Mount: mount, AlwaysNamed: true}
+	made, err := backendplugin.NewPluginClientV5(ctx, runner, pluginutil.PluginClientConfig{
 		Name: mount,
 		// Of this the SDK only wants that it is known.
 		PluginType:      consts.PluginTypeSecrets,
 		PluginSets:      backendplugin.PluginSet,
 		HandshakeConfig: backendplugin.HandshakeConfig,
 		Logger:          hclog.NewNullLogger(),
+		IsMetadataMode:  metadata,
 		AutoMTLS:        true,
+		Wrapper:         runner,
 	})
-	if err != nil {
-		return false, err
-	}
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	b.client, b.setUp = client, false
-	return runner.Multiplexed, nil
+	return client{made, s}, runner.Multiplexed, err
 }
 
-func (b *backend) opened() (logical.Backend, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	if b.client == nil {
-		return nil, fmt.Errorf("the backend %q is not open", b.name)
-	}
-	return b.client, nil
+// client is the SDK's, of a backend with a storage.
+type client struct {
+	logical.Backend
+	storage *storage
 }
 
-// setup lets the plugin at the storage, by a server that stays until cleanup.
-func (b *backend) setup(ctx context.Context, config map[string]string) error {
-	client, err := b.opened()
-	if err != nil {
-		return err
-	}
-	b.mutex.Lock()
-	again := b.setUp
-	b.setUp = true
-	b.mutex.Unlock()
-	if again {
-		return errors.New("a client can be set up only once: open the backend again")
-	}
-	return client.Setup(ctx, &logical.BackendConfig{
-		StorageView: b.storage,
+func (c client) Setup(ctx context.Context, uuid string, config map[string]string) error {
+	return c.Backend.Setup(ctx, &logical.BackendConfig{
+		StorageView: &c.storage.InmemStorage,
 		Logger:      hclog.NewNullLogger(),
 		System:      system,
-		BackendUUID: b.uuid,
+		BackendUUID: uuid,
 		Config:      config,
 	})
 }
 
-// request has Vault's order: whether a write creates or updates is what the plugin says of its path.
-func (b *backend) request(ctx context.Context, operation logical.Operation, path string, data map[string]any) (*logical.Response, error) {
-	client, err := b.opened()
-	if err != nil {
+func (c client) Initialize(ctx context.Context) error {
+	return c.Backend.Initialize(ctx, &logical.InitializationRequest{Storage: &c.storage.InmemStorage})
+}
+
+func (c client) About() (kind, version string) {
+	if versioner, ok := c.Backend.(logical.PluginVersioner); ok {
+		version = versioner.PluginVersion().Version
+	}
+	return c.Type().String(), version
+}
+
+func (c client) Exists(ctx context.Context, request backends.Request) (found, exists bool, err error) {
+	return c.HandleExistenceCheck(ctx, logicalOf(request))
+}
+
+func (c client) Handle(ctx context.Context, request backends.Request) (*backends.Response, error) {
+	response, err := c.HandleRequest(ctx, logicalOf(request))
+	if err == nil && response.IsError() {
+		err = response.Error()
+	}
+	if response == nil {
 		return nil, err
 	}
-	request := &logical.Request{
-		ID:          b.uuid,
-		Operation:   operation,
-		Path:        path,
-		Data:        data,
-		MountPoint:  b.name + "/",
+	answer := &backends.Response{Data: response.Data, Warnings: response.Warnings}
+	if response.Auth != nil {
+		answer.Auth = response.Auth
+	}
+	return answer, err
+}
+
+func logicalOf(request backends.Request) *logical.Request {
+	return &logical.Request{
+		ID:          request.UUID,
+		Operation:   logical.Operation(request.Operation),
+		Path:        request.Path,
+		Data:        request.Data,
+		MountPoint:  request.Backend + "/",
 		ClientToken: "token",
 		DisplayName: "token",
 		Connection:  &logical.Connection{RemoteAddr: "127.0.0.1"},
 	}
-	if operation == logical.UpdateOperation {
-		found, exists, err := client.HandleExistenceCheck(ctx, request)
-		if err != nil {
-			return nil, err
-		}
-		if found && !exists {
-			request.Operation = logical.CreateOperation
-		}
-	}
-	response, err := client.HandleRequest(ctx, request)
-	if err == nil && response.IsError() {
-		err = response.Error()
-	}
-	return response, err
-}
-
-// cleanup ends it, and the server that setup made.
-func (b *backend) cleanup(ctx context.Context) error {
-	client, err := b.opened()
-	if err != nil {
-		return err
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		client.Cleanup(ctx)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		// The SDK waits for its server, which may never come.
-		return ctx.Err()
-	}
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	b.client = nil
-	return nil
-}
-
-func (b *backend) keys(ctx context.Context) ([]string, error) {
-	return logical.CollectKeys(ctx, b.storage)
 }

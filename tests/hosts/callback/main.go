@@ -3,7 +3,7 @@
 //
 //	callback [-own-pid] '{"MOUNT": {"Protocol": "grpc", "ProtocolVersion": 1, "Pid": 123, "Test": true, "Addr": {…}}}'
 //
-// or starts it itself, where it is told of a command (package reattach).
+// or starts it itself, where it is told of a command (package reattach, whose verbs it has beside its own).
 //
 //	connect      {mount}                                              {version, multiplexed}  as every other verb does when it is needed
 //	increment    {mount, instance, key, delta, within}                {value}           plugin-counter's only method
@@ -20,6 +20,7 @@
 //	stored       {mount, instance, key}                               {value}           a number that the host keeps
 //	load         {mount, instance, method, callers, rate, within}     {load}            begins calls without end (load.go); its number
 //	tally        {load}                                               counts            what became of its calls up to now
+//	pace         {load}                                               pace              how fast its answers came
 //	stop         {load}                                               counts            ends it, and waits for calls under way
 //	close        {mount}                                              {}                Shutdown, and the connection; the next verb reconnects
 //
@@ -38,6 +39,8 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/vault/sdk/helper/pluginutil"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"plugward.dev/tests/hosts/internal/load"
 	"plugward.dev/tests/hosts/internal/orders"
@@ -85,7 +88,7 @@ func main() {
 		log.Fatal(err)
 	}
 	host.mounts = mounts
-	orders.Follow(orders.Verbs{
+	orders.Follow(mounts.Verbs(host.first, orders.Verbs{
 		"connect":   orders.On(host.connect),
 		"increment": orders.On(host.increment),
 		"add":       orders.On(host.add),
@@ -101,9 +104,11 @@ func main() {
 		"stored":    orders.On(host.stored),
 		"load":      orders.On(host.load),
 		"tally":     orders.On(host.loads.Tally),
+		"pace":      orders.On(host.loads.Pace),
 		"stop":      orders.On(host.loads.Stop),
 		"close":     orders.On(host.close),
-	})
+	}))
+	mounts.End()
 }
 
 // instance is what a call needs, on the connection that is there or a new one.
@@ -117,6 +122,21 @@ func (h *host) instance(mount, id string) (*client, *instance, error) {
 		return nil, nil, err
 	}
 	return dispensed.(*client), h.known(mount, id), nil
+}
+
+// first has the plugin print nothing. That plugin-counter does not know of it is an answer, too.
+func (h *host) first(_ string, on *reattach.Client) error {
+	protocol, err := on.GRPC()
+	if err != nil {
+		return err
+	}
+	// An id of its own, for a plugin that multiplexes.
+	ctx := (&instance{id: "first"}).named(context.Background())
+	_, err = api.Print.Call(ctx, protocol.Conn, api.Lines{})
+	if status.Code(err) == codes.Unimplemented {
+		return nil
+	}
+	return err
 }
 
 func (h *host) known(mount, id string) *instance {

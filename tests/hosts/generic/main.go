@@ -3,6 +3,8 @@
 //
 //	generic [-own-pid] '{"MOUNT": {"Protocol": "grpc", "ProtocolVersion": 1, "Pid": 123, "Test": true, "Addr": {…}}}'
 //
+// or starts it itself, where it is told of a command (package reattach, whose verbs it has beside its own).
+//
 //	connect     {mount}                                          {version}            as every other verb does when it is needed
 //	increment   {mount, key, delta, within}                      {value}              within: the deadline in milliseconds; 0, none
 //	get         {mount, key, within}                             {value}
@@ -10,14 +12,15 @@
 //	health      {mount, service, within}                         {status}             gRPC's name for it: SERVING, …
 //	load        {mount, callers, rate, within}                   {load}               begins calls without end (package load); its number
 //	tally       {load}                                           counts               what became of its calls up to now
+//	pace        {load}                                           pace                 how fast its answers came
 //	stop        {load}                                           counts               ends it, and waits for calls under way
 //	exited      {mount}                                          {exited}             whether the client thinks that the plugin has
 //	await_exit  {mount}                                          {}                   when it does
-//	kill        {mount}                                          {}                   what a host does that has finished
 //	close       {mount}                                          {}                   Shutdown, and the connection; the next verb reconnects
 package main
 
 import (
+	"context"
 	"flag"
 	"log"
 	"time"
@@ -57,7 +60,7 @@ func main() {
 		log.Fatal(err)
 	}
 	host := &host{mounts: mounts}
-	orders.Follow(orders.Verbs{
+	orders.Follow(mounts.Verbs(first, orders.Verbs{
 		"connect":    orders.On(host.connect),
 		"increment":  orders.On(host.increment),
 		"get":        orders.On(host.get),
@@ -65,12 +68,13 @@ func main() {
 		"health":     orders.On(host.health),
 		"load":       orders.On(host.load),
 		"tally":      orders.On(host.loads.Tally),
+		"pace":       orders.On(host.loads.Pace),
 		"stop":       orders.On(host.loads.Stop),
 		"exited":     orders.On(host.exited),
 		"await_exit": orders.On(host.awaitExit),
-		"kill":       orders.On(host.kill),
 		"close":      orders.On(host.close),
-	})
+	}))
+	mounts.End()
 }
 
 // counter dispenses the plugin as hosts do, on the connection that is there or a new one.
@@ -79,11 +83,29 @@ func (h *host) counter(mount string) (*counter, error) {
 	if err != nil {
 		return nil, err
 	}
+	return dispense(client)
+}
+
+func dispense(client *plugin.GRPCClient) (*counter, error) {
 	dispensed, err := client.Dispense("counter")
 	if err != nil {
 		return nil, err
 	}
 	return dispensed.(*counter), nil
+}
+
+// first reads a counter that nobody has.
+func first(_ string, client *reattach.Client) error {
+	connected, err := client.GRPC()
+	if err != nil {
+		return err
+	}
+	counter, err := dispense(connected)
+	if err != nil {
+		return err
+	}
+	_, err = counter.get(context.Background(), "first")
+	return err
 }
 
 func (h *host) connect(order mountOrder) (any, error) {
@@ -152,15 +174,6 @@ func (h *host) awaitExit(order mountOrder) (any, error) {
 	for !client.Exited() {
 		time.Sleep(glance)
 	}
-	return nil, nil
-}
-
-func (h *host) kill(order mountOrder) (any, error) {
-	client, err := h.mounts.Client(order.Mount)
-	if err != nil {
-		return nil, err
-	}
-	client.Kill()
 	return nil, nil
 }
 

@@ -36,17 +36,6 @@ pub fn reattach<'a>(mounts: impl IntoIterator<Item = (&'a str, &'a Path)>, versi
     Value::Object(described.collect::<Map<_, _>>())
 }
 
-/// What a host takes that is to start its plugin itself, as a process and with AutoMTLS, as hosts do without a gateway.
-pub fn to_start(
-    mount: &str,
-    version: u32,
-    program: &Path,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Value {
-    let environment: Map<_, _> = environment.into_iter().map(|(name, value)| (name, value.into())).collect();
-    json!({ mount: { "ProtocolVersion": version, "Command": [program], "Env": environment } })
-}
-
 // === impl BarePlugin ===
 
 impl BarePlugin {

@@ -4,41 +4,45 @@
 //! that go between them. [`GenericHost`] is one on go-plugin's client, [`CallbackHost`] one whose plugins call it back,
 //! [`DatabaseHost`] one on Vault's client for database plugins, [`BackendHost`] one on that for secrets and auth plugins. All
 //! reattach to what they are told of at their start: what `plugward get instance NAME -o reattach` prints, or
-//! [`BarePlugin::reattach`](super::BarePlugin::reattach) of a plugin without a gateway; or start their plugin as a process
-//! ([`to_start`](super::to_start)).
+//! [`BarePlugin::reattach`](super::BarePlugin::reattach) of a plugin without a gateway; or start their plugin by a command, as most
+//! hosts do ([`starts`]).
 //!
 //! The calls that a test may want to have under way beside others (`increment`, `get`, `initialize`, `new_user`) are made when the
 //! method is called, not when its future is first awaited.
 
 mod backend;
 mod callback;
+mod client;
 mod database;
 mod generic;
 mod load;
+mod process;
+mod sdk;
+mod start;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use go_plugin::external::tonic::Code;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use self::backend::{BackendHost, Response};
 pub use self::callback::{CallbackHost, Instance, Opened, Output, Watch};
+pub use self::client::{Cycle, HostClient, KilledPlugin, StartedPlugin};
 pub use self::database::{DatabaseHost, NewUser};
 pub use self::generic::GenericHost;
-pub use self::load::{FailedCalls, Load, RunningLoad, Tally};
+pub use self::load::{FailedCalls, Load, Pace, RunningLoad, Tally};
+pub use self::process::{HostProcess, copy_for_all, gone, kill};
+pub use self::sdk::Sdk;
+pub use self::start::{Start, starts};
 
 /// How long a host may take over an order, from when its answer is awaited.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -50,6 +54,11 @@ pub struct HostOptions {
     pub own_pid: bool,
     /// The user and group that it runs as, instead of ours. The test must be root's.
     pub user: Option<u32>,
+    /// It has a mount namespace with a /tmp of its own, as systemd's `PrivateTmp` gives one, where it sees none of ours but these
+    /// directories. The test must be root's.
+    pub private_tmp: Option<Vec<PathBuf>>,
+    /// What its environment has beside ours.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What an order failed with.
@@ -61,16 +70,12 @@ pub struct Failure {
     pub message: String,
 }
 
-/// A host's process. Dropping it kills it.
+/// A host that takes orders. Dropping it kills it.
 struct Host {
-    child: Child,
+    process: HostProcess,
     orders: mpsc::UnboundedSender<String>,
     waiting: Waiting,
     numbers: AtomicU64,
-    /// Holds the program of one that runs as another user.
-    _program: Option<TempDir>,
-    /// Where it makes its sockets, which one that is killed leaves behind.
-    _sockets: TempDir,
 }
 
 type Outcome = Result<Value, Failure>;
@@ -83,37 +88,16 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Outcome>>>>>;
 impl Host {
     /// Starts a program of `tests/hosts`.
     fn start(program: &Path, reattach: &Value, options: &HostOptions) -> Self {
-        let copy = options.user.map(|_| copy_for_all(program));
-        let mut command = match &copy {
-            None => Command::new(program),
-            Some(directory) => Command::new(directory.path().join("host")),
-        };
-        if options.own_pid {
-            command.arg("-own-pid");
-        }
-        if let Some(user) = options.user {
-            command.uid(user).gid(user);
-        }
-        let sockets = TempDir::new().unwrap();
-        // Whoever it runs as.
-        fs::set_permissions(sockets.path(), Permissions::from_mode(0o1777)).unwrap();
-        let mut child = command
-            .arg(reattach.to_string())
-            .env("TMPDIR", sockets.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("a host that was built can be started");
+        let (process, stdin, stdout) = HostProcess::start(program, &reattach.to_string(), options);
         let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let (orders, given) = mpsc::unbounded_channel();
-        tokio::spawn(tell(child.stdin.take().expect("it is piped"), given));
-        tokio::spawn(hear(child.stdout.take().expect("it is piped"), Arc::clone(&waiting)));
-        Self { child, orders, waiting, numbers: AtomicU64::default(), _program: copy, _sockets: sockets }
+        tokio::spawn(tell(stdin, given));
+        tokio::spawn(hear(stdout, Arc::clone(&waiting)));
+        Self { process, orders, waiting, numbers: AtomicU64::default() }
     }
 
     fn pid(&self) -> u32 {
-        self.child.id().expect("nobody has waited for it")
+        self.process.pid()
     }
 
     /// Gives an order at once.
@@ -138,14 +122,6 @@ impl Host {
             answered.unwrap_or_else(|_| panic!("the host ended before it answered {verb:?}"))
         }
     }
-}
-
-/// The program where any user can start it: cargo's directory may be in somebody's home.
-fn copy_for_all(program: &Path) -> TempDir {
-    let directory = TempDir::new().unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::copy(program, directory.path().join("host")).unwrap();
-    directory
 }
 
 /// Writes orders until the host is dropped or ends.

@@ -30,13 +30,14 @@ mod systemd;
 mod terminal;
 mod world;
 
-pub use bare::{BarePlugin, reattach, to_start};
+pub use bare::{BarePlugin, reattach};
 pub use engine::{RUNSC_NONE, TestEngine, skipped};
 pub use gate::Flow;
 pub use golang::go_program;
 pub use hosts::{
-    BackendHost, CallbackHost, DatabaseHost, FailedCalls, Failure, GenericHost, HostOptions, Instance, Load,
-    NewUser, Opened, Output, Response, RunningLoad, Tally, Watch,
+    BackendHost, CallbackHost, Cycle, DatabaseHost, FailedCalls, Failure, GenericHost, HostClient,
+    HostOptions, HostProcess, Instance, KilledPlugin, Load, NewUser, Opened, Output, Pace, Response,
+    RunningLoad, Sdk, Start, StartedPlugin, Tally, Watch, copy_for_all, gone, kill, starts,
 };
 pub use manifest::{
     CALLBACK, COUCHBASE, COUNTER, DATABASE, GO_COUNTER, GO_COUNTER_MLOCK, GO_COUNTER_NONROOT, HOSTILE, JWT,

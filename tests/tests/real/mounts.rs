@@ -152,10 +152,10 @@ async fn a_host_without_privileges_uses_a_plugin_as_a_member_of_the_sockets_grou
         assert_eq!((group_of(directory), mode_of(directory)), (NOBODY, 0o750));
 
         let reattach = world.reattach("counter").await;
-        let member = HostOptions { own_pid: true, user: Some(NOBODY) };
+        let member = HostOptions { own_pid: true, user: Some(NOBODY), ..HostOptions::default() };
         let Some(host) = GenericHost::start(&reattach, &member) else { return };
         assert_eq!(host.increment("counter", "a", 7, Some(LIMIT)).await, Ok(7));
-        let stranger = HostOptions { own_pid: true, user: Some(NOBODY + 1) };
+        let stranger = HostOptions { own_pid: true, user: Some(NOBODY + 1), ..HostOptions::default() };
         let stranger = GenericHost::start(&reattach, &stranger).unwrap();
         let refused = stranger.increment("counter", "a", 1, Some(LIMIT)).await.unwrap_err();
         // go-plugin's word for any socket that cannot be connected to.

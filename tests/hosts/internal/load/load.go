@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -71,14 +72,16 @@ type failed struct {
 	Messages []string `json:"messages"`
 }
 
-// tally is counts that callers add to.
+// tally is counts that callers add to, and how long each answer took, in microseconds.
 type tally struct {
 	mutex  sync.Mutex
 	counts counts
+	took   []uint32
 }
 
 // running is a load.
 type running struct {
+	began   time.Time
 	end     context.CancelFunc
 	callers sync.WaitGroup
 	tally   tally
@@ -96,7 +99,7 @@ func (l *Loads) Begin(order Order, caller func(name string) Call) (any, error) {
 		return nil, errors.New("a load needs callers, and deadlines for their calls")
 	}
 	ctx, end := context.WithCancel(context.Background())
-	load := &running{end: end, tally: tally{counts: counts{Failed: map[codes.Code]*failed{}}}}
+	load := &running{began: time.Now(), end: end, tally: tally{counts: counts{Failed: map[codes.Code]*failed{}}}}
 	number := l.add(load)
 	for i := range order.Callers {
 		call := caller(fmt.Sprintf("load-%d-%d-%d", os.Getpid(), number, i))
@@ -192,6 +195,7 @@ func (t *tally) count(outcome outcome) {
 		return
 	}
 	t.counts.Answered++
+	t.took = append(t.took, uint32(min(outcome.took.Microseconds(), math.MaxUint32)))
 	t.counts.Slowest = max(t.counts.Slowest, outcome.took.Milliseconds())
 	switch outcome.verdict {
 	case Repeated:

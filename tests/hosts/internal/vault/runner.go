@@ -1,23 +1,27 @@
-// Package vault runs plugins for the clients of Vault's SDK, as Vault's plugin catalog does. They run already: it reattaches.
+// Package vault runs plugins for the clients of Vault's SDK, as Vault's plugin catalog does. Those that run already it reattaches to.
 package vault
 
 import (
 	"context"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/vault/sdk/helper/base62"
 	"github.com/hashicorp/vault/sdk/helper/pluginutil"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 
-	"plugward.dev/tests/hosts/internal/reattach"
+	"plugward.dev/tests/hosts/internal/catalog"
+	"plugward.dev/tests/hosts/internal/start"
 )
 
-// Runner is what the SDK has its plugins run by. Of the interface it has the one method that clients call: any other is a nil pointer.
+// Version is of the server that plugins are told of.
+const Version = "1.21.0"
+
+// Runner is what the SDK has its plugins run by. Of the interface it has the methods that clients and its runner call: any other is a
+// nil pointer.
 type Runner struct {
 	pluginutil.RunnerUtil
-	Mounts *reattach.Mounts
-	Mount  string
+	Catalog *catalog.Catalog
+	Mount   string
 	// Names the client to plugins that do not multiplex, too, as Vault does.
 	AlwaysNamed bool
 	// Whether the plugin said that it multiplexes.
@@ -26,61 +30,50 @@ type Runner struct {
 
 // NewPluginClient is a new client of the SDK's, one of any number over the one of the mount.
 func (r *Runner) NewPluginClient(ctx context.Context, config pluginutil.PluginClientConfig) (pluginutil.PluginClient, error) {
-	_, client, err := r.Mounts.GRPC(r.Mount)
+	connection, err := r.Catalog.Connect(catalog.Plugin{
+		Mount:       r.Mount,
+		AlwaysNamed: r.AlwaysNamed,
+		Run: func(start start.Start, logger hclog.Logger) (*plugin.Client, error) {
+			config.Logger = logger
+			return r.run(ctx, start, config)
+		},
+		Multiplexes: func(connection *grpc.ClientConn) (bool, error) {
+			return pluginutil.MultiplexingSupported(ctx, connection, config.Name)
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	r.Multiplexed, err = pluginutil.MultiplexingSupported(ctx, client.Conn, config.Name)
+	r.Multiplexed = connection.Multiplexed
+	return connection, nil
+}
+
+// run is by the SDK's own runner, which wants to know what it starts.
+func (r *Runner) run(ctx context.Context, start start.Start, config pluginutil.PluginClientConfig) (*plugin.Client, error) {
+	sum, err := start.KnownChecksum()
 	if err != nil {
 		return nil, err
 	}
-	connection := &connection{ClientConnInterface: client.Conn}
-	if r.Multiplexed || r.AlwaysNamed {
-		if connection.id, err = base62.Random(10); err != nil {
-			return nil, err
-		}
+	runner := pluginutil.PluginRunner{
+		Name:    config.Name,
+		Type:    config.PluginType,
+		Command: start.Command[0],
+		Args:    start.Command[1:],
+		Env:     start.Environment(),
+		Sha256:  sum,
 	}
-	return &pluginClient{ClientProtocol: client, connection: connection}, nil
+	return runner.RunConfig(ctx,
+		pluginutil.PluginSets(config.PluginSets),
+		pluginutil.HandshakeConfig(config.HandshakeConfig),
+		pluginutil.Logger(config.Logger),
+		pluginutil.MetadataMode(config.IsMetadataMode),
+		pluginutil.AutoMTLS(true),
+		pluginutil.Runner(r),
+	)
 }
 
-// pluginClient is a share in a client.
-type pluginClient struct {
-	plugin.ClientProtocol
-	connection *connection
-}
+// MlockEnabled is whether plugins are to keep their memory from being swapped.
+func (r *Runner) MlockEnabled() bool { return false }
 
-func (c *pluginClient) Conn() grpc.ClientConnInterface { return c.connection }
-
-func (c *pluginClient) Reload() error { return nil }
-
-// Close leaves the client to the others that share it.
-func (c *pluginClient) Close() error { return nil }
-
-// connection names its client to a plugin that has several, and notes what calls fail with.
-type connection struct {
-	grpc.ClientConnInterface
-	id string
-}
-
-func (c *connection) Invoke(ctx context.Context, method string, request, answer any, options ...grpc.CallOption) error {
-	if c.id != "" {
-		ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(pluginutil.MultiplexingCtxKey, c.id))
-	}
-	err := c.ClientConnInterface.Invoke(ctx, method, request, answer, options...)
-	if noted, ok := ctx.Value(statusKey{}).(*AnsweredStatus); ok {
-		noted.Err = err
-	}
-	return err
-}
-
-// AnsweredStatus is what the call that was made with a context failed with: the status that the plugin, or the gateway, answered. The
-// SDK puts words around it, and leaves out its code at times.
-type AnsweredStatus struct{ Err error }
-
-type statusKey struct{}
-
-// WithStatus is a context that notes it.
-func WithStatus(ctx context.Context) (context.Context, *AnsweredStatus) {
-	answered := &AnsweredStatus{}
-	return context.WithValue(ctx, statusKey{}, answered), answered
-}
+// VaultVersion is told to plugins in their environment.
+func (r *Runner) VaultVersion(context.Context) (string, error) { return Version, nil }

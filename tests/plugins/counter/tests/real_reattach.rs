@@ -153,7 +153,7 @@ async fn a_kill_leaves_what_was_reattached_alone_and_a_close_does_not() {
     let Some(host) = host(&plugin) else { return };
     host.connect(MOUNT).await.unwrap();
 
-    host.kill(MOUNT).await.unwrap();
+    host.client(MOUNT).kill().await.unwrap();
     assert_eq!(host.increment(MOUNT, "hello", 1, LONG).await, Ok(1));
     // The plugin closes its connections before it answers Shutdown: that the answer is lost is no failure.
     host.close(MOUNT).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_host_can_be_another_user() {
         return skipped("only root can start a host as another user");
     }
     let plugin = plugin().await;
-    let options = HostOptions { own_pid: true, user: Some(NOBODY) };
+    let options = HostOptions { own_pid: true, user: Some(NOBODY), ..HostOptions::default() };
     let Some(host) = GenericHost::start(&plugin.reattach(&[MOUNT]), &options) else { return };
 
     // The socket's directory is ours alone.

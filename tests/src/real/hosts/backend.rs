@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::golang::go_program;
-use super::{Failure, Host, HostOptions, Load, RunningLoad, milliseconds};
+use super::{Failure, Host, HostClient, HostOptions, HostProcess, Load, RunningLoad, Sdk, milliseconds};
 
 /// The deadline of calls that have none of their own.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -32,13 +31,28 @@ pub struct Response {
 impl BackendHost {
     /// Starts one, told of these mounts. `None`, which is said, where there is no Go to build it with.
     pub fn start(reattach: &Value, options: &HostOptions) -> Option<Self> {
-        let program = go_program("hosts", "./backend")?;
+        Self::with(Sdk::Vault, reattach, options)
+    }
+
+    /// The same, made with this SDK.
+    pub fn with(sdk: Sdk, reattach: &Value, options: &HostOptions) -> Option<Self> {
+        let program = sdk.program("./backend")?;
         Some(Self(Host::start(&program, reattach, options)))
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.0.pid()
+    }
+
+    /// Its process, and what it has started.
+    pub fn process(&self) -> &HostProcess {
+        &self.0.process
+    }
+
+    /// Its clients of a mount.
+    pub fn client<'a>(&'a self, mount: &'a str) -> HostClient<'a> {
+        HostClient::of(&self.0, mount)
     }
 
     /// Makes a client of a backend's own on a mount, and says whether the plugin multiplexes. What the backend stores stays from one
@@ -50,6 +64,16 @@ impl BackendHost {
         let what = json!({ "backend": backend, "mount": mount, "within": within() });
         let answer = self.0.order("open", what).await?;
         Ok(answer["multiplexed"].as_bool().expect("yes or no"))
+    }
+
+    /// Makes a client of a plugin in metadata mode, which may only be asked what it is, after [`Self::setup`]: servers start a plugin so
+    /// when it is registered or mounted.
+    ///
+    /// # Errors
+    /// As with [`Self::open`].
+    pub async fn open_for_metadata(&self, backend: &str, mount: &str) -> Result<(), Failure> {
+        let what = json!({ "backend": backend, "mount": mount, "metadata": true, "within": within() });
+        self.0.order("open", what).await.map(drop)
     }
 
     /// Lets the plugin at the backend's storage, until [`Self::cleanup`]. Once for each [`Self::open`].

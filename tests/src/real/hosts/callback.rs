@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::super::golang::go_program;
-use super::{Failure, Host, HostOptions, LIMIT, Load, RunningLoad, milliseconds, number};
+use super::{
+    Failure, Host, HostClient, HostOptions, HostProcess, LIMIT, Load, RunningLoad, milliseconds, number,
+};
 
 /// The deadline of calls that have none of their own.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -63,6 +65,16 @@ impl CallbackHost {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.0.pid()
+    }
+
+    /// Its process, and what it has started.
+    pub fn process(&self) -> &HostProcess {
+        &self.0.process
+    }
+
+    /// Its clients of a mount.
+    pub fn client<'a>(&'a self, mount: &'a str) -> HostClient<'a> {
+        HostClient::of(&self.0, mount)
     }
 
     /// Connects to a mount, unless it is connected, and says whether the plugin multiplexes.

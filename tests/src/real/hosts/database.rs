@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::golang::go_program;
-use super::{Failure, Host, HostOptions, milliseconds};
+use super::{Failure, Host, HostClient, HostOptions, HostProcess, Load, RunningLoad, Sdk, milliseconds};
 
 /// The deadline of calls that have none of their own: long, as Vault gives them none at all.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -32,13 +31,28 @@ pub struct NewUser<'a> {
 impl DatabaseHost {
     /// Starts one, told of these mounts. `None`, which is said, where there is no Go to build it with.
     pub fn start(reattach: &Value, options: &HostOptions) -> Option<Self> {
-        let program = go_program("hosts", "./database")?;
+        Self::with(Sdk::Vault, reattach, options)
+    }
+
+    /// The same, made with this SDK.
+    pub fn with(sdk: Sdk, reattach: &Value, options: &HostOptions) -> Option<Self> {
+        let program = sdk.program("./database")?;
         Some(Self(Host::start(&program, reattach, options)))
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.0.pid()
+    }
+
+    /// Its process, and what it has started.
+    pub fn process(&self) -> &HostProcess {
+        &self.0.process
+    }
+
+    /// Its clients of a mount.
+    pub fn client<'a>(&'a self, mount: &'a str) -> HostClient<'a> {
+        HostClient::of(&self.0, mount)
     }
 
     /// Opens a connection on a mount, and says whether the plugin multiplexes.
@@ -126,6 +140,22 @@ impl DatabaseHost {
     pub async fn delete_user(&self, connection: &str, username: &str) -> Result<(), Failure> {
         let what = json!({ "connection": connection, "username": username, "within": within() });
         self.0.order("delete_user", what).await.map(drop)
+    }
+
+    /// Begins a load of users that are made and deleted. Both are one call.
+    ///
+    /// # Errors
+    /// When the connection was never opened.
+    pub async fn load(
+        &self,
+        connection: &str,
+        user: &NewUser<'_>,
+        load: &Load,
+    ) -> Result<RunningLoad<'_>, Failure> {
+        let what = json!({
+            "connection": connection, "role": "reader", "password": user.password, "statements": user.statements,
+        });
+        RunningLoad::begin(&self.0, load, what).await
     }
 
     /// What kind of database it is. The SDK gives the call a second.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::golang::go_program;
-use super::{Failure, Host, HostOptions, Load, RunningLoad, milliseconds, number};
+use super::{Failure, Host, HostClient, HostOptions, HostProcess, Load, RunningLoad, milliseconds, number};
 
 /// A host on go-plugin's client, of the plugin in `tests/plugins/counter`. Dropping it kills it.
 ///
@@ -25,6 +25,16 @@ impl GenericHost {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.0.pid()
+    }
+
+    /// Its process, and what it has started.
+    pub fn process(&self) -> &HostProcess {
+        &self.0.process
+    }
+
+    /// Its clients of a mount.
+    pub fn client<'a>(&'a self, mount: &'a str) -> HostClient<'a> {
+        HostClient::of(&self.0, mount)
     }
 
     /// Connects to a mount, unless it is connected, and says the negotiated version.
@@ -107,14 +117,6 @@ impl GenericHost {
     /// When the host knows no such mount.
     pub async fn until_exited(&self, mount: &str) -> Result<(), Failure> {
         self.0.order("await_exit", json!({ "mount": mount })).await.map(drop)
-    }
-
-    /// Does what a host does that has finished with its plugin: `Client.Kill`.
-    ///
-    /// # Errors
-    /// When the host knows no such mount.
-    pub async fn kill(&self, mount: &str) -> Result<(), Failure> {
-        self.0.order("kill", json!({ "mount": mount })).await.map(drop)
     }
 
     /// Calls `Shutdown` and closes the connection. The next call to the mount is one of a new client.

@@ -53,6 +53,21 @@ pub struct FailedCalls {
     pub messages: Vec<String>,
 }
 
+/// How fast a load's calls were answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Since the load began.
+    pub elapsed: Duration,
+    /// Answers per second.
+    pub rate: f64,
+    /// What half of the answers came within.
+    pub p50: Duration,
+    /// What nine of ten came within.
+    pub p90: Duration,
+    /// What 99 of 100 came within.
+    pub p99: Duration,
+}
+
 // === impl RunningLoad ===
 
 impl<'a> RunningLoad<'a> {
@@ -73,6 +88,12 @@ impl<'a> RunningLoad<'a> {
     /// What became of the calls that have ended.
     pub async fn tally(&self) -> Tally {
         self.order("tally").await
+    }
+
+    /// How fast answers have come up to now. Calls that failed are not in it.
+    pub async fn pace(&self) -> Pace {
+        let answer = self.host.order("pace", json!({ "load": self.number })).await;
+        Pace::read(&answer.expect("the load was begun"))
     }
 
     /// Waits until this many calls were answered.
@@ -118,6 +139,21 @@ impl Tally {
     /// How many failed.
     pub fn failures(&self) -> u64 {
         self.failed.values().map(|calls| calls.count).sum()
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    fn read(answer: &Value) -> Self {
+        let within = |share: &str| Duration::from_micros(number(&answer[share]));
+        Self {
+            elapsed: Duration::from_secs_f64(answer["seconds"].as_f64().expect("a number")),
+            rate: answer["rate"].as_f64().expect("a number"),
+            p50: within("p50"),
+            p90: within("p90"),
+            p99: within("p99"),
+        }
     }
 }
 

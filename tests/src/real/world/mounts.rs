@@ -12,7 +12,8 @@ use crate::real::bare;
 use crate::real::hosts::{BackendHost, CallbackHost, DatabaseHost, GenericHost, HostOptions};
 
 /// What the README tells hosts: to watch themselves.
-const OPTIONS: HostOptions = HostOptions { own_pid: true, user: None };
+const OPTIONS: HostOptions =
+    HostOptions { own_pid: true, user: None, private_tmp: None, environment: Vec::new() };
 
 impl World {
     /// Where the socket of a mount is.

@@ -1,11 +1,9 @@
-package main
+package backends
 
 import (
 	"context"
 	"fmt"
 	"sync/atomic"
-
-	"github.com/hashicorp/vault/sdk/logical"
 
 	"plugward.dev/tests/hosts/internal/load"
 )
@@ -29,10 +27,10 @@ func (b *backend) writesAndReads(path string) load.Call {
 	var calls atomic.Int64
 	return func(ctx context.Context) (load.Verdict, error) {
 		written := fmt.Sprintf("%s, %s, %d", b.name, path, calls.Add(1))
-		if _, err := b.request(ctx, logical.UpdateOperation, path, map[string]any{"value": written}); err != nil {
+		if _, err := b.request(ctx, Update, path, map[string]any{"value": written}); err != nil {
 			return 0, err
 		}
-		response, err := b.request(ctx, logical.ReadOperation, path, nil)
+		response, err := b.request(ctx, Read, path, nil)
 		if err != nil {
 			return 0, err
 		}

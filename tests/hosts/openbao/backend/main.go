@@ -1,0 +1,27 @@
+// Command backend is a host of secrets and auth plugins, on the client that OpenBao has for them (its SDK's plugin), which starts them by
+// OpenBao's runner. What it is told and does is in package backends:
+//
+//	backend [-own-pid] '{"MOUNT": {"Protocol": "grpc", "ProtocolVersion": 5, "Pid": 123, "Test": true, "Addr": {…}}}'
+package main
+
+import (
+	"github.com/hashicorp/go-plugin"
+	"github.com/openbao/openbao/sdk/v2/logical"
+	backendplugin "github.com/openbao/openbao/sdk/v2/plugin"
+
+	"plugward.dev/tests/hosts/internal/backends"
+)
+
+func main() {
+	backends.Follow(backends.SDK{
+		Ours:    ours,
+		Storage: func() backends.Storage { return &storage{logical.InmemStorage{}} },
+	})
+}
+
+func ours(config *plugin.ClientConfig, _ string, version int) {
+	config.HandshakeConfig = backendplugin.HandshakeConfig
+	// What is offered to a plugin that is started, beside which the SDK's own is of long ago.
+	config.ProtocolVersion = uint(version)
+	config.Plugins = backendplugin.PluginSet[version]
+}
