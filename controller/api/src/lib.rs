@@ -8,7 +8,6 @@
 //! - [`manifest::parse`] makes [`Record`]s of bytes, each with its [`Place`], or tells everything that is wrong, each
 //!   [`Problem`] with its place, field and mend.
 //! - [`validate()`] holds a record from elsewhere (a state directory) to the rules that concern several fields.
-//! - [`support`] says what this version of plugward does not do yet.
 //! - [`schema`] makes JSON Schemas and Kubernetes' `CustomResourceDefinition`s of the same types.
 //! - [`status`] and [`condition`] are what the controller says about records, [`session`] what it says of hosts.
 //! - [`Quantity`], [`Duration`], [`Name`] and the types in [`field`], [`image`], [`instance`] and [`runtime`] are texts
@@ -40,7 +39,6 @@ pub mod schema;
 mod secret;
 pub mod session;
 pub mod status;
-pub mod support;
 mod text;
 mod validate;
 

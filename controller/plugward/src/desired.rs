@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugward_api::instance::Mount;
-use plugward_api::{
-    Kind, Name, PluginInstance, PluginInstanceSpec, PluginRuntime, Record, RecordKey, support,
-};
+use plugward_api::{Kind, Name, PluginInstance, PluginInstanceSpec, PluginRuntime, Record, RecordKey};
 use plugward_runtime::Store;
 
 use crate::engines::Host;
@@ -45,8 +43,6 @@ pub struct Declaration {
 /// Why a record cannot be acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeptBecause {
-    /// It, or its runtime, asks for what this version does not do. One sentence for each field.
-    NotSupported(Vec<String>),
     /// A file that it, or its runtime, names cannot be used. One sentence for each.
     FilesUnusable(Vec<String>),
     /// The runtime it names is not declared.
@@ -83,11 +79,6 @@ impl Desired {
         };
         edit.runtime = generation;
         let declaration = Declaration { instance: declared.clone(), edit };
-        let refused: Vec<String> =
-            support::unsupported(spec).into_iter().map(|found| found.message).collect();
-        if !refused.is_empty() {
-            return Self::Kept(declaration, KeptBecause::NotSupported(refused));
-        }
         let files = match Files::read(spec, &runtime.spec) {
             Ok(files) => files,
             Err(errors) => {

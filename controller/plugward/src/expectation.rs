@@ -44,7 +44,7 @@ pub fn prospect(outlook: &Outlook) -> Prospect {
 /// Why nothing is to be expected of a record that could never be acted on.
 pub fn never_accepted(desired: &Desired) -> String {
     match desired {
-        Desired::Kept(_, KeptBecause::NotSupported(why) | KeptBecause::FilesUnusable(why)) => why.join("; "),
+        Desired::Kept(_, KeptBecause::FilesUnusable(why)) => why.join("; "),
         Desired::Kept(_, KeptBecause::RuntimeMissing(runtime)) => {
             format!("PluginRuntime {runtime:?} is not declared")
         }

@@ -149,7 +149,12 @@ pub(super) fn sort(
 }
 
 fn ready(object: &Value) -> String {
-    let serves = |slot: &&Value| slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty());
+    // Of one that only hosts use which attach, a container is ready before there are any.
+    let attached_only = list(object, "/spec/mounts").is_empty();
+    let serves = |slot: &&Value| {
+        let used = slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty());
+        used || attached_only && slot.get("readyAt").is_some()
+    };
     format!("{}/{}", serving_slots(object).filter(serves).count(), serving_slots(object).count().max(1))
 }
 

@@ -99,12 +99,6 @@ fn phase(outlooks: &[(&SlotName, &Outlook)], served_before: impl Fn(&SlotName) -
 
 fn accepted(desired: &Desired) -> Finding {
     match desired {
-        Desired::Kept(_, KeptBecause::NotSupported(refused)) => finding(
-            InstanceCondition::Accepted,
-            ConditionStatus::False,
-            "NotSupported",
-            format!("{}; what ran before goes on as it was", refused.join("; ")),
-        ),
         Desired::Kept(_, KeptBecause::FilesUnusable(errors)) => finding(
             InstanceCondition::Accepted,
             ConditionStatus::False,
@@ -352,7 +346,6 @@ fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)], unserved: &Unser
     let Some((slot, outlook)) = worst else {
         if outlooks.is_empty() {
             let message = match desired {
-                Desired::Kept(_, KeptBecause::NotSupported(_)) => "the record is not accepted",
                 Desired::Kept(_, KeptBecause::FilesUnusable(_)) => {
                     "a file that the record names cannot be used"
                 }
