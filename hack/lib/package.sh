@@ -39,6 +39,7 @@ package_files() {
     package_completions "$root" "$program"
     install -m 0644 "$ROOT/README.md" "$ROOT/deploy/metrics.md" "$ROOT/deploy/runbook.md" "$ROOT/deploy/compatibility.md" "$doc"
     install -m 0644 "$ROOT/deploy/README.md" "$doc/deploy.md"
+    install -m 0644 "$ROOT/deploy/attach.md" "$doc/attach.md"
     install -m 0644 "$ROOT/deploy/debian/copyright" "$doc/copyright"
     cp -r "$ROOT/deploy/prometheus" "$ROOT/deploy/grafana" "$ROOT/deploy/compose" "$doc/examples"
     cp -r "$ROOT/deploy/examples" "$doc/examples/manifests"

@@ -30,12 +30,18 @@ pub(super) struct Which {
 
 /// A controller that is running.
 pub(super) struct Controller {
+    run: PathBuf,
     socket: PathBuf,
     mounts: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Which {
+    /// The cluster that was named, as it has to be where several are.
+    pub(super) fn cluster(&self) -> Option<&str> {
+        self.cluster_id.as_ref().map(ClusterId::as_str)
+    }
+
     /// Finds the controller.
     pub(super) fn controller(&self) -> Result<Controller, Failed> {
         let directory =
@@ -44,11 +50,21 @@ impl Which {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // A host may be started elsewhere.
         let mounts = std::path::absolute(found.mounts())?;
-        Ok(Controller { socket: found.control_socket(), mounts, runtime })
+        Ok(Controller {
+            run: std::path::absolute(directory)?,
+            socket: found.control_socket(),
+            mounts,
+            runtime,
+        })
     }
 }
 
 impl Controller {
+    /// The run directory, in which that of the cluster is.
+    pub(super) fn run_directory(&self) -> &Path {
+        &self.run
+    }
+
     /// The control socket.
     pub(super) fn socket(&self) -> &Path {
         &self.socket

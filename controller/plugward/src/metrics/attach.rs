@@ -277,15 +277,13 @@ mod tests {
         "orders".parse().unwrap()
     }
 
-    /// The series without `plugward_attach_`, and with `orders` for what is of that instance.
+    /// The series, with `orders` for what is of that instance.
     fn lines(series: &AttachSeries) -> Vec<String> {
         let mut text = Vec::new();
         series.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let series = text.lines().filter(|line| !line.starts_with('#'));
-        series
-            .map(|line| line.replace("plugward_attach_", "").replace("plugin_instance=\"orders\"", "orders"))
-            .collect()
+        series.map(|line| line.replace("plugin_instance=\"orders\"", "orders")).collect()
     }
 
     fn has(lines: &[String], line: &str) {
@@ -298,17 +296,17 @@ mod tests {
         series.declare(&orders());
         let lines = lines(&series);
         for kind in SessionKind::ALL {
-            has(&lines, &format!("sessions{{orders,kind=\"{}\"}} 0", label(kind)));
-            has(&lines, &format!("total{{orders,kind=\"{}\"}} 0", label(kind)));
+            has(&lines, &format!("plugward_attach_sessions{{orders,kind=\"{}\"}} 0", label(kind)));
+            has(&lines, &format!("plugward_attach_total{{orders,kind=\"{}\"}} 0", label(kind)));
         }
         for end in SessionEnd::ALL {
-            has(&lines, &format!("ended_total{{orders,reason=\"{}\"}} 0", end.as_str()));
+            has(&lines, &format!("plugward_attach_ended_total{{orders,reason=\"{}\"}} 0", end.as_str()));
         }
         for refusal in AttachRefusal::ALL {
-            has(&lines, &format!("refused_total{{reason=\"{}\"}} 0", refusal.as_str()));
+            has(&lines, &format!("plugward_attach_refused_total{{reason=\"{}\"}} 0", refusal.as_str()));
         }
-        has(&lines, "resumed_total{orders} 0");
-        has(&lines, "duration_seconds_count{orders} 0");
+        has(&lines, "plugward_attach_resumed_total{orders} 0");
+        has(&lines, "plugward_attach_duration_seconds_count{orders} 0");
     }
 
     #[test]
@@ -322,17 +320,17 @@ mod tests {
         series.ended(&orders(), SessionKind::Own, SessionEnd::LauncherGone);
         let lines = lines(&series);
         for line in [
-            "sessions{orders,kind=\"shared\"} 1",
-            "sessions{orders,kind=\"own\"} 0",
-            "total{orders,kind=\"shared\"} 2",
-            "total{orders,kind=\"own\"} 1",
-            "ended_total{orders,reason=\"shutdown\"} 1",
-            "ended_total{orders,reason=\"launcher_gone\"} 1",
-            "duration_seconds_bucket{orders,le=\"0.0025\"} 0",
-            "duration_seconds_bucket{orders,le=\"0.005\"} 2",
-            "duration_seconds_bucket{orders,le=\"60\"} 2",
-            "duration_seconds_bucket{orders,le=\"+Inf\"} 3",
-            "duration_seconds_sum{orders} 70.008",
+            "plugward_attach_sessions{orders,kind=\"shared\"} 1",
+            "plugward_attach_sessions{orders,kind=\"own\"} 0",
+            "plugward_attach_total{orders,kind=\"shared\"} 2",
+            "plugward_attach_total{orders,kind=\"own\"} 1",
+            "plugward_attach_ended_total{orders,reason=\"shutdown\"} 1",
+            "plugward_attach_ended_total{orders,reason=\"launcher_gone\"} 1",
+            "plugward_attach_duration_seconds_bucket{orders,le=\"0.0025\"} 0",
+            "plugward_attach_duration_seconds_bucket{orders,le=\"0.005\"} 2",
+            "plugward_attach_duration_seconds_bucket{orders,le=\"60\"} 2",
+            "plugward_attach_duration_seconds_bucket{orders,le=\"+Inf\"} 3",
+            "plugward_attach_duration_seconds_sum{orders} 70.008",
         ] {
             has(&lines, line);
         }
@@ -346,10 +344,10 @@ mod tests {
         series.ended(&orders(), SessionKind::Own, SessionEnd::Lost);
         let lines = lines(&series);
         for line in [
-            "resumed_total{orders} 1",
-            "total{orders,kind=\"own\"} 0",
-            "ended_total{orders,reason=\"lost\"} 1",
-            "sessions{orders,kind=\"own\"} 1",
+            "plugward_attach_resumed_total{orders} 1",
+            "plugward_attach_total{orders,kind=\"own\"} 0",
+            "plugward_attach_ended_total{orders,reason=\"lost\"} 1",
+            "plugward_attach_sessions{orders,kind=\"own\"} 1",
         ] {
             has(&lines, line);
         }
@@ -361,8 +359,8 @@ mod tests {
         series.refused(AttachRefusal::Cookie);
         series.refused(AttachRefusal::Cookie);
         let lines = lines(&series);
-        has(&lines, "refused_total{reason=\"cookie\"} 2");
-        has(&lines, "refused_total{reason=\"not_permitted\"} 0");
+        has(&lines, "plugward_attach_refused_total{reason=\"cookie\"} 2");
+        has(&lines, "plugward_attach_refused_total{reason=\"not_permitted\"} 0");
     }
 
     #[test]
@@ -375,6 +373,6 @@ mod tests {
         assert!(!lines(&series).iter().any(|line| line.contains("orders")));
         series.declare(&orders());
         series.ended(&orders(), SessionKind::Shared, SessionEnd::Deleted);
-        has(&lines(&series), "sessions{orders,kind=\"shared\"} 0");
+        has(&lines(&series), "plugward_attach_sessions{orders,kind=\"shared\"} 0");
     }
 }
