@@ -1,5 +1,6 @@
 //! A controller's world: its directories, its engine, its process.
 
+mod attached;
 mod callers;
 mod held;
 mod mounts;
@@ -26,6 +27,7 @@ use super::manifest::{self, HOSTILE, Manifest};
 use super::ports::free_port;
 use super::program::{self, Ended, Following, Program, RunAs, Said};
 
+pub use attached::{Left, launcher};
 pub use held::Held;
 pub use seen::{LIMIT, restarts, slot};
 

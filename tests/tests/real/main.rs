@@ -8,6 +8,9 @@
 )]
 
 mod applying;
+mod attach;
+mod attach_deaths;
+mod attach_load;
 mod backends;
 mod broker;
 mod cli;

@@ -12,6 +12,7 @@ use super::milliseconds;
 /// with AutoMTLS, in the host's environment, and with a socket for each server of the broker. Vault's and OpenBao's hosts start it by
 /// the runner of their SDK, which decides on that itself.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Start(Value);
 
 /// What a host takes that is to start the plugins of these mounts.
