@@ -171,6 +171,14 @@ impl Manifest {
         self.with(name, json!(oci_runtime)).with(pointer, json!(oci_runtime))
     }
 
+    /// What the record is called.
+    ///
+    /// # Panics
+    /// When it has no name.
+    pub fn name(&self) -> &str {
+        self.0["metadata"]["name"].as_str().expect("a record has a name")
+    }
+
     /// As one YAML document: JSON is YAML.
     pub fn document(&self) -> String {
         serde_json::to_string_pretty(&self.0).expect("a value is JSON")

@@ -32,10 +32,11 @@ pub(super) fn attachable(plugin: Manifest, users: &[&str]) -> Manifest {
 
 /// A controller with such a plugin on the runtime `runc`, on this network.
 pub(super) async fn controller(world: &World, plugin: Manifest, network: &str) {
+    let name = plugin.name().to_owned();
     world.declare("runtime.yaml", &[runtime(&world.engine.host).with("/spec/network", json!(network))]);
     world.declare("plugin.yaml", &[plugin]);
     world.start().await;
-    world.until_synced().await;
+    world.until_open(&name).await;
 }
 
 /// What became of calls while their plugin was killed: none is lost, and those that failed were under way with it.

@@ -11,6 +11,7 @@ mod applying;
 mod attach;
 mod attach_deaths;
 mod attach_load;
+mod attach_rules;
 mod backends;
 mod broker;
 mod cli;

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use plugward_api::Phase;
 use serde_json::Value;
 
 use super::World;
@@ -73,6 +74,27 @@ impl World {
             (attached && sessions.len() == count).then_some(sessions)
         })
         .await
+    }
+
+    /// Waits until an instance without mounts is ready for hosts: its container is, or the plugin has been asked whether hosts can share one,
+    /// cannot, and is stopped again.
+    pub async fn until_open(&self, instance: &str) {
+        self.wait(&format!("{instance} is ready for hosts"), async || {
+            let phase = self.status(instance).await?.phase;
+            let open = match self.multiplexes() {
+                Some(true) => phase == Phase::Ready,
+                Some(false) | None => phase == Phase::Idle && self.containers_of(instance).await.is_empty(),
+            };
+            open.then_some(())
+        })
+        .await;
+    }
+
+    /// What the plugin said that was asked first.
+    fn multiplexes(&self) -> Option<bool> {
+        let known = fs::read(self.state().join("images.json")).ok()?;
+        let known: Value = serde_json::from_slice(&known).ok()?;
+        known["data"].as_object()?.values().next()?.as_bool()
     }
 
     /// What there is now. A host's sockets are in this directory.
