@@ -12,7 +12,7 @@ use crate::wait;
 const QUEUE: usize = 1024 * 1024;
 
 /// How long a host that does not read may hold up the exit.
-const FINISH: Duration = Duration::from_millis(500);
+const FINISH: Duration = Duration::from_secs(1);
 
 /// A queue, and a thread that writes what is in it. Nobody who has something to say waits for the host.
 #[derive(Debug)]
