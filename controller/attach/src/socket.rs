@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_has_gone_is_an_error_and_no_signal() {
+    fn a_peer_that_has_gone_is_an_error() {
         let (one, other) = pair();
         drop(other);
         assert_eq!(send(&one, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);

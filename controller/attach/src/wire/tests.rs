@@ -69,9 +69,13 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_a_reader_panic(bytes in bytes()) {
-        let _ = FromLauncher::decode(&bytes);
-        let _ = FromController::decode(&bytes);
+    fn no_bytes_make_a_reader_panic_and_what_it_makes_of_them_can_be_said(bytes in bytes()) {
+        if let Ok(message) = FromLauncher::decode(&bytes) {
+            prop_assert_eq!(FromLauncher::decode(&message.encode()), Ok(message));
+        }
+        if let Ok(message) = FromController::decode(&bytes) {
+            prop_assert_eq!(FromController::decode(&message.encode()), Ok(message));
+        }
     }
 
     #[test]

@@ -195,6 +195,7 @@ fn a_host_that_ends_while_the_controller_is_away_ends_the_session() {
     drop(peer);
     host.signal(rustix::process::Signal::KILL);
     // The launcher was the last who had it open.
+    comes(host.stderr(), "the launcher's end");
     let mut rest = Vec::new();
     host.stderr().read_to_end(&mut rest).unwrap();
     assert!(!path.exists());

@@ -22,7 +22,13 @@ use stderr::Stderr;
 use wait::Parent;
 
 fn main() -> ExitCode {
-    let stderr = Stderr::start();
+    let stderr = match Stderr::start() {
+        Ok(stderr) => stderr,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "plugward-attach: cannot start a thread: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let code = match run(&stderr) {
         Ok(code) => code,
         Err(fail) => {

@@ -78,18 +78,29 @@ impl Place {
     /// Finds the controller that is meant.
     pub(crate) fn find(wanted: &Wanted, surroundings: &Surroundings) -> Result<Self, PlaceError> {
         let cluster = wanted.cluster.as_deref().or(surroundings.cluster.as_deref());
-        let directories = surroundings.directories(wanted);
-        for directory in &directories {
-            if let Some(found) = Self::under(directory, cluster)? {
-                return Ok(found);
-            }
-        }
-        Err(PlaceError::None { directories })
+        Self::among(surroundings.directories(wanted), cluster)
     }
 
     /// The attach socket.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The place under the first of these run directories that has a controller.
+    fn among(directories: Vec<PathBuf>, cluster: Option<&OsStr>) -> Result<Self, PlaceError> {
+        let mut closed = None;
+        for directory in &directories {
+            match Self::under(directory, cluster) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                // There may be one elsewhere.
+                Err(error @ (PlaceError::Closed { .. } | PlaceError::Unreadable { .. })) => {
+                    closed.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(closed.unwrap_or(PlaceError::None { directories }))
     }
 
     /// The place under a run directory, if there is a controller.
@@ -104,6 +115,9 @@ impl Place {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(PlaceError::Closed { directory: directory.to_owned() });
+            }
             Err(source) => return Err(PlaceError::Unreadable { directory: directory.to_owned(), source }),
         };
         let mut found = Vec::new();
@@ -201,6 +215,15 @@ mod tests {
         assert_eq!(told.directories(&none), [Path::new("/told")]);
         let given = Wanted { run_directory: Some("/given".into()), ..Wanted::default() };
         assert_eq!(told.directories(&given), [Path::new("/given")]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_looked_into_hides_no_controller_elsewhere() {
+        let (own, system) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempdir().unwrap());
+        let find = || Place::among(vec![own.path().to_owned(), system.path().to_owned()], None);
+        assert!(matches!(find(), Err(PlaceError::Unreadable { .. })));
+        make(system.path(), "one");
+        assert_eq!(find().unwrap().socket(), system.path().join("one/attach.sock"));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
             kept: None,
         };
         // One that refuses may have closed its side already: what it said is still to be read.
-        let _ = socket::send(&session.controller, &session.hello(false), &[]);
+        went(socket::send(&session.controller, &session.hello(false), &[]))?;
         Ok(session)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::wait;
 const QUEUE: usize = 1024 * 1024;
 
 /// How long a host that does not read may hold up the exit.
-const FINISH: Duration = Duration::from_millis(500);
+const FINISH: Duration = Duration::from_secs(1);
 
 /// A queue, and a thread that writes what is in it. Nobody who has something to say waits for the host.
 #[derive(Debug)]
@@ -41,18 +42,15 @@ struct Queue {
 // === impl Stderr ===
 
 impl Stderr {
-    /// Starts the thread. Where none can be had, nothing is said.
-    pub(crate) fn start() -> Self {
+    /// Starts the thread.
+    pub(crate) fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        let started = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("stderr".to_owned())
             .stack_size(64 * 1024)
-            .spawn(move || writer.write_all_to(io::stderr()));
-        if started.is_err() {
-            shared.lock().broken = true;
-        }
-        Self { shared }
+            .spawn(move || writer.write_all_to(io::stderr()))?;
+        Ok(Self { shared })
     }
 
     /// Writes what the plugin wrote.
@@ -91,7 +89,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn write_all_to(&self, mut out: impl Write + std::os::fd::AsFd) {
+    fn write_all_to(&self, mut out: impl Write + AsFd) {
         let mut queue = self.lock();
         loop {
             queue.tell_of_dropped();
@@ -114,7 +112,7 @@ impl Shared {
 }
 
 /// Writes all, whether the host has made its end one that blocks or not.
-fn write_whole(mut out: impl Write + std::os::fd::AsFd, mut bytes: &[u8]) -> io::Result<()> {
+fn write_whole(mut out: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match out.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
