@@ -37,6 +37,14 @@ composition_prometheus() {
     sed "s/plugward:9760/$1/; s/15s/$2/" "$ROOT/deploy/compose/prometheus.yml" >"$PROMETHEUS_CONFIG"
 }
 
+# package_has_launcher PACKAGE: byte for byte the one that hack/launcher prints the hash of.
+package_has_launcher() {
+    local launcher
+    launcher=$(launcher_build)
+    [[ $(dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/bin/plugward-attach | sha256sum) == $(sha256sum <"$launcher") ]] \
+        || die 'the package has another launcher than hack/launcher builds'
+}
+
 # package_check ENGINE: Debian's own checks, that it is the same each time, and its life on a copy of this machine.
 package_check() {
     local packages=$TARGET/package-check old new
@@ -44,6 +52,7 @@ package_check() {
     old=$("$ROOT/hack/package" --output "$packages")
     new=$(PLUGWARD_PACKAGE_VERSION=$(rust_workspace_version)+1 "$ROOT/hack/package" --output "$packages")
     [[ $(sha256sum <"$old") == $(sha256sum <"$("$ROOT/hack/package" --output "$packages/again")") ]] || die 'the package is another one each time'
+    package_has_launcher "$old"
     lintian --allow-root --fail-on error,warning "$old" || die 'lintian does not like the package'
     "$HACK_LIB/package-check.sh" "$old" "$new" "$1"
     "$HACK_LIB/in-cgroup.sh" --remove plugward-test-package

@@ -88,6 +88,8 @@ installed_runs() {
     cp "$ROOT/deploy/examples/counter.yaml" /etc/plugward/manifests
     wait_until 90 plugin_is_ready || die "the plugin is not ready: $(plugward describe instance counter 2>&1)"
     CONTAINER=$(api_containers "$ENGINE_HOST" "dev.plugward.cluster-id=$CLUSTER")
+    # A host that is to attach is told what is missing, not that the program does not run.
+    [[ $(plugward-attach --cluster-id none counter 2>&1) == 'plugward-attach: no controller runs here'* ]] || die 'the launcher does not run'
     say "Installed: the plugin runs in ${CONTAINER::12}."
 }
 

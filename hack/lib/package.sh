@@ -1,16 +1,16 @@
 # shellcheck shell=bash
 # The Debian package: files in their places, and dpkg-deb.
 
-# package_build PROGRAM VERSION OUTPUT: prints the package's path.
+# package_build PROGRAM LAUNCHER VERSION OUTPUT: prints the package's path.
 package_build() {
-    local program=$1 version=$2 output=$3 root architecture package
+    local program=$1 launcher=$2 version=$3 output=$4 root architecture package
     architecture=$(dpkg --print-architecture)
     package=$output/plugward_${version}_$architecture.deb
     root=$(mktemp -d)
     SOURCE_DATE_EPOCH=$(package_epoch)
     export SOURCE_DATE_EPOCH
     # What this user would keep from others is not kept from them there.
-    (umask 022 && package_files "$root" "$program" "$version" && package_control "$root" "$version" "$architecture")
+    (umask 022 && package_files "$root" "$program" "$launcher" "$version" && package_control "$root" "$version" "$architecture")
     find "$root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     mkdir -p "$output"
     chmod 0755 "$root"
@@ -26,9 +26,11 @@ package_epoch() {
 }
 
 package_files() {
-    local root=$1 program=$2 version=$3 doc=$1/usr/share/doc/plugward
+    local root=$1 program=$2 launcher=$3 version=$4 doc=$1/usr/share/doc/plugward
     install -D -m 0755 "$program" "$root/usr/bin/plugward"
     strip "$root/usr/bin/plugward"
+    # As it is: hosts pin its hash.
+    install -m 0755 "$launcher" "$root/usr/bin/plugward-attach"
     install -D -m 0644 "$ROOT/deploy/systemd/plugward.service" "$root/lib/systemd/system/plugward.service"
     install -D -m 0644 "$ROOT/deploy/systemd/plugward.sysusers" "$root/usr/lib/sysusers.d/plugward.conf"
     install -D -m 0644 "$ROOT/deploy/systemd/plugward.tmpfiles" "$root/usr/lib/tmpfiles.d/plugward.conf"
@@ -37,6 +39,7 @@ package_files() {
     package_completions "$root" "$program"
     install -m 0644 "$ROOT/README.md" "$ROOT/deploy/metrics.md" "$ROOT/deploy/runbook.md" "$ROOT/deploy/compatibility.md" "$doc"
     install -m 0644 "$ROOT/deploy/README.md" "$doc/deploy.md"
+    install -m 0644 "$ROOT/deploy/attach.md" "$doc/attach.md"
     install -m 0644 "$ROOT/deploy/debian/copyright" "$doc/copyright"
     cp -r "$ROOT/deploy/prometheus" "$ROOT/deploy/grafana" "$ROOT/deploy/compose" "$doc/examples"
     cp -r "$ROOT/deploy/examples" "$doc/examples/manifests"

@@ -6,11 +6,17 @@ rust_minimum() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml"; }
 # The version of what the workspace builds.
 rust_workspace_version() { sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n1; }
 
+# The launcher's, which changes less often.
+rust_launcher_version() { sed -n 's/^version = "\(.*\)"/\1/p' "$ROOT/controller/attach/Cargo.toml" | head -n1; }
+
 # The version of the `cargo` in PATH; nothing when there is none that runs.
 rust_version() { cargo --version 2>/dev/null | cut -d' ' -f2; }
 
 # The triple of this machine, as rustc calls it.
 rust_host() { rustc -vV | sed -n 's/^host: //p'; }
+
+# What this compiler was built from.
+rust_commit() { rustc -vV | sed -n 's/^commit-hash: //p'; }
 
 need_rust() {
     local want have

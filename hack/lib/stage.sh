@@ -109,6 +109,7 @@ stage_installed() {
     need 'to check the package' lintian:lintian
     unit_check
     composition_check
+    launcher_check
     package_check "$(engine_host debian)"
 }
 

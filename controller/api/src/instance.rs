@@ -5,15 +5,11 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Duration, Name, Quantity, Redacted,
-    field::{AbsolutePath, EnvName},
-    image::Image,
-    meta::map_of,
-};
+use crate::{Duration, Name, Quantity, Redacted, field::AbsolutePath, image::Image, meta::map_of};
 
 mod names;
 
+pub use crate::field::EnvName;
 pub use names::{Account, MethodPath, PluginName, PluginVersion};
 
 /// One plugin and the mounts it serves.

@@ -8,9 +8,8 @@
 //! - [`manifest::parse`] makes [`Record`]s of bytes, each with its [`Place`], or tells everything that is wrong, each
 //!   [`Problem`] with its place, field and mend.
 //! - [`validate()`] holds a record from elsewhere (a state directory) to the rules that concern several fields.
-//! - [`support`] says what this version of plugward does not do yet.
 //! - [`schema`] makes JSON Schemas and Kubernetes' `CustomResourceDefinition`s of the same types.
-//! - [`status`] and [`condition`] are what the controller says about records.
+//! - [`status`] and [`condition`] are what the controller says about records, [`session`] what it says of hosts.
 //! - [`Quantity`], [`Duration`], [`Name`] and the types in [`field`], [`image`], [`instance`] and [`runtime`] are texts
 //!   with rules: none holds a bad value.
 //!
@@ -38,8 +37,8 @@ mod record;
 pub mod runtime;
 pub mod schema;
 mod secret;
+pub mod session;
 pub mod status;
-pub mod support;
 mod text;
 mod validate;
 
@@ -52,6 +51,7 @@ pub use quantity::Quantity;
 pub use record::{API_VERSION, Kind, PluginInstance, PluginRuntime, Record, RecordKey, UnknownKind};
 pub use runtime::PluginRuntimeSpec;
 pub use secret::Redacted;
+pub use session::{PluginSession, SessionKind, SessionPhase};
 pub use status::{InstanceStatus, Phase, RestartReason, RuntimeStatus, SlotStatus};
 pub use text::Invalid;
 pub use validate::{MAX_SOCKET_PATH, validate};

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
-use tokio::time;
+use tokio::{net::UnixStream, time};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{ConnectError, PluginStream, raw::Raw};
@@ -11,6 +11,12 @@ use crate::{ConnectError, PluginStream, raw::Raw};
 /// A connection that the other side made to us, of which nothing was read yet. Dropped, it is closed.
 #[derive(Debug)]
 pub struct Inbound(Raw);
+
+impl From<UnixStream> for Inbound {
+    fn from(socket: UnixStream) -> Self {
+        Self::new(socket)
+    }
+}
 
 impl Inbound {
     pub(crate) fn new(raw: impl Into<Raw>) -> Self {

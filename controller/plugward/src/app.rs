@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attach::{self, Attach};
 use crate::clock::Clock;
 use crate::control::server;
 use crate::controller::{Controller, ControllerError, Parts, Tuning};
@@ -115,6 +116,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         server::make_socket_directory(&path, settings.socket_group)
             .map_err(|source| RunError::RunDirectory { path, source })?;
     }
+    server::let_pass(directories.path())
+        .map_err(|source| RunError::RunDirectory { path: directories.path().to_owned(), source })?;
+    let key = cluster.hash_key.clone();
+    let attach_socket = attach::server::bind(&directories.attach_socket())?;
     let control = server::bind_control(&directories.control_socket(), settings.socket_group)?;
     let metrics_port = server::bind_metrics(&settings.metrics_address).await?;
     let Service { manager, watchdog, store } = settings.service;
@@ -148,6 +153,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let services_stop = CancellationToken::new();
     services.spawn(server::serve_control(control, view.clone(), services_stop.clone()));
     services.spawn(server::serve_metrics(metrics_port, view.clone(), services_stop.clone()));
+    let attach = Attach::new(view.clone(), Clock::System, &key);
+    let attach_stop = CancellationToken::new();
+    let attached = tokio::spawn(attach::server::serve(attach.clone(), attach_socket, attach_stop.clone()));
+    services.spawn(services_stop.clone().run_until_cancelled_owned(attach.keep()));
 
     let stop = CancellationToken::new();
     let mut running = tokio::spawn(controller.run(stop.clone()));
@@ -163,6 +172,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         () = signals.end.next() => false,
         _ = &mut running => true,
     };
+    // Launchers that come from now on wait for the next controller.
+    attach_stop.cancel();
     attending_stop.cancel();
     // It is over at its next await. Nothing is told after the end has begun.
     let _ = attending.await;
@@ -178,6 +189,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     services.close();
     let _ = timeout(Duration::from_secs(1), services.wait()).await;
     let _ = std::fs::remove_file(directories.control_socket());
+    // Sessions end with their launchers' connections here: these wait for the next controller, if there is something to go on with.
+    attached.abort();
     if failed { Err(RunError::Failed) } else { Ok(()) }
 }
 

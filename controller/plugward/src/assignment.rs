@@ -1,40 +1,52 @@
 //! Which slot serves which mount.
 //!
 //! A plugin that multiplexes serves all mounts in one container, any other needs one for each. Only the plugin itself
-//! knows which it is: until it was asked, the first container is started alone.
+//! knows which it is: until it was asked, the first container is started alone. A session is a mount in all of this, but for one thing: its
+//! host would notice if it was moved, so it is never the only one in a container that it would have to leave for the next.
 
 use std::collections::BTreeMap;
 
-use plugward_api::Name;
 use plugward_api::instance::Multiplexing;
 
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 
 /// The slots of an instance, each with its mounts.
 ///
 /// `multiplexes` is what the plugin said, if it was asked. `stored` are the slots that are remembered: a mount stays where
 /// it is as long as it can, so that a mount which comes or goes restarts no other.
 pub fn assign(
-    mounts: &[Name],
+    mounts: &[MountName],
     multiplexing: Multiplexing,
     multiplexes: Option<bool>,
     stored: &[&SlotName],
-) -> BTreeMap<SlotName, Vec<Name>> {
-    let shares = match (multiplexing, multiplexes) {
-        (Multiplexing::Disabled, _) => false,
-        (Multiplexing::Auto, Some(false)) => mounts.len() < 2 && stored.contains(&&SlotName::Shared),
+) -> BTreeMap<SlotName, Vec<MountName>> {
+    let declared = mounts.iter().filter(|mount| mount.session().is_none()).count();
+    let (shares, only) = match (multiplexing, multiplexes) {
+        (Multiplexing::Disabled, _) => (false, false),
+        (Multiplexing::Auto, Some(false)) => (false, declared == 1 && stored.contains(&&SlotName::Shared)),
         // What served before says what to expect.
-        (Multiplexing::Auto, None) => !stored.iter().any(|slot| matches!(slot, SlotName::Mount(_))),
-        (Multiplexing::Auto, Some(true)) => true,
+        (Multiplexing::Auto, None) => (!stored.iter().any(|slot| matches!(slot, SlotName::Mount(_))), false),
+        (Multiplexing::Auto, Some(true)) => (true, false),
     };
-    if shares || mounts.is_empty() {
-        return BTreeMap::from([(SlotName::Shared, mounts.to_vec())]);
+    let mut slots: BTreeMap<SlotName, Vec<MountName>> = BTreeMap::new();
+    if mounts.is_empty() {
+        slots.insert(SlotName::Shared, Vec::new());
     }
-    mounts.iter().map(|mount| (SlotName::Mount(mount.clone()), vec![mount.clone()])).collect()
+    for mount in mounts {
+        let stays = shares || only && mount.session().is_none();
+        let slot = if stays { SlotName::Shared } else { SlotName::Mount(mount.clone()) };
+        slots.entry(slot).or_default().push(mount.clone());
+    }
+    slots
+}
+
+/// Whether an instance's containers are all for one mount or session each, as far as is known.
+pub fn is_never_shared(multiplexing: Multiplexing, multiplexes: Option<bool>) -> bool {
+    multiplexing == Multiplexing::Disabled || multiplexes == Some(false)
 }
 
 /// The mounts of a slot of an instance whose record cannot be acted on.
-pub fn mounts_of(slot: &SlotName, mounts: &[Name]) -> Vec<Name> {
+pub fn mounts_of(slot: &SlotName, mounts: &[MountName]) -> Vec<MountName> {
     match slot {
         SlotName::Shared => mounts.to_vec(),
         SlotName::Mount(mount) => mounts.iter().filter(|known| *known == mount).cloned().collect(),
@@ -46,7 +58,7 @@ pub fn mounts_of(slot: &SlotName, mounts: &[Name]) -> Vec<Name> {
 mod tests {
     use super::*;
 
-    fn names(texts: &[&str]) -> Vec<Name> {
+    fn names(texts: &[&str]) -> Vec<MountName> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
@@ -54,8 +66,8 @@ mod tests {
         let stored: Vec<SlotName> = stored.iter().map(|slot| slot.parse().unwrap()).collect();
         let stored: Vec<&SlotName> = stored.iter().collect();
         let assigned = assign(&names(mounts), multiplexing, answer, &stored);
-        let text = |(slot, mounts): (&SlotName, &Vec<Name>)| {
-            let mounts: Vec<&str> = mounts.iter().map(AsRef::as_ref).collect();
+        let text = |(slot, mounts): (&SlotName, &Vec<MountName>)| {
+            let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
             format!("{slot}: {}", mounts.join(" "))
         };
         assigned.iter().map(text).collect::<Vec<_>>().join("; ")
@@ -91,6 +103,25 @@ mod tests {
         assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &["shared"]), "shared: a");
         assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &["mount-a", "mount-b"]), "mount-a: a");
         assert_eq!(slots(&["a"], Multiplexing::Auto, Some(false), &[]), "mount-a: a");
+    }
+
+    #[test]
+    fn sessions_share_a_container_or_have_one_each_and_are_never_moved_for_the_next() {
+        let mounts = ["session:aaaaaaaaaa", "session:bbbbbbbbbb"];
+        let shared = "shared: session:aaaaaaaaaa session:bbbbbbbbbb";
+        let each = "session-aaaaaaaaaa: session:aaaaaaaaaa; session-bbbbbbbbbb: session:bbbbbbbbbb";
+        assert_eq!(slots(&mounts, Multiplexing::Auto, Some(true), &[]), shared);
+        assert_eq!(slots(&mounts, Multiplexing::Auto, Some(false), &["shared"]), each);
+        assert_eq!(slots(&mounts, Multiplexing::Disabled, Some(true), &[]), each);
+        assert_eq!(
+            slots(&mounts[..1], Multiplexing::Auto, Some(false), &["shared"]),
+            "session-aaaaaaaaaa: session:aaaaaaaaaa"
+        );
+        assert_eq!(
+            slots(&["a", mounts[0]], Multiplexing::Auto, Some(false), &["shared"]),
+            "shared: a; session-aaaaaaaaaa: session:aaaaaaaaaa",
+            "a mount stays where it was first served"
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::attach::Roster;
 use crate::clock::Clock;
 use crate::desired::{self, Records};
 use crate::engines::{Connector, Engines, Host, Listener, PullEnd, WakeReason};
@@ -205,8 +206,9 @@ impl Controller {
             records.clone(),
             metrics.clone(),
             clock,
-            wake,
+            wake.clone(),
         );
+        let roster = Roster::new(&state, wake.clone());
         let (rules, manifests) = (source.rules.clone(), source.first_directory().into());
         let source = DirectorySource::new(source, LastGood::open(state.manifests())?);
         let rolls = Rolls::default();
@@ -220,7 +222,7 @@ impl Controller {
         let reconciler = Reconciler {
             records: records.clone(),
             reports: source.reports(),
-            hash_key: cluster.hash_key,
+            hash_key: cluster.hash_key.clone(),
             draining: draining.clone(),
             observer: Observer {
                 cluster: cluster.id.clone(),
@@ -229,6 +231,8 @@ impl Controller {
                 sessions: sessions.clone(),
                 gateway: gateway.clone(),
                 sharing: sharing.clone(),
+                roster: roster.clone(),
+                hash_key: cluster.hash_key.clone(),
                 clock,
                 chance: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
             },
@@ -260,6 +264,7 @@ impl Controller {
             state,
             queue,
             gateway,
+            roster,
             usages: Usages::new(tuning.usage),
             metrics,
             rules,

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugward_api::instance::Mount;
-use plugward_api::{Kind, Name, PluginInstance, PluginRuntime, Record, RecordKey, support};
+use plugward_api::{Kind, Name, PluginInstance, PluginInstanceSpec, PluginRuntime, Record, RecordKey};
 use plugward_runtime::Store;
 
 use crate::engines::Host;
 use crate::files::Files;
+use crate::names::MountName;
 use crate::recipe::{HashKey, Recipe, SpecHash};
 use crate::slot::Edit;
 use crate::source::{Declared, Reports};
@@ -42,8 +43,6 @@ pub struct Declaration {
 /// Why a record cannot be acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeptBecause {
-    /// It, or its runtime, asks for what this version does not do. One sentence for each field.
-    NotSupported(Vec<String>),
     /// A file that it, or its runtime, names cannot be used. One sentence for each.
     FilesUnusable(Vec<String>),
     /// The runtime it names is not declared.
@@ -60,7 +59,7 @@ pub struct Wanted {
     /// The engine to be on.
     pub host: Host,
     /// The mounts to serve.
-    pub mounts: Vec<Name>,
+    pub mounts: Vec<MountName>,
 }
 
 impl Desired {
@@ -80,11 +79,6 @@ impl Desired {
         };
         edit.runtime = generation;
         let declaration = Declaration { instance: declared.clone(), edit };
-        let refused: Vec<String> =
-            support::unsupported(spec).into_iter().map(|found| found.message).collect();
-        if !refused.is_empty() {
-            return Self::Kept(declaration, KeptBecause::NotSupported(refused));
-        }
         let files = match Files::read(spec, &runtime.spec) {
             Ok(files) => files,
             Err(errors) => {
@@ -97,7 +91,7 @@ impl Desired {
             hash: recipe.container.hash(key),
             recipe: Arc::new(recipe),
             host: host_of(&runtime),
-            mounts: spec.mounts.iter().map(|mount| mount.name.clone()).collect(),
+            mounts: declared_mounts(spec),
         };
         Self::Wanted(declaration, wanted)
     }
@@ -202,4 +196,9 @@ fn instances(records: &Records, mut wanted: impl FnMut(&Name) -> bool) -> Vec<Na
         _ => None,
     });
     names.collect()
+}
+
+/// The mounts that a record declares.
+pub fn declared_mounts(spec: &PluginInstanceSpec) -> Vec<MountName> {
+    spec.mounts.iter().map(|mount| MountName::Declared(mount.name.clone())).collect()
 }

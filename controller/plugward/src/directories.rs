@@ -156,6 +156,11 @@ impl RunDirectory {
         self.root.join("control.sock")
     }
 
+    /// Where launchers come to the controller.
+    pub fn attach_socket(&self) -> PathBuf {
+        self.root.join("attach.sock")
+    }
+
     /// Where the sockets of mounts are.
     pub fn mounts(&self) -> PathBuf {
         self.root.join("mounts")

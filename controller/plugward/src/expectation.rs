@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use plugward_api::Name;
-
 use crate::desired::{Desired, KeptBecause};
 use crate::gateway::Prospect;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::{Obstacle, Outlook, OutlookState, Plan, Situation};
 
 /// Which slot serves which mount now: the one that is to, unless that does not serve yet and another does, which served it
@@ -14,8 +12,8 @@ use crate::plan::{Obstacle, Outlook, OutlookState, Plan, Situation};
 pub fn routes(
     situation: &Situation,
     plan: &Plan,
-    before: &BTreeMap<Name, SlotName>,
-) -> BTreeMap<Name, SlotName> {
+    before: &BTreeMap<MountName, SlotName>,
+) -> BTreeMap<MountName, SlotName> {
     let serves = |slot: &SlotName| plan.outlooks.get(slot).is_some_and(Outlook::serves);
     let mut routes = BTreeMap::new();
     for (slot, target) in &situation.targets {
@@ -46,7 +44,7 @@ pub fn prospect(outlook: &Outlook) -> Prospect {
 /// Why nothing is to be expected of a record that could never be acted on.
 pub fn never_accepted(desired: &Desired) -> String {
     match desired {
-        Desired::Kept(_, KeptBecause::NotSupported(why) | KeptBecause::FilesUnusable(why)) => why.join("; "),
+        Desired::Kept(_, KeptBecause::FilesUnusable(why)) => why.join("; "),
         Desired::Kept(_, KeptBecause::RuntimeMissing(runtime)) => {
             format!("PluginRuntime {runtime:?} is not declared")
         }

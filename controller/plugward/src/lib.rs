@@ -48,7 +48,7 @@
 //!
 //! | module | role | touches |
 //! | --- | --- | --- |
-//! | [`cli`] | the commands, and how things look on a terminal | arguments, the environment, the control socket |
+//! | [`cli`] | the commands, and how things look on a terminal | arguments, the environment, the control socket; for `host`, the launcher's file |
 //! | [`app`] | the controller as a process: locks, signals, start and end | signals, the run directory |
 //! | [`service`] | what the service manager is told, and what it asks for | nothing by itself |
 //! | [`controller`] | all parts wired; news become requests | tasks |
@@ -93,6 +93,7 @@
 pub mod app;
 pub mod assignment;
 pub mod atomic;
+pub mod attach;
 pub mod cli;
 pub mod clock;
 pub mod container;

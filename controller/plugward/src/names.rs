@@ -8,6 +8,10 @@ use plugward_api::Name;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+mod mount;
+
+pub use self::mount::{InvalidMountName, InvalidSessionId, MountName, SessionId};
+
 /// Labels that every container of ours carries.
 pub mod label {
     /// The cluster whose controller may touch the container. Nothing else is ever touched.
@@ -49,15 +53,15 @@ pub struct InvalidClusterId(String);
 pub enum SlotName {
     /// One container for all mounts.
     Shared,
-    /// The container of one mount.
-    Mount(Name),
+    /// The container of one mount, or of a session.
+    Mount(MountName),
     /// A warm container that serves nobody, and takes the place of one that ends.
     Spare(u32),
 }
 
 /// A text that cannot be a [`SlotName`].
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no slot: expected `shared`, `mount-NAME` or `spare-N`")]
+#[error("{0:?} is no slot: expected `shared`, `mount-NAME`, `session-ID` or `spare-N`")]
 pub struct InvalidSlotName(String);
 
 /// The labels that select what belongs to a cluster.
@@ -174,10 +178,10 @@ impl FromStr for SlotName {
             let number = number.parse().ok().filter(|number: &u32| number.to_string() == text[6..]);
             return number.map(Self::Spare).ok_or_else(|| InvalidSlotName(text.to_owned()));
         }
-        text.strip_prefix("mount-")
-            .and_then(|mount| mount.parse().ok())
-            .map(Self::Mount)
-            .ok_or_else(|| InvalidSlotName(text.to_owned()))
+        let declared = text.strip_prefix("mount-").map(|name| name.parse().ok().map(MountName::Declared));
+        let session = || text.strip_prefix("session-").map(|id| id.parse().ok().map(MountName::Session));
+        let mount = declared.or_else(session).flatten();
+        mount.map(Self::Mount).ok_or_else(|| InvalidSlotName(text.to_owned()))
     }
 }
 
@@ -199,7 +203,8 @@ impl fmt::Display for SlotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shared => f.write_str("shared"),
-            Self::Mount(mount) => write!(f, "mount-{mount}"),
+            Self::Mount(MountName::Declared(mount)) => write!(f, "mount-{mount}"),
+            Self::Mount(MountName::Session(id)) => write!(f, "session-{id}"),
             Self::Spare(number) => write!(f, "spare-{number}"),
         }
     }
@@ -233,10 +238,11 @@ mod tests {
 
     #[test]
     fn slot_names_survive_a_round_trip() {
-        for slot in [SlotName::Shared, SlotName::Mount("orders".parse().unwrap()), SlotName::Spare(2)] {
-            assert_eq!(slot.to_string().parse::<SlotName>().unwrap(), slot);
+        for text in ["shared", "mount-orders", "session-k3x9q2ab4c", "mount-session-k3x9q2ab4c", "spare-2"] {
+            assert_eq!(text.parse::<SlotName>().unwrap().to_string(), text);
         }
         assert!("session".parse::<SlotName>().is_err());
+        assert!("session-orders".parse::<SlotName>().is_err());
         assert!("mount-".parse::<SlotName>().is_err());
         assert!("spare-02".parse::<SlotName>().is_err());
     }

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{future::try_join_all, try_join};
+use jiff::Timestamp;
 use plugward_api::Name;
 use plugward_api::image::PullPolicy;
 use plugward_api::instance::{ActivationMode, UpdateStrategy};
@@ -15,21 +17,22 @@ use plugward_engine::{Container, EngineError, Image};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::assignment::{assign, mounts_of};
+use crate::assignment::{assign, is_never_shared, mounts_of};
+use crate::attach::{Guest, Roster};
 use crate::clock::Clock;
-use crate::desired::{Declaration, Desired};
+use crate::desired::{Declaration, Desired, Wanted, declared_mounts};
 use crate::engines::{Engines, LiveEngine};
 use crate::errors::chain;
 use crate::gateway::Gateway;
-use crate::names::{ClusterId, SlotName, instance_selector, label};
+use crate::names::{ClusterId, MountName, SlotName, instance_selector, label};
 use crate::plan::{
     Activation, DirectorySight, EngineSight, ImageSight, Place, PullSight, SessionSight, Sighting, Situation,
     SlotSight, Target, TrialSight,
 };
-use crate::recipe::{Recipe, SpecHash};
+use crate::recipe::{HashKey, Recipe, SpecHash};
 use crate::session::Sessions;
 use crate::sharing::Sharing;
-use crate::slot::Edit;
+use crate::slot::{Edit, Start};
 use crate::state::State;
 use crate::trial::Answer;
 
@@ -47,6 +50,10 @@ pub struct Observer {
     pub gateway: Gateway,
     /// The directories shared with plugins.
     pub sharing: Sharing,
+    /// The hosts that attached.
+    pub roster: Roster,
+    /// The key of spec hashes.
+    pub hash_key: HashKey,
     /// The time of day.
     pub clock: Clock,
     /// What jitter is drawn from.
@@ -237,9 +244,19 @@ impl Observer {
     }
 
     /// When a container of a slot is to run.
-    fn activation(&self, declaration: &Declaration, slot: &SlotName) -> Activation {
+    /// `for_each`: all of its instance's containers are for one mount or session.
+    fn activation(&self, declaration: &Declaration, slot: &SlotName, for_each: bool) -> Activation {
         let instance = declaration.record();
         let activation = &instance.spec.activation;
+        if for_each
+            && *slot == SlotName::Shared
+            && instance.spec.attach.enabled
+            && instance.spec.mounts.is_empty()
+        {
+            // Nobody is ever served from there: each host that attaches gets a container of its own.
+            let (idle_since, idle_timeout) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
+            return Activation::OnDemand { needed: false, idle_since, idle_timeout };
+        }
         match activation.mode {
             ActivationMode::Eager => Activation::Eager,
             ActivationMode::OnDemand => match self.gateway.demand(&instance.metadata.name, slot) {
@@ -254,6 +271,31 @@ impl Observer {
                     idle_timeout: activation.idle_timeout.get(),
                 },
             },
+        }
+    }
+
+    /// What a slot's container is made from: as wanted, with what the host of its session passes on. While that is awaited, its container stays
+    /// as it is.
+    fn recipe_for(
+        &self,
+        slot: &SlotName,
+        guests: &[Guest],
+        wanted: &Wanted,
+        stored: Option<&Start>,
+    ) -> (Arc<Recipe>, SpecHash) {
+        let session = match slot {
+            SlotName::Mount(mount) => mount.session(),
+            SlotName::Shared | SlotName::Spare(_) => None,
+        };
+        let guest = session.and_then(|id| guests.iter().find(|guest| guest.id == *id));
+        match (guest.map(|guest| guest.passed.as_deref()), stored) {
+            (Some(Some(passed)), _) if !passed.is_empty() => {
+                let recipe = wanted.recipe.with_environment(passed);
+                let hash = recipe.container.hash(&self.hash_key);
+                (Arc::new(recipe), hash)
+            }
+            (Some(None), Some(start)) => (start.recipe.clone(), start.hash.clone()),
+            _ => (wanted.recipe.clone(), wanted.hash.clone()),
         }
     }
 
@@ -301,13 +343,19 @@ impl Observer {
                 let directory = self.directory(&seen.engine, &wanted.recipe);
                 let trial = self.trial(&seen, &wanted.recipe, live);
                 let known: Vec<&SlotName> = slots.keys().collect();
-                let assigned = assign(&wanted.mounts, spec.multiplexing, multiplexes, &known);
+                let guests = self.roster.of(instance);
+                let sessions = guests.iter().map(|guest| MountName::Session(guest.id.clone()));
+                let mounts: Vec<MountName> = wanted.mounts.iter().cloned().chain(sessions).collect();
+                let assigned = assign(&mounts, spec.multiplexing, multiplexes, &known);
+                let for_each = is_never_shared(spec.multiplexing, multiplexes);
                 let spares = (1..=spec.standby).map(|number| (SlotName::Spare(number), Vec::new()));
                 let targets = assigned.into_iter().chain(spares).map(|(slot, mounts)| {
+                    let stored = slots.get(&slot).and_then(|sight| sight.stored.current.as_ref());
+                    let (recipe, hash) = self.recipe_for(&slot, &guests, wanted, stored);
                     let target = Target {
                         edit: Edit { renewal, ..declaration.edit },
-                        recipe: wanted.recipe.clone(),
-                        hash: wanted.hash.clone(),
+                        recipe,
+                        hash,
                         engine: seen.engine.clone(),
                         directory: directory.clone(),
                         trial: trial.clone(),
@@ -320,7 +368,7 @@ impl Observer {
                         } else {
                             spec.update.strategy
                         },
-                        activation: self.activation(declaration, &slot),
+                        activation: self.activation(declaration, &slot, for_each),
                     };
                     (slot, target)
                 });
@@ -328,25 +376,31 @@ impl Observer {
             }
             (Desired::Kept(declaration, _), Images::Of(images)) => {
                 let spec = &declaration.record().spec;
-                let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
-                let targets = images.into_iter().filter_map(|(name, seen)| {
-                    let start = slots.get(&name)?.stored.current.as_ref()?;
-                    let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();
-                    let target = Target {
-                        edit: Edit { renewal, ..edit },
-                        recipe: start.recipe.clone(),
-                        hash: start.hash.clone(),
-                        directory: self.directory(&seen.engine, &start.recipe),
-                        trial: self.trial(&seen, &start.recipe, live),
-                        engine: seen.engine,
-                        image: seen.image,
-                        pull: seen.pull,
-                        mounts: mounts_of(&name, &mounts),
-                        strategy: spec.update.strategy,
-                        activation: Activation::Eager,
-                    };
-                    Some((name, target))
-                });
+                let sessions = self.roster.of(instance).into_iter().map(|guest| MountName::Session(guest.id));
+                let mounts: Vec<MountName> = declared_mounts(spec).into_iter().chain(sessions).collect();
+                let over = |name: &SlotName| match name {
+                    SlotName::Mount(mount) => mount.session().is_some() && !mounts.contains(mount),
+                    SlotName::Shared | SlotName::Spare(_) => false,
+                };
+                let targets =
+                    images.into_iter().filter(|(name, _)| !over(name)).filter_map(|(name, seen)| {
+                        let start = slots.get(&name)?.stored.current.as_ref()?;
+                        let edit = start.end.as_ref().map(|end| end.edit).unwrap_or_default();
+                        let target = Target {
+                            edit: Edit { renewal, ..edit },
+                            recipe: start.recipe.clone(),
+                            hash: start.hash.clone(),
+                            directory: self.directory(&seen.engine, &start.recipe),
+                            trial: self.trial(&seen, &start.recipe, live),
+                            engine: seen.engine,
+                            image: seen.image,
+                            pull: seen.pull,
+                            mounts: mounts_of(&name, &mounts),
+                            strategy: spec.update.strategy,
+                            activation: Activation::Eager,
+                        };
+                        Some((name, target))
+                    });
                 targets.collect()
             }
             _ => BTreeMap::new(),

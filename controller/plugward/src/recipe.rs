@@ -156,6 +156,14 @@ impl Recipe {
             labels: plugin_labels(instance),
         }
     }
+
+    /// The same with these variables besides. They win over declared ones: the record names them, and its host gives them.
+    #[must_use]
+    pub fn with_environment(&self, variables: &BTreeMap<String, String>) -> Self {
+        let mut recipe = self.clone();
+        recipe.container.env.extend(variables.clone());
+        recipe
+    }
 }
 
 // === impl RestartPolicy ===
@@ -247,9 +255,7 @@ impl ContainerRecipe {
     pub fn hash(&self, key: &HashKey) -> SpecHash {
         let text =
             serde_json::to_vec(self).expect("strings, numbers and maps with string keys are always JSON");
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
-        mac.update(&text);
-        let digest: [u8; 32] = mac.finalize().into_bytes().into();
+        let digest = key.authenticate(&text);
         let hex = u128::from_be_bytes(std::array::from_fn(|index| digest[index]));
         SpecHash(format!("{HASH_VERSION}-{hex:032x}"))
     }
@@ -311,6 +317,18 @@ impl HashKey {
     /// A key of these bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// A key for another purpose, from which this one does not follow.
+    pub fn derive(&self, purpose: &str) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.authenticate(purpose.as_bytes()))
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    fn authenticate(&self, text: &[u8]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        mac.update(text);
+        mac.finalize().into_bytes().into()
     }
 }
 

@@ -12,7 +12,7 @@ use plugward_runtime::{Action, Queue, Request};
 
 use crate::assignment::assign;
 use crate::clock::Clock;
-use crate::desired::{Desired, Records};
+use crate::desired::{Desired, Records, declared_mounts};
 use crate::execute::Executor;
 use crate::expectation;
 use crate::failure::ReconcileError;
@@ -118,7 +118,7 @@ impl Reconciler {
             None => self.gateway.refuse(instance, "deleted"),
             Some(declaration) if !self.gateway.serves(instance) => {
                 let spec = &declaration.record().spec;
-                let mounts: Vec<Name> = spec.mounts.iter().map(|mount| mount.name.clone()).collect();
+                let mounts = declared_mounts(spec);
                 let stored = self.observer.state.slots(instance);
                 let stored: Vec<&SlotName> = stored.keys().collect();
                 let assigned = assign(&mounts, spec.multiplexing, None, &stored);
@@ -137,10 +137,9 @@ impl Reconciler {
         let Some(declaration) = desired.declaration() else { return Unserved::new() };
         let spec = &declaration.record().spec;
         let mut routes = expectation::routes(situation, plan, &self.gateway.routes(instance));
-        let declared = spec.mounts.iter().map(|mount| mount.name.clone());
-        for mount in declared.filter(|_| routes.is_empty()).collect::<Vec<_>>() {
+        if routes.is_empty() {
             // The record cannot be acted on, and never was.
-            routes.insert(mount, SlotName::Shared);
+            routes.extend(declared_mounts(spec).into_iter().map(|mount| (mount, SlotName::Shared)));
         }
         let unserved = self.gateway.serve(instance, &Terms::of(spec, routes));
         for (slot, outlook) in &plan.outlooks {
@@ -165,10 +164,8 @@ impl Reconciler {
             self.conclude_absent(instance, desired, situation, plan);
             return;
         };
-        let mounts: Vec<Name> =
-            declaration.record().spec.mounts.iter().map(|mount| mount.name.clone()).collect();
         let stored = self.observer.state.slots(instance);
-        let slots = slot_statuses(&stored, situation, plan, &mounts);
+        let slots = slot_statuses(&stored, situation, plan);
         let generation = declaration.instance.generation;
         self.book.conclude(instance, generation, verdict(desired, situation, plan, unserved), slots);
         self.hand_on_the_turn(instance, &declaration.record().spec.runtime, plan);
@@ -182,7 +179,7 @@ impl Reconciler {
             self.observer.state.forget_renewal(instance);
             self.book.forget(Kind::PluginInstance, instance);
         } else if let Some(status) = self.book.instance(instance) {
-            let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan, &[]);
+            let slots = slot_statuses(&self.observer.state.slots(instance), situation, plan);
             let generation = status.observed_generation;
             let verdict = verdict(desired, situation, plan, &Unserved::new());
             self.book.conclude(instance, generation, verdict, slots);

@@ -230,7 +230,7 @@ impl Talk {
             let Connected { conversation, multiplexes } = connected;
             // One that cannot tell mounts apart serves one at the most: each gets a container of its own now.
             if multiplexes || self.opening().slot != SlotName::Shared || self.mounts() < 2 {
-                self.shared.gateway.up(self.backend(conversation.clone(), multiplexes));
+                self.shared.gateway.up(self.backend(&line, conversation.clone(), multiplexes));
             }
             if self.opening().slot.is_spare() {
                 // Hosts will come all at once, and wait for nothing.
@@ -382,7 +382,7 @@ impl Talk {
     }
 
     /// The container as the gateway is told of it.
-    fn backend(&self, conversation: Arc<dyn Conversation>, multiplexes: bool) -> Backend {
+    fn backend(&self, line: &str, conversation: Arc<dyn Conversation>, multiplexes: bool) -> Backend {
         let Opening { instance, slot, place, start, .. } = self.opening();
         let (dying, breaking) = (self.partner.clone(), self.partner.clone());
         Backend {
@@ -392,6 +392,8 @@ impl Talk {
             place: place.clone(),
             conversation,
             multiplexes,
+            // It was parsed before.
+            protocol_version: Handshake::parse(line.as_bytes()).map_or(0, |handshake| handshake.app_version),
             died: Arc::new(move || {
                 let Opening { engine, place, .. } = &dying.opening;
                 match dying.broke.get() {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plugward_api::manifest::Rules;
-use plugward_api::{Kind, Name};
+use plugward_api::{Kind, Name, PluginSession};
 use plugward_runtime::{Pulse, Queue};
 use tokio::sync::watch;
 
+use crate::attach::{self, Roster};
 use crate::desired::Records;
 use crate::engines::Engines;
 use crate::gateway::Gateway;
@@ -42,6 +43,8 @@ pub struct View {
     pub queue: Queue<Name, Reason>,
     /// What hosts speak to.
     pub gateway: Gateway,
+    /// Hosts that attached to plugins.
+    pub roster: Roster,
     /// What containers use.
     pub usages: Usages,
     /// What is counted.
@@ -86,6 +89,16 @@ impl View {
         format!("{} and {} in force{bad}", some(runtimes, "runtime"), some(instances, "instance"))
     }
 
+    /// The hosts that attached to plugins, the first that came first.
+    pub fn sessions(&self) -> Vec<PluginSession> {
+        let mut sessions = attach::objects(self);
+        sessions.sort_by(|one, other| {
+            let since = |session: &PluginSession| session.metadata.creation_timestamp;
+            since(one).cmp(&since(other)).then_with(|| one.metadata.name.cmp(&other.metadata.name))
+        });
+        sessions
+    }
+
     /// Whether some engine answers, or none is needed.
     pub fn engines_answer(&self) -> bool {
         self.engines.statuses().is_empty() || !self.engines.live().is_empty()
@@ -117,6 +130,7 @@ impl View {
     pub async fn drain(&self) {
         const POLL: Duration = Duration::from_millis(50);
         self.draining.store(true, Ordering::Release);
+        self.roster.end_all();
         loop {
             let left = self.state.instances();
             if left.is_empty() {

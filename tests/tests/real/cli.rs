@@ -57,6 +57,19 @@ async fn get_and_describe_show_what_runs() {
         }
         let described = world.cli_ok(&["describe", "runtime", "runc"]).await;
         assert!(described.contains("EngineReachable"), "{described}");
+
+        let sessions: Value =
+            serde_json::from_str(&world.cli_ok(&["get", "sessions", "-o", "json"]).await).unwrap();
+        assert_eq!((&sessions["kind"], &sessions["items"]), (&json!("List"), &json!([])));
+        let missing = world.cli(&["get", "session", "nobody"]).await;
+        assert_eq!(missing.code, Some(1));
+        assert_eq!(missing.stderr, "plugward: session \"nobody\" not found: no host is attached\n");
+        let host = world.cli_ok(&["host", "generic", "counter", "--launcher", "/bin/sh"]).await;
+        let run_directory = world.sockets().parent().unwrap().to_string_lossy().into_owned();
+        let command = format!("exec.Command(\"/bin/sh\", \"--run-dir\", \"{run_directory}\", \"counter\")");
+        for phrase in [&command, "COUNTER_PLUGIN", "// Mend this first:"] {
+            assert!(host.contains(phrase), "{phrase:?} is not in {host}");
+        }
     })
     .await;
 }
@@ -93,6 +106,7 @@ async fn secrets_are_never_shown_logged_or_readable_by_others() {
             &["describe", "instances"],
             &["describe", "runtimes"],
             &["describe", "manifests"],
+            &["host", "generic", "good", "--launcher", "/bin/sh"],
             &["validate", &world.manifests().to_string_lossy()],
         ] {
             let said = world.cli(command).await;

@@ -139,17 +139,17 @@ async fn an_oci_runtime_that_the_engine_lacks_is_told_with_those_it_has() {
 }
 
 #[tokio::test]
-async fn an_edit_that_asks_for_what_is_not_supported_changes_nothing_that_runs() {
+async fn an_edit_that_cannot_be_acted_on_changes_nothing_that_runs() {
     on_each_engine(|world| async move {
         world.declare_runtime();
         world.declare("counter.yaml", &[counter("counter")]);
         world.start().await;
         let before = world.until_ready("counter").await;
-        let attach = json!({ "enabled": true, "users": ["root"] });
-        let edit = counter("counter").with("/spec/attach", attach.clone()).with("/spec/env/NEW", json!("1"));
+        let absent = json!([{ "file": "/etc/plugward/is-not-there.env" }]);
+        let edit = counter("counter").with("/spec/envFrom", absent.clone()).with("/spec/env/NEW", json!("1"));
         world.declare("counter.yaml", &[edit]);
-        let message = world.until_condition("counter", InstanceCondition::Accepted, "NotSupported").await;
-        assert!(message.contains("spec.attach"), "{message}");
+        let message = world.until_condition("counter", InstanceCondition::Accepted, "FileUnusable").await;
+        assert!(message.contains("is-not-there.env"), "{message}");
         world.settle().await;
         same(&world, &before).await;
 
@@ -166,8 +166,8 @@ async fn an_edit_that_asks_for_what_is_not_supported_changes_nothing_that_runs()
         world.settle().await;
         same(&world, &healed).await;
 
-        world.declare("new.yaml", &[counter("new").with("/spec/attach", attach)]);
-        world.until_condition("new", InstanceCondition::Accepted, "NotSupported").await;
+        world.declare("new.yaml", &[counter("new").with("/spec/envFrom", absent)]);
+        world.until_condition("new", InstanceCondition::Accepted, "FileUnusable").await;
         assert_eq!(world.containers().await.len(), 1);
     })
     .await;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failed;
+use super::resource::Resource;
 use crate::control::client::{self, ClientError};
 use crate::control::renewal::Answer;
 use crate::control::review::{Review, Whereabouts};
@@ -29,12 +30,18 @@ pub(super) struct Which {
 
 /// A controller that is running.
 pub(super) struct Controller {
+    run: PathBuf,
     socket: PathBuf,
     mounts: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Which {
+    /// The cluster that was named, as it has to be where several are.
+    pub(super) fn cluster(&self) -> Option<&str> {
+        self.cluster_id.as_ref().map(ClusterId::as_str)
+    }
+
     /// Finds the controller.
     pub(super) fn controller(&self) -> Result<Controller, Failed> {
         let directory =
@@ -43,11 +50,21 @@ impl Which {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // A host may be started elsewhere.
         let mounts = std::path::absolute(found.mounts())?;
-        Ok(Controller { socket: found.control_socket(), mounts, runtime })
+        Ok(Controller {
+            run: std::path::absolute(directory)?,
+            socket: found.control_socket(),
+            mounts,
+            runtime,
+        })
     }
 }
 
 impl Controller {
+    /// The run directory, in which that of the cluster is.
+    pub(super) fn run_directory(&self) -> &Path {
+        &self.run
+    }
+
     /// The control socket.
     pub(super) fn socket(&self) -> &Path {
         &self.socket
@@ -58,23 +75,27 @@ impl Controller {
         &self.mounts
     }
 
-    /// All records of a kind.
-    pub(super) fn list(&self, kind: Kind) -> Result<Vec<Value>, Failed> {
-        Ok(items(self.ask(&format!("/v1/{}", plural(kind)))?))
+    /// All of a resource: the records of a kind, or sessions.
+    pub(super) fn list(&self, resource: impl Into<Resource>) -> Result<Vec<Value>, Failed> {
+        Ok(items(self.ask(&format!("/v1/{}", resource.into().path()))?))
     }
 
-    /// All records of a kind, if the controller is quick to tell.
-    pub(super) fn list_within(&self, kind: Kind, limit: Duration) -> Result<Vec<Value>, Failed> {
-        let path = format!("/v1/{}", plural(kind));
+    /// The same, if the controller is quick to tell.
+    pub(super) fn list_within(
+        &self,
+        resource: impl Into<Resource>,
+        limit: Duration,
+    ) -> Result<Vec<Value>, Failed> {
+        let path = format!("/v1/{}", resource.into().path());
         let answer = self
             .runtime
             .block_on(async { tokio::time::timeout(limit, client::get(&self.socket, &path)).await });
         Ok(items(answer??))
     }
 
-    /// One record.
-    pub(super) fn get(&self, kind: Kind, name: &Name) -> Result<Value, Failed> {
-        self.ask(&format!("/v1/{}/{name}", plural(kind)))
+    /// One of a resource.
+    pub(super) fn get(&self, resource: impl Into<Resource>, name: &Name) -> Result<Value, Failed> {
+        self.ask(&format!("/v1/{}/{name}", resource.into().path()))
     }
 
     /// Hands on the lines of an answer until `each` breaks.
@@ -84,7 +105,7 @@ impl Controller {
 
     /// One record as the controller tells it within a moment; nothing where there is none.
     pub(super) async fn look(&self, kind: Kind, name: &Name) -> Result<Option<Value>, ClientError> {
-        match client::get(&self.socket, &format!("/v1/{}/{name}", plural(kind))).await {
+        match client::get(&self.socket, &format!("/v1/{}/{name}", Resource::from(kind).path())).await {
             Ok(object) => Ok(Some(object)),
             Err(ClientError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -101,7 +122,7 @@ impl Controller {
     /// # Errors
     /// When it is not, in the controller's words.
     pub(super) fn whereabouts(&self, key: &RecordKey) -> Result<Whereabouts, Failed> {
-        let found = self.ask(&format!("/v1/manifests/{}/{}", plural(key.kind), key.name))?;
+        let found = self.ask(&format!("/v1/manifests/{}/{}", Resource::from(key.kind).path(), key.name))?;
         Ok(serde_json::from_value(found).map_err(ClientError::Json)?)
     }
 
@@ -146,15 +167,8 @@ fn items(mut list: Value) -> Vec<Value> {
     list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default()
 }
 
-/// The path of what tells of the records of a kind, or of one of them, as they change.
-pub(super) fn watch_path(kind: Kind, name: Option<&Name>) -> String {
+/// The path of what tells of a resource, or of one of it, as it changes.
+pub(super) fn watch_path(resource: impl Into<Resource>, name: Option<&Name>) -> String {
     let name = name.map(|name| format!("/{name}")).unwrap_or_default();
-    format!("/v1/{}{name}?watch=true", plural(kind))
-}
-
-const fn plural(kind: Kind) -> &'static str {
-    match kind {
-        Kind::PluginInstance => "instances",
-        Kind::PluginRuntime => "runtimes",
-    }
+    format!("/v1/{}{name}?watch=true", resource.into().path())
 }

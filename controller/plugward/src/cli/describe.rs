@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
+use plugward_api::instance::Attach;
 use plugward_api::{Kind, Name};
 use serde_json::Value;
 
 use super::colours::Colours;
 use super::format::{age, kind, print, printable, text, time};
-use super::{Failed, advice, client, completions, hclog, table};
+use super::resource::Resource;
+use super::{Failed, advice, client, completions, hclog, host, table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -55,9 +57,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
                 Kind::PluginInstance => controller.list(Kind::PluginRuntime)?,
                 Kind::PluginRuntime => Vec::new(),
             };
+            // Only where hosts may: nobody else's pages need them.
+            let sessions = match objects.iter().any(attachable) {
+                true => controller.list(Resource::Session)?,
+                false => Vec::new(),
+            };
             let (now, colours) = (Timestamp::now(), Colours::of_output());
             let pages: Vec<String> =
-                objects.iter().map(|object| record(object, &runtimes, now, colours)).collect();
+                objects.iter().map(|object| record(object, &runtimes, &sessions, now, colours)).collect();
             pages.join("\n\n")
         }
     };
@@ -65,7 +72,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn record(object: &Value, runtimes: &[Value], now: Timestamp, colours: Colours) -> String {
+fn record(
+    object: &Value,
+    runtimes: &[Value],
+    sessions: &[Value],
+    now: Timestamp,
+    colours: Colours,
+) -> String {
     let mut page = Page { text: String::new(), colours };
     page.line("Name", text(object, "/metadata/name"));
     page.map("Labels", object.pointer("/metadata/labels"));
@@ -80,6 +93,9 @@ fn record(object: &Value, runtimes: &[Value], now: Timestamp, colours: Colours) 
     }
     if let Some(limits) = limits(object, runtimes) {
         page.line("Limits", &limits);
+    }
+    if attachable(object) {
+        page.attach(object, sessions);
     }
     if let Some(status) = object.get("status") {
         let phase = text(status, "/phase");
@@ -144,6 +160,22 @@ impl Page {
                     let _ = writeln!(self.text, "{indent}{key}: {}", scalar(value));
                 }
             }
+        }
+    }
+
+    fn attach(&mut self, object: &Value, sessions: &[Value]) {
+        let name = text(object, "/metadata/name");
+        let attach = object.pointer("/spec/attach").cloned().unwrap_or_default();
+        let attach: Attach = serde_json::from_value(attach).unwrap_or_default();
+        let those = sessions.iter().filter(|session| text(session, "/spec/instance") == name).count();
+        let fields = [
+            ("Permitted", host::permitted(&attach)),
+            ("Sessions", format!("{those} of {} at the most", attach.max_sessions)),
+            ("Hosts", format!("`plugward host openbao {name}` (or vault, generic) says what to give them")),
+        ];
+        self.title("Attach");
+        for (title, value) in fields {
+            let _ = writeln!(self.text, "  {:<12}{value}", format!("{title}:"));
         }
     }
 
@@ -255,6 +287,11 @@ impl Page {
         }));
         self.text.push_str(&table::layout(&rows, self.colours));
     }
+}
+
+/// Whether hosts may attach to an instance.
+fn attachable(object: &Value) -> bool {
+    object.pointer("/spec/attach/enabled").and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn manifests(report: &Value) -> String {

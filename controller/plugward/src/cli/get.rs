@@ -12,18 +12,19 @@ use serde_json::{Value, json};
 
 use super::colours::Colours;
 use super::following::{Followed, Following, interrupted};
-use super::format::{Output, kind, print, print_on, print_value, text};
+use super::format::{Output, print, print_on, print_value, text};
+use super::resource::Resource;
 use super::selector::Selector;
 use super::watch::Lines;
 use super::{Failed, client, completions, reattach, records};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A kind: instances or runtimes. Both are shown without it.
-    #[arg(value_name = "KIND", value_parser = kind, add = completions::kinds())]
-    kind: Option<Kind>,
+    /// A kind: instances, runtimes, or sessions, which are hosts that attached. All records are shown without it.
+    #[arg(value_name = "KIND", value_parser = Resource::of_word, add = completions::kinds())]
+    kind: Option<Resource>,
 
-    /// The name of one record.
+    /// The name of one.
     #[arg(value_name = "NAME", requires = "kind", add = completions::names())]
     name: Option<Name>,
 
@@ -39,7 +40,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COLUMN|PATH", conflicts_with = "name")]
     sort_by: Option<String>,
 
-    /// Show records of one kind, and go on with each that changes. Ctrl-C ends it. With -o json, a line for each
+    /// Show what there is of one kind, and go on with each that changes. Ctrl-C ends it. With -o json, a line for each
     /// change: {"type": "ADDED|MODIFIED|DELETED", "object": …}
     #[arg(short, long, requires = "kind", conflicts_with = "sort_by")]
     watch: bool,
@@ -58,6 +59,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
     if arguments.output == Output::Reattach {
         return reattach(arguments, &controller);
     }
+    if arguments.kind == Some(Resource::Session) && arguments.selector.is_some() {
+        return Err(
+            "sessions have no labels: leave out --selector, or sort them with --sort-by instance".into()
+        );
+    }
     if let (Some(kind), true) = (arguments.kind, arguments.watch) {
         return watch(arguments, kind, &controller);
     }
@@ -69,7 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let kinds = arguments.kind.map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind]);
+    let records = || Kind::ALL.map(Resource::from).to_vec();
+    let kinds = arguments.kind.map_or_else(records, |kind| vec![kind]);
     let mut found = Vec::new();
     for kind in kinds {
         let mut objects = controller.list(kind)?;
@@ -91,13 +98,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         let between = if arguments.output == Output::Name { "" } else { "\n" };
         print(&texts.join(between))?;
     }
-    tell_of_bad_manifests(&controller)?;
+    if arguments.kind != Some(Resource::Session) {
+        tell_of_bad_manifests(&controller)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Arguments {
     /// Objects of one kind for people, or their names.
-    fn text(&self, kind: Kind, objects: &[Value]) -> String {
+    fn text(&self, kind: Resource, objects: &[Value]) -> String {
         if self.output == Output::Name {
             let name = |object| format!("{}/{}\n", kind.bare(), text(object, "/metadata/name"));
             return objects.iter().map(name).collect();
@@ -111,7 +120,9 @@ impl Arguments {
     }
 
     fn tell_of_nothing(&self) {
-        if self.selector.is_none() {
+        if self.kind == Some(Resource::Session) {
+            eprintln!("No sessions found: no host is attached.");
+        } else if self.selector.is_none() {
             eprintln!("No records found: put manifests into the watched directory.");
         } else {
             eprintln!("No records found with these labels: `plugward get` without -l shows all.");
@@ -119,7 +130,7 @@ impl Arguments {
     }
 }
 
-fn watch(arguments: &Arguments, kind: Kind, controller: &client::Controller) -> Result<ExitCode, Failed> {
+fn watch(arguments: &Arguments, kind: Resource, controller: &client::Controller) -> Result<ExitCode, Failed> {
     if arguments.output == Output::Yaml {
         return Err("--watch has no -o yaml: use -o json, which is a line for each change".into());
     }
@@ -155,7 +166,7 @@ fn watch(arguments: &Arguments, kind: Kind, controller: &client::Controller) -> 
 
 fn reattach(arguments: &Arguments, controller: &client::Controller) -> Result<ExitCode, Failed> {
     match (arguments.kind, &arguments.name) {
-        (Some(Kind::PluginInstance), Some(name)) => {
+        (Some(Resource::Record(Kind::PluginInstance)), Some(name)) => {
             let object = controller.get(Kind::PluginInstance, name)?;
             // The parent is there as long as what it sets up: a shell, or the host itself.
             let parent = || getppid().map_or(1, |parent| parent.as_raw_nonzero().get());
@@ -188,3 +199,6 @@ fn tell_of_bad_manifests(controller: &client::Controller) -> Result<(), Failed> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,10 +19,12 @@ mod get;
 #[cfg(test)]
 mod golden;
 mod hclog;
+mod host;
 mod logs;
 mod progress;
 mod reattach;
 mod records;
+mod resource;
 mod restart;
 mod rights;
 mod run;
@@ -75,6 +77,8 @@ enum Command {
     Delete(delete::Arguments),
     /// Replace the containers of an instance by new ones.
     Restart(restart::Arguments),
+    /// Show what a host needs to use an instance as if it were a plugin's binary.
+    Host(host::Arguments),
     /// Print a script that makes a shell complete commands and names.
     Completions(completions::Arguments),
     /// Print the version.
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Delete(arguments) => delete::run(&arguments),
         Command::Restart(arguments) => restart::run(&arguments),
+        Command::Host(arguments) => host::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => {
             format::print(&format!("plugward {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! Records as rows of a table.
+//! Records and sessions as rows of a table.
 
 use jiff::Timestamp;
 use plugward_api::Kind;
@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::colours::Colours;
 use super::format::{NONE, age, text, time};
+use super::resource::Resource;
 use super::{Failed, sort, table};
 
-/// One column of the table of a kind.
+/// One column of a table.
 pub(super) struct Column {
     pub(super) title: &'static str,
     /// Only with `-o wide`.
@@ -61,11 +62,34 @@ const RUNTIME: &[Column] = &[
     wide("API", |object, _| or_none(text(object, "/status/engine/apiVersion"))),
 ];
 
-/// The columns of a kind.
-pub(super) fn columns(kind: Kind, with_wide: bool) -> Vec<&'static Column> {
-    let all = match kind {
-        Kind::PluginInstance => INSTANCE,
-        Kind::PluginRuntime => RUNTIME,
+const SESSION: &[Column] = &[
+    narrow("NAME", |object, _| text(object, "/metadata/name").to_owned()),
+    narrow("INSTANCE", |object, _| text(object, "/spec/instance").to_owned()),
+    narrow("PHASE", |object, _| or_none(text(object, "/status/phase"))),
+    narrow("KIND", |object, _| or_none(text(object, "/status/kind"))),
+    narrow("USER", |object, _| match text(object, "/status/user") {
+        "" => number(object, "/status/uid"),
+        name => name.to_owned(),
+    }),
+    narrow("PID", |object, _| number(object, "/status/pid")),
+    narrow(AGE, |object, now| since(object).map_or_else(|| "<unknown>".to_owned(), |since| age(since, now))),
+    wide("SLOT", |object, _| or_none(text(object, "/status/slot"))),
+    wide("PROTOCOL", |object, _| number(object, "/status/protocolVersion")),
+    wide("TLS", |object, _| yes_or_no(object, "/status/tls")),
+    wide("BROKER", |object, _| match object.pointer("/status/brokerMultiplexing") {
+        Some(Value::Bool(true)) => "Multiplexed".to_owned(),
+        Some(Value::Bool(false)) => "Sockets".to_owned(),
+        _ => NONE.to_owned(),
+    }),
+    wide("REQUESTS", |object, _| number(object, "/status/requests")),
+];
+
+/// The columns of a resource.
+pub(super) fn columns(resource: impl Into<Resource>, with_wide: bool) -> Vec<&'static Column> {
+    let all = match resource.into() {
+        Resource::Record(Kind::PluginInstance) => INSTANCE,
+        Resource::Record(Kind::PluginRuntime) => RUNTIME,
+        Resource::Session => SESSION,
     };
     all.iter().filter(|column| with_wide || !column.wide).collect()
 }
@@ -84,31 +108,37 @@ pub(super) fn without_age(columns: &[&Column], row: &[String]) -> Vec<String> {
     kept.map(|(_, cell)| cell.clone()).collect()
 }
 
-/// The table of some objects of one kind.
+/// The table of some objects of one resource.
 pub(super) fn table(
-    kind: Kind,
+    resource: impl Into<Resource>,
     with_wide: bool,
     objects: &[Value],
     now: Timestamp,
     colours: Colours,
 ) -> String {
-    let columns = columns(kind, with_wide);
+    let columns = columns(resource, with_wide);
     let mut rows = vec![titles(&columns)];
     rows.extend(objects.iter().map(|object| row(&columns, object, now)));
     table::layout(&rows, colours)
 }
 
-/// Sorts objects of one kind by a column of theirs, shown or not, or by a path.
-pub(super) fn sort(kind: Kind, objects: &mut [Value], by: &str, now: Timestamp) -> Result<(), Failed> {
+/// Sorts objects of one resource by a column of theirs, shown or not, or by a path.
+pub(super) fn sort(
+    resource: impl Into<Resource>,
+    objects: &mut [Value],
+    by: &str,
+    now: Timestamp,
+) -> Result<(), Failed> {
+    let resource = resource.into();
     if sort::is_path(by) {
         return sort::by_path(objects, by);
     }
-    let all = columns(kind, true);
+    let all = columns(resource, true);
     let Some(column) = all.iter().find(|column| column.title.eq_ignore_ascii_case(by)) else {
         let titles: Vec<String> = all.iter().map(|column| column.title.to_ascii_lowercase()).collect();
         let message = format!(
             "--sort-by {by}: {}s have no such column (use {}, or a path like .metadata.name)",
-            kind.bare(),
+            resource.bare(),
             titles.join(", ")
         );
         return Err(message.into());
@@ -119,7 +149,12 @@ pub(super) fn sort(kind: Kind, objects: &mut [Value], by: &str, now: Timestamp) 
 }
 
 fn ready(object: &Value) -> String {
-    let serves = |slot: &&Value| slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty());
+    // Of one that only hosts use which attach, a container is ready before there are any.
+    let attached_only = list(object, "/spec/mounts").is_empty();
+    let serves = |slot: &&Value| {
+        let used = slot["mounts"].as_array().is_some_and(|mounts| !mounts.is_empty());
+        used || attached_only && slot.get("readyAt").is_some()
+    };
     format!("{}/{}", serving_slots(object).filter(serves).count(), serving_slots(object).count().max(1))
 }
 
@@ -131,9 +166,13 @@ fn image(object: &Value) -> String {
     format!("{}:{tag}", text(object, "/spec/image/repository"))
 }
 
-/// When the record was taken in.
+/// When the record was taken in, or the session began.
 fn since(object: &Value) -> Option<Timestamp> {
-    condition(object, "Accepted").and_then(|condition| time(condition, "/lastTransitionTime"))
+    let accepted = condition(object, "Accepted");
+    accepted.map_or_else(
+        || time(object, "/metadata/creationTimestamp"),
+        |condition| time(condition, "/lastTransitionTime"),
+    )
 }
 
 fn slots(object: &Value) -> &[Value] {
@@ -163,6 +202,22 @@ pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
 fn joined(objects: &[Value], pointer: &str) -> String {
     let texts = objects.iter().map(|object| text(object, pointer)).filter(|text| !text.is_empty());
     or_none(&texts.collect::<Vec<_>>().join(","))
+}
+
+/// A number in an object.
+fn number(object: &Value, pointer: &str) -> String {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .map_or_else(|| NONE.to_owned(), |number| number.to_string())
+}
+
+fn yes_or_no(object: &Value, pointer: &str) -> String {
+    match object.pointer(pointer).and_then(Value::as_bool) {
+        Some(true) => "Yes".to_owned(),
+        Some(false) => "No".to_owned(),
+        None => NONE.to_owned(),
+    }
 }
 
 fn or_none(text: &str) -> String {

@@ -4,29 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
-use plugward_api::{API_VERSION, Kind};
+use plugward_api::API_VERSION;
 use serde_json::{Value, json};
 
 use super::colours::Colours;
 use super::format::{Output, text};
 use super::records::{self, Column};
+use super::resource::Resource;
 use super::selector::Selector;
 use super::table;
 
 /// What was shown, and how the next line is.
 pub(super) struct Lines<'a> {
-    kind: Kind,
+    resource: Resource,
     output: Output,
     selector: Option<&'a Selector>,
     columns: Vec<&'static Column>,
     titles: Vec<String>,
     widths: Vec<usize>,
     colours: Colours,
-    /// What of each record makes it another one than was shown.
+    /// What of each object makes it another one than was shown.
     shown: BTreeMap<String, Steady>,
 }
 
-/// What of a record makes it another one than was shown.
+/// What of an object makes it another one than was shown.
 #[derive(PartialEq, Eq)]
 enum Steady {
     /// Its row, without its age.
@@ -38,19 +39,20 @@ enum Steady {
 impl<'a> Lines<'a> {
     /// `first` is what is there when the watch begins: columns are as wide as it needs.
     pub(super) fn new(
-        kind: Kind,
+        resource: impl Into<Resource>,
         output: Output,
         selector: Option<&'a Selector>,
         first: &[Value],
         colours: Colours,
     ) -> Self {
-        let columns = records::columns(kind, output == Output::Wide);
+        let resource = resource.into();
+        let columns = records::columns(resource, output == Output::Wide);
         let titles = records::titles(&columns);
         let now = Timestamp::now();
         let mut rows = vec![titles.clone()];
         rows.extend(first.iter().map(|object| records::row(&columns, object, now)));
         let widths = table::widths(&rows);
-        Self { kind, output, selector, columns, titles, widths, colours, shown: BTreeMap::new() }
+        Self { resource, output, selector, columns, titles, widths, colours, shown: BTreeMap::new() }
     }
 
     /// The titles of the table, if it is one.
@@ -86,7 +88,7 @@ impl<'a> Lines<'a> {
                 let kind = if before.is_none() { "ADDED" } else { "MODIFIED" };
                 Some(format!("{}\n", json!({ "type": kind, "object": object })))
             }
-            Output::Name => Some(format!("{}/{name}\n", self.kind.bare())),
+            Output::Name => Some(format!("{}/{name}\n", self.resource.bare())),
             _ => Some(self.line(&row)),
         }
     }
@@ -99,7 +101,8 @@ impl<'a> Lines<'a> {
         let lines = gone.iter().map(|name| {
             self.shown.remove(name);
             let metadata = json!({ "name": name });
-            let object = json!({ "apiVersion": API_VERSION, "kind": self.kind, "metadata": metadata });
+            let object =
+                json!({ "apiVersion": API_VERSION, "kind": self.resource.kind(), "metadata": metadata });
             self.gone(name, &object)
         });
         lines.collect()
@@ -108,7 +111,7 @@ impl<'a> Lines<'a> {
     fn gone(&self, name: &str, object: &Value) -> String {
         match self.output {
             Output::Json => format!("{}\n", json!({ "type": "DELETED", "object": object })),
-            Output::Name => format!("{}/{name} deleted\n", self.kind.bare()),
+            Output::Name => format!("{}/{name} deleted\n", self.resource.bare()),
             _ => self.deleted(name),
         }
     }
@@ -134,6 +137,8 @@ fn hash(object: &Value) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use plugward_api::Kind;
+
     use super::*;
 
     fn change(kind: &str, name: &str, phase: &str, labels: &Value) -> Value {

@@ -5,6 +5,7 @@
 //! | `GET /v1/instances`, `GET /v1/runtimes` | `{kind: List, items: […]}` |
 //! | `GET /v1/instances/NAME`, `GET /v1/runtimes/NAME` | one object, or 404 |
 //! | the same with `?watch=true` | lines of JSON, `{type: ADDED\|MODIFIED\|DELETED, object: …}`: all that is there, then what changes, until one side ends it |
+//! | `GET /v1/sessions`, `GET /v1/sessions/ID`, either with `?watch=true` | the same of hosts that attached |
 //! | `GET /v1/instances/NAME/logs?follow&previous&slot&since&tail` | lines of JSON, `{type: CONTAINER\|LINE\|NOTE\|ERROR\|END, …}`: what its containers wrote and, with `follow`, what they write |
 //! | `GET /v1/controller` | the controller's version and pid, whether it is in sync, and its engines |
 //! | `GET /v1/manifests` | manifest files and directories with what is wrong with them |

@@ -95,6 +95,11 @@ fn hide_text(value: Option<&mut Value>) {
     }
 }
 
+/// All sessions, the first that came first.
+pub(super) fn sessions(view: &View) -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "items": view.sessions() })
+}
+
 /// How the controller and its engines stand.
 pub(super) fn controller(view: &View) -> Value {
     let engine = |(host, status): (Option<String>, LinkStatus)| match status {

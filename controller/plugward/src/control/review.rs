@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use plugward_api::manifest::{self, Format, Rules};
-use plugward_api::{Kind, Name, Place, Placed, PluginRuntime, Problem, Record, RecordKey, support};
+use plugward_api::{Kind, Name, Place, Placed, PluginRuntime, Problem, Record, RecordKey};
 use rustix::process::Gid;
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +109,6 @@ pub(super) fn review(text: &[u8], rules: &Rules, directory: &Path, known: &impl 
             review.problems.push(held.in_the_way(&key, *place));
         }
         if let Record::Instance(instance) = record {
-            let refused = support::unsupported(&instance.spec);
-            review.problems.extend(refused.into_iter().map(|found| problem(*place, found.message, None)));
             let runtime = &instance.spec.runtime;
             if !runtimes.contains(runtime) && !known.has_runtime(runtime) {
                 let message =

@@ -4,12 +4,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use axum::body::Body;
 use axum::extract::{Path as Segment, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use plugward_api::{Kind, Name};
+use plugward_api::{Kind, Name, PluginSession};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
@@ -66,6 +67,14 @@ pub fn make_socket_directory(path: &Path, group: Option<u32>) -> io::Result<()> 
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))?;
     chown(path, None, group)
+}
+
+/// Lets everybody through a directory for sockets, to those in it that are open to everybody. What it holds they do not see.
+///
+/// # Errors
+/// When its mode cannot be set.
+pub fn let_pass(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o751))
 }
 
 /// Takes the control socket. One that an ended controller left is replaced; anything else is not touched.
@@ -137,6 +146,9 @@ pub(super) struct Controlled {
     pub(super) stop: CancellationToken,
 }
 
+/// Hosts that attached.
+const SESSIONS: &str = "sessions";
+
 /// What follows the question mark.
 #[derive(Debug, Default, Deserialize)]
 struct Asked {
@@ -146,9 +158,16 @@ struct Asked {
 
 impl Controlled {
     fn watch(self, kind: Kind, only: Option<Name>) -> Response {
-        let body = watch::stream(Records { view: self.view, kind, only }, self.stop);
-        ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+        lines(watch::records(Records { view: self.view, kind, only }, self.stop))
     }
+
+    fn watch_sessions(self, only: Option<Name>) -> Response {
+        lines(watch::sessions(self.view, only, self.stop))
+    }
+}
+
+fn lines(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
 async fn list(
@@ -159,6 +178,8 @@ async fn list(
     match resource.as_str() {
         "manifests" => return Json(objects::manifests(&controlled.view)).into_response(),
         "controller" => return Json(objects::controller(&controlled.view)).into_response(),
+        SESSIONS if asked.watch => return controlled.watch_sessions(None),
+        SESSIONS => return Json(objects::sessions(&controlled.view)).into_response(),
         _ => {}
     }
     match kind(&resource) {
@@ -173,6 +194,9 @@ async fn one(
     Segment((resource, name)): Segment<(String, String)>,
     Query(asked): Query<Asked>,
 ) -> Response {
+    if resource == SESSIONS {
+        return session(controlled, &name, asked.watch);
+    }
     let Some(kind) = kind(&resource) else {
         return no_resource(&resource);
     };
@@ -184,6 +208,27 @@ async fn one(
         Some(object) => Json(object).into_response(),
         None => no_record(&controlled.view, kind, &name),
     }
+}
+
+fn session(controlled: Controlled, id: &str, watched: bool) -> Response {
+    if let (true, Ok(id)) = (watched, id.parse()) {
+        return controlled.watch_sessions(Some(id));
+    }
+    let sessions = controlled.view.sessions();
+    match sessions.iter().find(|session| session.metadata.name.as_str() == id) {
+        Some(session) => Json(session).into_response(),
+        None => not_found(&no_session(id, &sessions)),
+    }
+}
+
+/// What to say of a session that is not there. Nobody types an ID by heart, so none is near.
+fn no_session(id: &str, sessions: &[PluginSession]) -> String {
+    let next = if sessions.is_empty() {
+        "no host is attached"
+    } else {
+        "`plugward get sessions` shows what there is"
+    };
+    format!("session {id:?} not found: {next}")
 }
 
 pub(super) fn kind(resource: &str) -> Option<Kind> {
@@ -210,7 +255,7 @@ fn absence(kind: Kind, name: &str, known: &[Name]) -> String {
 /// That there is nothing of this sort.
 pub(super) fn no_resource(resource: &str) -> Response {
     not_found(&format!(
-        "there is no resource {resource:?}: there are instances, runtimes, manifests and controller"
+        "there is no resource {resource:?}: there are instances, runtimes, sessions, manifests and controller"
     ))
 }
 
@@ -251,6 +296,11 @@ mod tests {
             absence(Kind::PluginRuntime, "gvisor", &[]),
             "runtime \"gvisor\" not found: `plugward get runtimes` shows what there is"
         );
+    }
+
+    #[test]
+    fn a_session_that_is_not_there_is_told_with_the_next_step() {
+        assert_eq!(no_session("k3x9q2ab", &[]), "session \"k3x9q2ab\" not found: no host is attached");
     }
 
     #[test]

@@ -3,17 +3,21 @@
 //! A watch is a level, not a log. The news that it follows are names; what is told is how the record of that name stands
 //! when the line is made, and only if that differs from what was told before. So a slow client loses nothing but what
 //! came and went in between, and costs a few lines and a number for each record. Pulls under way are no news.
+//!
+//! Of sessions there is no news: they are looked at once a second, while somebody watches.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use plugward_api::{API_VERSION, Kind, Name};
+use plugward_api::{API_VERSION, Kind, Name, PluginSession};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,9 @@ use crate::view::View;
 
 /// Lines that wait for a client.
 const LINES_WAITING: usize = 16;
+
+/// How often sessions are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The records that a watch is about.
 pub(super) trait Subject: Send + Sync + 'static {
@@ -39,26 +46,68 @@ pub(super) struct Records {
     pub(super) only: Option<Name>,
 }
 
-/// The body of an answer that goes on until its reader leaves, or `stop`.
-pub(super) fn stream(records: Records, stop: CancellationToken) -> Body {
-    let (lines, body) = mpsc::channel(LINES_WAITING);
+/// The body of an answer about records, which goes on until its reader leaves, or `stop`.
+pub(super) fn records(records: Records, stop: CancellationToken) -> Body {
     // Before the first look: what comes in between is looked at again.
     let news = records.view.book.news();
-    let watch = Watch { kind: records.kind, subject: records, told: BTreeMap::new(), lines };
-    tokio::spawn(async move { stop.run_until_cancelled(watch.run(news)).await });
+    let kind = records.kind;
+    body(kind.as_str(), stop, move |told| Watch { kind, subject: records, told }.run(news))
+}
+
+/// The same about sessions, or about the one of this ID.
+pub(super) fn sessions(view: View, only: Option<Name>, stop: CancellationToken) -> Body {
+    let there = move || {
+        let sessions = view.sessions().into_iter();
+        let meant =
+            sessions.filter(|session| only.as_ref().is_none_or(|only| *only == session.metadata.name));
+        meant.map(|session| (session.metadata.name.clone(), json!(session))).collect()
+    };
+    body(PluginSession::KIND, stop, move |told| look_again(there, told))
+}
+
+fn body<F>(kind: &'static str, stop: CancellationToken, watch: impl FnOnce(Told) -> F) -> Body
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (lines, body) = mpsc::channel(LINES_WAITING);
+    let watching = watch(Told { kind, hashes: BTreeMap::new(), lines });
+    tokio::spawn(async move { stop.run_until_cancelled(watching).await });
     Body::from_stream(ReceiverStream::new(body).map(Ok::<_, Infallible>))
 }
 
 struct Watch<S> {
     kind: Kind,
     subject: S,
-    /// What was told of each record last, as a hash of it.
-    told: BTreeMap<Name, u64>,
+    told: Told,
+}
+
+/// What was told, and to whom.
+struct Told {
+    /// The kind of the objects.
+    kind: &'static str,
+    /// What was told of each object last, as a hash of it.
+    hashes: BTreeMap<Name, u64>,
     lines: mpsc::Sender<Bytes>,
 }
 
 /// The reader left.
 struct Left;
+
+/// Tells of what is there, and of what is another once a second.
+async fn look_again(there: impl Fn() -> BTreeMap<Name, Value>, mut told: Told) {
+    loop {
+        let found = there();
+        for name in told.names_and(found.keys().cloned().collect()) {
+            if told.tell(&name, found.get(&name)).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = told.lines.closed() => return,
+        }
+    }
+}
 
 // === impl Watch ===
 
@@ -68,7 +117,7 @@ impl<S: Subject> Watch<S> {
         while outcome.is_ok() {
             let heard = tokio::select! {
                 heard = news.recv() => heard,
-                () = self.lines.closed() => return,
+                () = self.told.lines.closed() => return,
             };
             outcome = match heard {
                 Ok((kind, name)) if kind == self.kind => self.look_at(&name).await,
@@ -81,29 +130,42 @@ impl<S: Subject> Watch<S> {
     }
 
     async fn look_at_all(&mut self) -> Result<(), Left> {
-        let mut names = self.subject.names();
-        names.extend(self.told.keys().cloned());
-        names.sort();
-        names.dedup();
-        for name in names {
+        for name in self.told.names_and(self.subject.names()) {
             self.look_at(&name).await?;
         }
         Ok(())
     }
 
     async fn look_at(&mut self, name: &Name) -> Result<(), Left> {
-        let change = match self.subject.get(name) {
+        self.told.tell(name, self.subject.get(name).as_ref()).await
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// These names, and those of what was told of: it may be gone.
+    fn names_and(&self, mut names: Vec<Name>) -> Vec<Name> {
+        names.extend(self.hashes.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Tells how an object stands, if that differs from what was told.
+    async fn tell(&mut self, name: &Name, object: Option<&Value>) -> Result<(), Left> {
+        let change = match object {
             Some(object) => {
                 let mut hasher = DefaultHasher::new();
                 object.to_string().hash(&mut hasher);
                 let hash = hasher.finish();
-                match self.told.insert(name.clone(), hash) {
+                match self.hashes.insert(name.clone(), hash) {
                     None => json!({ "type": "ADDED", "object": object }),
                     Some(before) if before != hash => json!({ "type": "MODIFIED", "object": object }),
                     Some(_) => return Ok(()),
                 }
             }
-            None if self.told.remove(name).is_some() => {
+            None if self.hashes.remove(name).is_some() => {
                 let metadata = json!({ "name": name });
                 let object = json!({ "apiVersion": API_VERSION, "kind": self.kind, "metadata": metadata });
                 json!({ "type": "DELETED", "object": object })

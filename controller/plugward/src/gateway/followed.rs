@@ -9,6 +9,8 @@ use plugward_api::Name;
 use plugward_relay::{Ended, Outcome, Request};
 use tracing::Level;
 
+use crate::names::MountName;
+
 /// What the log's filter calls these lines.
 const TARGET: &str = "plugward::requests";
 
@@ -41,14 +43,14 @@ impl Followed {
     }
 
     /// It waits for its plugin.
-    pub(super) fn waits(&self, instance: &Name, mount: &Name) {
+    pub(super) fn waits(&self, instance: &Name, mount: &MountName) {
         let Self { method, trace } = self;
         let trace_id = trace.map(tracing::field::display);
         tracing::debug!(target: TARGET, %instance, %mount, method, trace_id, "a request waits for its plugin");
     }
 
     /// It is over. That is told of one that waited, or was not answered.
-    pub(super) fn ended(&self, instance: &Name, mount: &Name, ended: &Ended) {
+    pub(super) fn ended(&self, instance: &Name, mount: &MountName, ended: &Ended) {
         if ended.waited.is_zero() && matches!(ended.outcome, Outcome::Answered(_)) {
             return;
         }

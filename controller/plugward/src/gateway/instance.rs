@@ -7,6 +7,7 @@ mod brokers;
 mod controller;
 mod hosts;
 mod priming;
+mod sessions;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -31,8 +32,8 @@ use super::seat::{Order, Seats, Serial};
 use super::stdio::Output;
 use super::terms::{Backend, Hold, Memory, Prospect, ServiceSight, Terms};
 use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::names::SlotName;
+use crate::metrics::{Metrics, Requests};
+use crate::names::{MountName, SlotName};
 use crate::plan::Place;
 use crate::session::Wake;
 
@@ -56,6 +57,10 @@ pub(super) struct Instance {
     rules: RwLock<PrimingRules>,
     /// Its record was deleted.
     refused: AtomicBool,
+    /// Whether hosts may attach, or could: then their requests are counted.
+    attached: AtomicBool,
+    /// The requests of all sessions that are over.
+    session_requests: Arc<Requests>,
     state: Mutex<State>,
     brokers: Mutex<Brokers>,
     /// What its plugins write.
@@ -73,13 +78,13 @@ pub(super) struct State {
     /// With what new connections are closed.
     closed: Option<Status>,
     prospects: LiteMap<SlotName, Prospect>,
-    mounts: LiteMap<Name, Arc<Mount>>,
+    mounts: LiteMap<MountName, Arc<Mount>>,
     berths: LiteMap<Serial, Arc<Berthed>>,
     /// Containers that are not known any more, and that nobody was told of.
     forgotten: Vec<Place>,
     connections: LiteMap<Id, Connection>,
     /// Mounts whose last priming was not kept, and why.
-    unkept: LiteMap<Name, Unkept>,
+    unkept: LiteMap<MountName, Unkept>,
     /// The last number that was given to a container or a connection.
     numbers: u64,
 }
@@ -114,6 +119,8 @@ impl Instance {
             budget: HoldBudget::new(terms.hold.max_requests, held_bytes(terms.hold)),
             rules: RwLock::new(terms.priming.clone()),
             refused: AtomicBool::new(false),
+            attached: AtomicBool::new(false),
+            session_requests: Arc::default(),
             state: Mutex::new(State {
                 seats: Seats::default(),
                 terms: None,
@@ -183,7 +190,7 @@ impl State {
         self.numbers
     }
 
-    fn slot(&self, mount: &Name) -> Option<&SlotName> {
+    fn slot(&self, mount: &MountName) -> Option<&SlotName> {
         self.terms.as_ref()?.mounts.get(mount)
     }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use plugward_api::Name;
 use plugward_relay::Request;
 use plugward_relay::driver::ServedStream;
 use plugward_relay::grpc::{Code, Status};
@@ -25,6 +24,7 @@ use super::multiplex::{self, HostId};
 use super::outlook::Outlook;
 use super::priming::{KeptCall, Role};
 use super::traffic::InFlight;
+use crate::names::MountName;
 use crate::plugin::{UnaryAnswer, UnaryCall};
 
 /// How long such a call may take at the plugin, if its host does not say.
@@ -190,7 +190,7 @@ pub(super) fn code_of(answer: &UnaryAnswer) -> Code {
 pub(super) fn call(
     instance: &Arc<Instance>,
     berthed: &Arc<Berthed>,
-    mount: &Name,
+    mount: &MountName,
     host: &HostId,
     method: &str,
     kept: &KeptCall,

@@ -34,8 +34,10 @@
 //! - A call that waits is answered: by the plugin, or with `UNAVAILABLE` and the reason, in its own time and in that of `hold`.
 //! - Nothing that hosts tell plugins is logged, stored, or in any `Debug`; what is kept of it is in memory, and cleared when it goes.
 
+mod attaching;
 mod backend;
 mod broker;
+mod door;
 mod followed;
 mod instance;
 mod made;
@@ -69,15 +71,18 @@ use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
 use tokio::time::timeout;
 
+pub use self::door::{Door, Hand, OfferedSocket};
 use self::instance::{Instance, Parts};
 use self::mount::Mount;
-pub use self::priming::PrimingRules;
+pub use self::priming::{KeptPriming, PrimingRules};
 pub use self::relays::Relays;
 use self::sockets::{SocketError, Sockets};
-pub use self::terms::{Backend, Broken, Demand, Hold, Memory, Prospect, ServiceSight, Terms};
+pub use self::terms::{
+    Backend, Broken, Demand, Hold, Joined, Memory, NotJoined, Prospect, ServiceSight, Terms,
+};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, MountTraffic};
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::Place;
 use crate::session::Wake;
 
@@ -140,7 +145,7 @@ impl Gateway {
             table.instances.entry(instance.clone()).or_insert_with(new).clone()
         };
         for mount in instance.serve(terms) {
-            self.shared.sockets.close(&instance.name, &mount.name);
+            self.close_socket(&instance, &mount);
         }
         let mut errors = BTreeMap::new();
         let closing = self.shared.closing.read().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +153,7 @@ impl Gateway {
         for name in unserved {
             match self.shared.sockets.open(&instance.name, &name) {
                 Ok(listener) => {
-                    let mount = Mount::new(&instance.name, name, self.shared.parts.clock);
+                    let mount = Mount::declared(&instance.name, name, self.shared.parts.clock);
                     instance.add(&mount);
                     mount.listen(&instance, listener);
                 }
@@ -171,7 +176,7 @@ impl Gateway {
     }
 
     /// Which slot serves which mount of an instance, as it was told last.
-    pub fn routes(&self, instance: &Name) -> BTreeMap<Name, SlotName> {
+    pub fn routes(&self, instance: &Name) -> BTreeMap<MountName, SlotName> {
         self.get(instance).map(|instance| instance.routes()).unwrap_or_default()
     }
 
@@ -195,7 +200,7 @@ impl Gateway {
         let Some(instance) = self.lock().remove(instance) else { return };
         instance.close(&Status::unavailable(format!("plugin instance {}: deleted", instance.name)));
         for mount in instance.mounts() {
-            self.shared.sockets.close(&instance.name, &mount.name);
+            self.close_socket(&instance, &mount);
             self.shared.parts.memory.unprimed(&instance.name, &mount.name);
         }
     }
@@ -264,15 +269,7 @@ impl Gateway {
     /// How the mounts stand that are served, for those who count.
     pub fn traffic(&self) -> Vec<MountTraffic> {
         let instances: Vec<Arc<Instance>> = self.lock().instances.values().cloned().collect();
-        let mounts = instances.iter().flat_map(|instance| {
-            let of = |mount: Arc<Mount>| {
-                let Demand { waiting, in_flight, .. } = mount.traffic.demand();
-                let (instance, requests) = (instance.name.clone(), mount.requests.clone());
-                MountTraffic { instance, mount: mount.name.clone(), waiting, in_flight, requests }
-            };
-            instance.mounts().into_iter().map(of)
-        });
-        mounts.collect()
+        instances.iter().flat_map(|instance| instance.traffic()).collect()
     }
 
     /// How many mounts' new connections go to a container.
@@ -281,7 +278,7 @@ impl Gateway {
     }
 
     /// The mounts whose last priming call could not be kept, and why: after a restart of the plugin their hosts have to make it again.
-    pub fn unkept(&self, instance: &Name) -> BTreeMap<Name, String> {
+    pub fn unkept(&self, instance: &Name) -> BTreeMap<MountName, String> {
         self.get(instance).map(|instance| instance.unkept()).unwrap_or_default()
     }
 
@@ -322,6 +319,12 @@ impl Gateway {
         for instance in instances {
             instance.mounts().iter().for_each(|mount| mount.close());
             instance.close(&Status::unavailable("plugward is shutting down"));
+        }
+    }
+
+    fn close_socket(&self, instance: &Instance, mount: &Mount) {
+        if let MountName::Declared(name) = &mount.name {
+            self.shared.sockets.close(&instance.name, name);
         }
     }
 

@@ -15,6 +15,7 @@ use plugward_api::Name;
 use plugward_relay::driver::Relay;
 use plugward_relay::grpc::Status;
 use plugward_runtime::Backoff;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -23,21 +24,26 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::broker::Client;
+use super::door::Door;
 use super::instance::Instance;
 use super::multiplex::HostId;
 use super::program::Host;
 use super::seat::Serial;
 use super::traffic::Traffic;
 use crate::clock::Clock;
+use crate::errors::chain;
 use crate::metrics::Requests;
+use crate::names::{MountName, SessionId};
 
 /// A mount that is served.
 #[derive(Debug)]
 pub(super) struct Mount {
-    pub(super) name: Name,
+    pub(super) name: MountName,
     pub(super) traffic: Arc<Traffic>,
     /// Its calls that are over.
     pub(super) requests: Arc<Requests>,
+    /// How its host is met, if it is a session's.
+    pub(super) door: Option<Door>,
     /// The id under which a plugin that multiplexes has its hosts that send none.
     pub(super) id: String,
     /// The container that all of its calls may go to, or zero.
@@ -72,6 +78,9 @@ const MOST_BARRED: usize = 256;
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a session's host may take to prove that a connection is its.
+const SECURED: Duration = Duration::from_secs(10);
+
 /// How long a host waits that broke the rules once, and at most.
 const PENALTIES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -81,12 +90,35 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 // === impl Mount ===
 
 impl Mount {
-    pub(super) fn new(instance: &Name, name: Name, clock: Clock) -> Arc<Self> {
+    /// One that is declared.
+    pub(super) fn declared(instance: &Name, name: Name, clock: Clock) -> Arc<Self> {
+        Self::new(instance, name.into(), clock, Arc::default(), None)
+    }
+
+    /// A session's, whose requests are counted with those of others.
+    pub(super) fn session(
+        instance: &Name,
+        id: SessionId,
+        clock: Clock,
+        requests: Arc<Requests>,
+        door: Door,
+    ) -> Arc<Self> {
+        Self::new(instance, id.into(), clock, requests, Some(door))
+    }
+
+    fn new(
+        instance: &Name,
+        name: MountName,
+        clock: Clock,
+        requests: Arc<Requests>,
+        door: Option<Door>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: HostId::NONE.at_plugin(instance, &name),
             name,
             traffic: Traffic::new(clock),
-            requests: Arc::default(),
+            requests,
+            door,
             admitted: AtomicU64::new(0),
             closed: CancellationToken::new(),
             accepting: TaskTracker::new(),
@@ -228,15 +260,46 @@ impl Mount {
             if let Some(until) = self.penalty(client.pid.unwrap_or_default()) {
                 sleep_until(until).await;
             }
-            let id = instance.number();
-            let name = self.name.clone();
-            let program = Host::new(instance.clone(), self, id, client);
-            let (relay, control) = Relay::new(host, program, instance.limits(), instance.budget.clone());
-            instance.connected(id, &name, client.pid, control);
-            relay.run().await;
-            instance.disconnected(id);
+            match self.door.clone() {
+                None => self.relay(&instance, host, client).await,
+                Some(door) => self.enter(&instance, host, client, &door).await,
+            }
             drop(place);
         };
         relays.spawn(serving.instrument(span));
+    }
+
+    /// Serves the connection of a session's host, once that has proved whose it is.
+    async fn enter(self: Arc<Self>, instance: &Arc<Instance>, host: UnixStream, client: Client, door: &Door) {
+        if let Some(user) = door.user.filter(|user| client.uid != Some(*user)) {
+            return tracing::warn!(
+                user,
+                by = client.uid,
+                "a connection to a session of another user is closed"
+            );
+        }
+        match door.peer.accept(host, SECURED).await {
+            Ok(stream) => self.relay(instance, stream, client).await,
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "a connection to a session is not its host's: it is closed"
+                );
+            }
+        }
+    }
+
+    /// Relays one connection to its end.
+    async fn relay<H>(self: Arc<Self>, instance: &Arc<Instance>, host: H, client: Client)
+    where
+        H: AsyncRead + AsyncWrite + Unpin,
+    {
+        let id = instance.number();
+        let name = self.name.clone();
+        let program = Host::new(instance.clone(), self, id, client);
+        let (relay, control) = Relay::new(host, program, instance.limits(), instance.budget.clone());
+        instance.connected(id, &name, client.pid, control);
+        relay.run().await;
+        instance.disconnected(id);
     }
 }

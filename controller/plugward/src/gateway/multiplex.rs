@@ -13,6 +13,7 @@ use plugward_api::Name;
 use plugward_relay::Request;
 use sha2::{Digest, Sha256};
 
+use crate::names::MountName;
 use crate::names::base32;
 
 /// The metadata key.
@@ -43,6 +44,16 @@ impl HostId {
         Self((!id.is_empty()).then(|| id.into_boxed_slice()))
     }
 
+    /// Of a host that sends these bytes, or none.
+    pub(super) fn from_bytes(id: Option<Vec<u8>>) -> Self {
+        Self(id.map(Vec::into_boxed_slice))
+    }
+
+    /// What it sends.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        self.0.as_deref()
+    }
+
     /// Of a host that sends this one.
     #[cfg(test)]
     pub(super) fn named(id: &str) -> Self {
@@ -55,7 +66,7 @@ impl HostId {
     }
 
     /// The id under which the plugin has this user of a mount: 26 letters and digits.
-    pub(super) fn at_plugin(&self, instance: &Name, mount: &Name) -> String {
+    pub(super) fn at_plugin(&self, instance: &Name, mount: &MountName) -> String {
         let mut digest = Sha256::new();
         // Names have no zeros, and a host without an id is not one with an empty one.
         digest.update(format!("{instance}\0{mount}"));
@@ -87,8 +98,8 @@ mod tests {
 
     #[test]
     fn an_id_follows_from_names_alone() {
-        let orders = HostId::NONE.at_plugin(&name("db"), &name("orders"));
-        assert_eq!(orders, HostId::NONE.at_plugin(&name("db"), &name("orders")));
+        let orders = HostId::NONE.at_plugin(&name("db"), &name("orders").into());
+        assert_eq!(orders, HostId::NONE.at_plugin(&name("db"), &name("orders").into()));
         assert_eq!(orders, "2mmsstuxtpyz4oakvru2c5x47c", "it may never change: plugins that run have it");
         assert!(orders.chars().all(|c| c.is_ascii_alphanumeric()));
     }
@@ -101,7 +112,7 @@ mod tests {
             let ids: HashSet<String> = users
                 .iter()
                 .map(|(instance, mount, own)| {
-                    own.as_deref().map_or(HostId::NONE, HostId::named).at_plugin(&name(instance), &name(mount))
+                    own.as_deref().map_or(HostId::NONE, HostId::named).at_plugin(&name(instance), &name(mount).into())
                 })
                 .collect();
             prop_assert_eq!(ids.len(), users.len());

@@ -92,6 +92,14 @@ impl Outlook<'_> {
         }
     }
 
+    /// What is in the way, where waiting for a plugin is of no use: nothing comes before something changes that nobody can foresee.
+    pub(super) fn is_hopeless(&self) -> Option<&str> {
+        match (self.route, self.prospect) {
+            (Route::Empty, Prospect::Blocked { reason }) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// How often the plugin failed to be primed, in a row.
     pub(super) fn failures(&self) -> u32 {
         if let Route::Failing(failure) = self.route { failure.attempts } else { 0 }

@@ -11,8 +11,10 @@ mod progress;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub(super) use self::kept::{Kept, KeptCall, Unkept};
 pub(super) use self::progress::{Failure, Progress, Standing, Telling};
 pub use self::rules::PrimingRules;
 pub(super) use self::rules::{Role, is_application};
+pub use self::told::KeptPriming;

@@ -213,6 +213,12 @@ impl Policy for Host {
     fn ended(&mut self, call: Call, ended: Ended) {
         let Call::Plugin(PluginCall { role, priming, followed, .. }) = call else { return };
         self.mount.requests.ended(role.class(), &ended);
+        if role == Role::Work
+            && ended.outcome == Outcome::Answered(Code::Ok)
+            && self.mount.door.as_ref().is_some_and(|door| door.hand.worked())
+        {
+            self.instance.settle(&self.mount.name);
+        }
         if let Some(followed) = followed {
             followed.ended(&self.instance.name, &self.mount.name, &ended);
         }

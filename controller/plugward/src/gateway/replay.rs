@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use plugward_api::Name;
 use plugward_relay::grpc::{Code, Status};
 use plugward_runtime::Backoff;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +15,7 @@ use super::priming::{KeptCall, Telling};
 use super::seat::{Serial, Work};
 use super::{backend, made};
 use crate::metrics::StartPhase;
+use crate::names::MountName;
 
 /// The time that one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -36,12 +36,12 @@ pub(super) fn delay(failures: u32) -> Duration {
 }
 
 /// Tells a container what is kept of a mount, until there is nothing more to tell.
-pub(super) fn spawn(instance: &Arc<Instance>, serial: Serial, mount: Name) {
+pub(super) fn spawn(instance: &Arc<Instance>, serial: Serial, mount: MountName) {
     let span = tracing::info_span!(parent: None, "priming", instance = %instance.name, %mount);
     tokio::spawn(run(instance.clone(), serial, mount).instrument(span));
 }
 
-async fn run(instance: Arc<Instance>, serial: Serial, mount: Name) {
+async fn run(instance: Arc<Instance>, serial: Serial, mount: MountName) {
     let mut changes = instance.changes();
     let mut begun = None;
     loop {
@@ -73,7 +73,7 @@ async fn run(instance: Arc<Instance>, serial: Serial, mount: Name) {
     }
 }
 
-async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &Name, telling: Telling) {
+async fn tell(instance: &Arc<Instance>, serial: Serial, mount: &MountName, telling: Telling) {
     let Some(berthed) = instance.berthed(serial) else { return };
     let container = &berthed.backend.place.name;
     // What the calls may be about that hosts offer.
@@ -118,7 +118,7 @@ enum Failure {
 async fn make(
     instance: &Arc<Instance>,
     berthed: &Arc<Berthed>,
-    mount: &Name,
+    mount: &MountName,
     host: &HostId,
     method: &str,
     call: &KeptCall,

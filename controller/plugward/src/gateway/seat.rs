@@ -22,15 +22,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use litemap::LiteMap;
-use plugward_api::Name;
 use plugward_relay::grpc::Status;
 
 use self::slot::{Berth, Slot};
 use super::broker::HostBroker;
 use super::multiplex::HostId;
-use super::priming::{Failure, Kept, KeptCall, PrimingRules, Role, Standing, Telling, Unkept};
+use super::priming::{Failure, Kept, KeptCall, KeptPriming, PrimingRules, Role, Standing, Telling, Unkept};
 use super::terms::ServiceSight;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::Place;
 
 /// Names one container among all that the gateway was ever told of. Greater than zero.
@@ -40,7 +39,7 @@ pub(super) type Serial = u64;
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     rules: PrimingRules,
-    mounts: LiteMap<Name, Mount>,
+    mounts: LiteMap<MountName, Mount>,
     slots: LiteMap<SlotName, Slot>,
     orders: Vec<Order>,
 }
@@ -57,7 +56,7 @@ pub(super) enum Order {
     /// Move the hosts away from this container.
     Drain(Serial),
     /// Make its [work](Seats::work) on this container for this mount, until that is done.
-    Tell(Serial, Name),
+    Tell(Serial, MountName),
 }
 
 /// Where a mount's new connections go.
@@ -121,9 +120,9 @@ impl Seats {
     /// The mounts, their slots, and what primes them. `recall` says of which start an earlier controller knew that it had primed a mount.
     pub(super) fn assign(
         &mut self,
-        mounts: &LiteMap<Name, SlotName>,
+        mounts: &LiteMap<MountName, SlotName>,
         rules: &PrimingRules,
-        recall: impl Fn(&Name) -> Option<u64>,
+        recall: impl Fn(&MountName) -> Option<u64>,
     ) {
         self.mounts.retain(|name, _| mounts.contains_key(name));
         for (name, slot) in mounts.iter() {
@@ -140,6 +139,27 @@ impl Seats {
             berth.progress.retain(|name, _| mounts.contains_key(name));
         }
         self.settle();
+    }
+
+    /// What the host of a session had told its plugin before, by an earlier controller's word.
+    pub(super) fn restore(&mut self, mount: &MountName, told: Vec<KeptPriming>) {
+        if let Some(mount) = self.mounts.get_mut(mount) {
+            mount.kept = Box::new(Kept::restored(told));
+        }
+        self.settle();
+    }
+
+    /// What of a mount another controller could tell again: `None` if that is not all.
+    pub(super) fn storable(&self, mount: &MountName) -> Option<Vec<KeptPriming>> {
+        let Mount { slot, kept } = self.mounts.get(mount)?;
+        let mut berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
+        let busy = berths.any(|berth| berth.priming.contains_key(mount));
+        if busy { None } else { kept.storable() }
+    }
+
+    /// Whether one container serves all from a slot.
+    pub(super) fn is_shared(&self, slot: &SlotName) -> bool {
+        self.slots.get(slot).and_then(Slot::seated).is_some_and(|(_, berth)| berth.multiplexes)
     }
 
     /// A container's conversation stands. Gives its serial: `new`, if it was not known.
@@ -266,7 +286,7 @@ impl Seats {
     }
 
     /// A host's own priming call goes to a container. Gives the number of its start.
-    pub(super) fn priming_begun(&mut self, serial: Serial, mount: &Name) -> Option<u64> {
+    pub(super) fn priming_begun(&mut self, serial: Serial, mount: &MountName) -> Option<u64> {
         let (start, berth) = self.find_mut(serial)?;
         *berth.priming.entry(mount.clone()).or_default() += 1;
         Some(start)
@@ -280,7 +300,7 @@ impl Seats {
     pub(super) fn priming_ended(
         &mut self,
         serial: Serial,
-        mount: &Name,
+        mount: &MountName,
         host: &HostId,
         method: &str,
         primed: Primed,
@@ -311,7 +331,7 @@ impl Seats {
     }
 
     /// The broker of a host of this mount has ended.
-    pub(super) fn abandon(&mut self, mount: &Name, broker: &Arc<HostBroker>) {
+    pub(super) fn abandon(&mut self, mount: &MountName, broker: &Arc<HostBroker>) {
         if let Some(Mount { kept, .. }) = self.mounts.get_mut(mount) {
             kept.abandon(broker);
         }
@@ -319,19 +339,20 @@ impl Seats {
     }
 
     /// Whether nothing was told to the mount's plugin, and nothing is being told.
-    pub(super) fn is_unprimed(&self, mount: &Name) -> bool {
+    pub(super) fn is_unprimed(&self, mount: &MountName) -> bool {
         let Some(Mount { slot, kept }) = self.mounts.get(mount) else { return false };
         let mut berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
         kept.is_nothing() && !berths.any(|berth| berth.priming.contains_key(mount))
     }
 
     /// Where a mount's new connections go. `None` if there is no such mount.
-    pub(super) fn route(&self, mount: &Name) -> Option<Route<'_>> {
+    pub(super) fn route(&self, mount: &MountName) -> Option<Route<'_>> {
         let Mount { slot, kept } = self.mounts.get(mount)?;
         let Some((start, berth)) = self.slots.get(slot).and_then(Slot::seated) else {
             return Some(Route::Empty);
         };
-        if !berth.suits(self.mounts_of(slot)) {
+        let strays = mount.session().is_some() && *slot == SlotName::Shared && !berth.multiplexes;
+        if strays || !berth.suits(self.mounts_of(slot)) {
             // Until it is known that the plugin does not multiplex, and each mount has a slot of its own.
             return Some(Route::Empty);
         }
@@ -354,7 +375,7 @@ impl Seats {
     }
 
     /// The container on the seat of a mount's slot, whatever its state.
-    pub(super) fn seated(&self, mount: &Name) -> Option<Serial> {
+    pub(super) fn seated(&self, mount: &MountName) -> Option<Serial> {
         let slot = &self.mounts.get(mount)?.slot;
         self.slots.get(slot)?.seated
     }
@@ -367,7 +388,7 @@ impl Seats {
     pub(super) fn admits(
         &self,
         serial: Serial,
-        mount: &Name,
+        mount: &MountName,
         host: &HostId,
         role: Role,
     ) -> Result<(), Denial<'_>> {
@@ -402,7 +423,7 @@ impl Seats {
     }
 
     /// The container to which all calls of a mount may go, whoever makes them. Zero if there is none such.
-    pub(super) fn admits_all(&self, mount: &Name) -> Serial {
+    pub(super) fn admits_all(&self, mount: &MountName) -> Serial {
         let Some(Route::To(serial)) = self.route(mount) else { return 0 };
         let (Some(Mount { kept, .. }), Some((start, berth))) = (self.mounts.get(mount), self.find(serial))
         else {
@@ -414,7 +435,7 @@ impl Seats {
     }
 
     /// What is to be done now after an [`Order::Tell`].
-    pub(super) fn work(&mut self, serial: Serial, mount: &Name, now: Timestamp) -> Work {
+    pub(super) fn work(&mut self, serial: Serial, mount: &MountName, now: Timestamp) -> Work {
         let Self { rules, mounts, slots, .. } = self;
         let berths = slots
             .iter_mut()
@@ -445,7 +466,7 @@ impl Seats {
     pub(super) fn told(
         &mut self,
         serial: Serial,
-        mount: &Name,
+        mount: &MountName,
         telling: &Telling,
         result: Result<(), Status>,
         now: Timestamp,
@@ -489,7 +510,7 @@ impl Seats {
             .find(|(_, slot)| slot.berths.values().any(|other| other.serial == berth.serial));
         let Some((name, slot)) = slot else { return ServiceSight::None };
         let mut owed = false;
-        let mut failing: Option<(&Name, &Failure)> = None;
+        let mut failing: Option<(&MountName, &Failure)> = None;
         let mut unknown = Vec::new();
         for (mount, Mount { kept, .. }) in self.mounts.iter().filter(|(_, mount)| mount.slot == *name) {
             let Some(progress) = berth.progress.get(mount) else { continue };
@@ -554,7 +575,7 @@ impl Seats {
     fn settle(&mut self) {
         let Self { rules: _, mounts, slots, orders } = self;
         for (name, slot) in slots.iter_mut() {
-            let mounts: Vec<(&Name, &Kept)> = mounts
+            let mounts: Vec<(&MountName, &Kept)> = mounts
                 .iter()
                 .filter(|(_, mount)| mount.slot == *name)
                 .map(|(name, mount)| (name, &*mount.kept))

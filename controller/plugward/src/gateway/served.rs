@@ -66,6 +66,9 @@ async fn shut_down(
         stream.finish(Status::ok()).await;
     }
     instance.leave(id, &mount.name, pid);
+    if let Some(door) = &mount.door {
+        door.hand.shut_down();
+    }
 }
 
 /// Passes on what the plugin writes. A host that is slow loses the oldest of it.

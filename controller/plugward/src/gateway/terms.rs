@@ -14,7 +14,7 @@ use plugward_relay::grpc::Status;
 use tokio::time::timeout;
 
 use super::priming::PrimingRules;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::plan::Place;
 pub use crate::plan::ServiceSight;
 use crate::plugin::Conversation;
@@ -26,7 +26,9 @@ const DEATH_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Which slot serves which mount. A mount that moves to another slot takes its hosts along at once.
-    pub mounts: LiteMap<Name, SlotName>,
+    pub mounts: LiteMap<MountName, SlotName>,
+    /// Whether hosts may start the plugin themselves.
+    pub attach: bool,
     /// By which calls hosts make the plugin usable.
     pub priming: PrimingRules,
     /// What requests may cost that wait.
@@ -82,12 +84,34 @@ pub struct Backend {
     pub conversation: Arc<dyn Conversation>,
     /// Whether the plugin tells mounts apart.
     pub multiplexes: bool,
+    /// The version of its application protocol that it chose.
+    pub protocol_version: u32,
     /// How the container ended, or why it is ended, in words, asked when a host's connection to it did. It may take a moment; after a second it is not waited for.
     pub died: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
     /// To be told what is broken of the plugin: such a container is of no use to anyone.
     pub broke: Arc<dyn Fn(Broken) + Send + Sync>,
     /// Whether its broker has ended: it lives for one stream, and that was opened over an earlier conversation.
     pub broker_spent: bool,
+}
+
+/// Why a session is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJoined {
+    /// It is not known yet how the instance is served.
+    Unserved,
+    /// The instance goes away.
+    Refused,
+    /// There is such a session.
+    Known,
+}
+
+/// Where a session's calls go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The slot.
+    pub slot: SlotName,
+    /// The version of its application protocol that the plugin chose.
+    pub protocol_version: u32,
 }
 
 /// What is broken of a plugin that runs.
@@ -129,11 +153,11 @@ pub struct Demand {
 /// whose first call then fails has a host that knows.)
 pub trait Memory: Send + Sync {
     /// The mount was primed, or is about to be.
-    fn primed(&self, instance: &Name, mount: &Name, start: u64);
+    fn primed(&self, instance: &Name, mount: &MountName, start: u64);
     /// Nothing is to be told to the mount's next container.
-    fn unprimed(&self, instance: &Name, mount: &Name);
+    fn unprimed(&self, instance: &Name, mount: &MountName);
     /// The start that [`primed`](Self::primed) was last told of, unless [`unprimed`](Self::unprimed) came after it.
-    fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64>;
+    fn last_primed(&self, instance: &Name, mount: &MountName) -> Option<u64>;
     /// The broker of a container's plugin was opened.
     fn broker_opened(&self, place: &Place);
     /// Something is about to be said over it, or was.
@@ -144,9 +168,10 @@ pub trait Memory: Send + Sync {
 
 impl Terms {
     /// The terms of a record whose mounts are served by these slots.
-    pub fn of(spec: &PluginInstanceSpec, mounts: BTreeMap<Name, SlotName>) -> Self {
+    pub fn of(spec: &PluginInstanceSpec, mounts: BTreeMap<MountName, SlotName>) -> Self {
         Self {
             mounts: mounts.into_iter().collect(),
+            attach: spec.attach.enabled,
             priming: PrimingRules::of(spec.plugin.plugin_type, &spec.priming),
             hold: Hold::of(&spec.hold),
             drain_timeout: spec.update.drain_timeout.get(),

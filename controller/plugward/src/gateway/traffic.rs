@@ -3,7 +3,7 @@
 //! Only calls that are the plugin's count. Hosts keep streams that the gateway serves open for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ pub(super) struct Traffic {
     clock: Clock,
     calls: AtomicUsize,
     waiting: AtomicUsize,
+    over: AtomicU64,
     /// When a call last ended, in milliseconds since the epoch.
     idle_since: AtomicI64,
     ended: Notify,
@@ -38,6 +39,7 @@ impl Traffic {
             clock,
             calls: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            over: AtomicU64::new(0),
             idle_since,
             ended: Notify::new(),
         })
@@ -52,6 +54,11 @@ impl Traffic {
     /// Calls that are not over, those that wait among them.
     pub(super) fn calls(&self) -> usize {
         self.calls.load(Ordering::Acquire)
+    }
+
+    /// How many calls are over.
+    pub(super) fn over(&self) -> u64 {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Waits until there are no calls.
@@ -102,6 +109,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.goes();
         let traffic = &self.traffic;
+        traffic.over.fetch_add(1, Ordering::Relaxed);
         // Before it is said that there are none: whoever sees none sees since when.
         traffic.idle_since.store(traffic.clock.now().as_millisecond(), Ordering::Relaxed);
         if traffic.calls.fetch_sub(1, Ordering::AcqRel) == 1 {

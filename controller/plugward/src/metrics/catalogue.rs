@@ -4,7 +4,7 @@ use super::family::{Family, Kind};
 
 /// The catalogue in sections, each with a title.
 #[cfg(test)]
-pub(crate) const SECTIONS: [(&str, &[&Family]); 5] = [
+pub(crate) const SECTIONS: [(&str, &[&Family]); 6] = [
     (
         "Plugins",
         &[
@@ -31,6 +31,10 @@ pub(crate) const SECTIONS: [(&str, &[&Family]); 5] = [
     (
         "Requests",
         &[&REQUESTS, &REQUEST_SECONDS, &HOLD_SECONDS, &IN_FLIGHT, &WAITING, &REFUSED, &REPLAYS, &BYTES],
+    ),
+    (
+        "Hosts that attach",
+        &[&ATTACH_SESSIONS, &ATTACHED, &ATTACH_SECONDS, &ATTACH_REFUSED, &ATTACH_ENDED, &ATTACH_RESUMED],
     ),
     (
         "The loop",
@@ -205,6 +209,34 @@ pub(super) static BYTES: Family = counter(
     "plugward_request_bytes_total",
     "Bytes of requests and of their answers, without what HTTP/2 adds.",
     &["plugin_instance", "mount", "direction"],
+);
+
+pub(super) static ATTACH_SESSIONS: Family = gauge(
+    "plugward_attach_sessions",
+    "Sessions of hosts that started the launcher, by what they use.",
+    &["plugin_instance", "kind"],
+);
+pub(super) static ATTACHED: Family = counter(
+    "plugward_attach_total",
+    "Sessions that were begun: the host was given its handshake line.",
+    &["plugin_instance", "kind"],
+);
+pub(super) static ATTACH_SECONDS: Family = histogram(
+    "plugward_attach_duration_seconds",
+    "How long it took from the launcher's connection to the handshake line.",
+    &["plugin_instance"],
+);
+pub(super) static ATTACH_REFUSED: Family =
+    counter("plugward_attach_refused_total", "Launchers that were refused, by the reason.", &["reason"]);
+pub(super) static ATTACH_ENDED: Family = counter(
+    "plugward_attach_ended_total",
+    "Sessions that ended, by the reason.",
+    &["plugin_instance", "reason"],
+);
+pub(super) static ATTACH_RESUMED: Family = counter(
+    "plugward_attach_resumed_total",
+    "Sessions that went on after a restart of the controller.",
+    &["plugin_instance"],
 );
 
 pub(super) static RECONCILES: Family =

@@ -8,6 +8,8 @@
 //! | `containers` | what containers use, and may use |
 //! | `standing` | how instances stand, from their statuses |
 //! | `requests` | what is counted of hosts' requests |
+//! | `attach` | what is counted of hosts that start their plugins themselves |
+//! | `histogram` | times in buckets, for series of records |
 //! | `whole` | what is counted of the whole |
 //! | `process` | the program's own process |
 //!
@@ -19,12 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plugward_api::status::StartTimes;
-use plugward_api::{Kind, Name, RestartReason};
+use plugward_api::{Kind, Name, RestartReason, SessionKind};
 use plugward_engine::event::ACTIONS;
 use plugward_engine::{ErrorKind, Operation};
 use plugward_runtime::{Depth, Observer, Outcome, Priority};
 use prometheus::{Encoder, Registry, TextEncoder};
 
+use self::attach::AttachSeries;
+pub use self::attach::{AttachRefusal, SessionEnd};
 pub use self::containers::Held;
 use self::instances::InstanceSeries;
 pub(crate) use self::requests::{Class, Requests};
@@ -32,9 +36,11 @@ pub use self::standing::Standing;
 use self::whole::Families;
 use crate::reason::Reason;
 
+mod attach;
 mod catalogue;
 mod containers;
 mod family;
+mod histogram;
 mod instances;
 mod process;
 mod requests;
@@ -47,6 +53,7 @@ pub struct Metrics {
     registry: Registry,
     families: Arc<Families>,
     instances: InstanceSeries,
+    attach: AttachSeries,
     /// Reconciles that run, and since when.
     running: Arc<Mutex<BTreeMap<Name, Instant>>>,
 }
@@ -64,11 +71,12 @@ pub struct Scrape {
     pub mounts: Vec<MountTraffic>,
 }
 
-/// The requests of a mount.
+/// The requests of a mount, or of all sessions of an instance.
 #[derive(Debug)]
 pub struct MountTraffic {
     pub(crate) instance: Name,
-    pub(crate) mount: Name,
+    /// `None`: of the sessions. They come and go, and have no series of their own.
+    pub(crate) mount: Option<Name>,
     /// Requests that wait for the plugin.
     pub(crate) waiting: usize,
     /// Requests that the plugin has.
@@ -103,6 +111,7 @@ impl Metrics {
             registry: Registry::new(),
             families: Arc::new(families),
             instances: InstanceSeries::default(),
+            attach: AttachSeries::default(),
             running: Arc::default(),
         };
         metrics.families.register(&metrics.registry)?;
@@ -170,9 +179,36 @@ impl Metrics {
         self.instances.output_lost(instance, pieces);
     }
 
+    /// An instance was declared that hosts may attach to: the series of its sessions exist from now on. Without this, none of
+    /// its sessions is counted.
+    pub fn attach_declared(&self, instance: &Name) {
+        self.attach.declare(instance);
+    }
+
+    /// A launcher was refused.
+    pub fn attach_refused(&self, refusal: AttachRefusal) {
+        self.attach.refused(refusal);
+    }
+
+    /// A session began: `took` is the time from the launcher's connection until it was given its handshake line.
+    pub fn attached(&self, instance: &Name, kind: SessionKind, took: Duration) {
+        self.attach.attached(instance, kind, took);
+    }
+
+    /// A session of the controller before this one goes on.
+    pub fn session_resumed(&self, instance: &Name, kind: SessionKind) {
+        self.attach.resumed(instance, kind);
+    }
+
+    /// A session ended that had begun or been resumed, or, with [`SessionEnd::Lost`], one that could not be resumed.
+    pub fn session_ended(&self, instance: &Name, kind: SessionKind, end: SessionEnd) {
+        self.attach.ended(instance, kind, end);
+    }
+
     /// Removes the series of an instance that is gone.
     pub fn forget_instance(&self, instance: &Name) {
         self.instances.forget(instance);
+        self.attach.forget(instance);
     }
 
     /// Whether the engine of a runtime answers.
@@ -215,6 +251,7 @@ impl Metrics {
         standing::write(&scrape.instances, &mut text)?;
         containers::write(&scrape.containers, &mut text)?;
         requests::write(&scrape.mounts, &mut text)?;
+        self.attach.write(&mut text)?;
         process::write(&mut text)?;
         Ok(text)
     }

@@ -5,12 +5,14 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use plugward_api::Name;
 use plugward_relay::grpc::Code;
 use plugward_relay::{Ended, Outcome};
 
 use super::MountTraffic;
 use super::catalogue::{BYTES, HOLD_SECONDS, IN_FLIGHT, REFUSED, REQUEST_SECONDS, REQUESTS, WAITING};
 use super::family::{Family, Label, number};
+use super::histogram::{Histogram, load, nanoseconds, seconds};
 
 /// Upper bounds of the buckets, in seconds.
 const BOUNDS: [f64; 14] =
@@ -47,11 +49,11 @@ pub(crate) enum Class {
 }
 
 /// The requests of one mount.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requests {
     work: Codes,
     priming: Codes,
-    took: Histogram,
+    took: Histogram<{ BOUNDS.len() }>,
     /// How many had to wait, and for how long together, in nanoseconds.
     held: (AtomicU64, AtomicU64),
     refused: AtomicU64,
@@ -62,13 +64,6 @@ pub(crate) struct Requests {
 /// How many ended with which code, in their order.
 #[derive(Debug)]
 struct Codes([AtomicU64; CODES.len()]);
-
-#[derive(Debug)]
-struct Histogram {
-    /// The last one is of all that is longer.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    nanoseconds: AtomicU64,
-}
 
 // === impl Requests ===
 
@@ -100,12 +95,28 @@ impl Requests {
     }
 }
 
+impl Default for Requests {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            work: Codes::default(),
+            priming: Codes::default(),
+            took: Histogram::new(&BOUNDS),
+            held: (zero(), zero()),
+            refused: zero(),
+            sent: zero(),
+            received: zero(),
+        }
+    }
+}
+
 /// Writes the series of these mounts.
 pub(super) fn write(mounts: &[MountTraffic], to: &mut Vec<u8>) -> io::Result<()> {
     for (family, write) in FAMILIES {
         family.head(to)?;
         for mount in mounts {
-            write(mount, family, &[mount.instance.as_str(), mount.mount.as_str()], to)?;
+            let name = mount.mount.as_ref().map(Name::as_str).unwrap_or_default();
+            write(mount, family, &[mount.instance.as_str(), name], to)?;
         }
     }
     Ok(())
@@ -179,48 +190,6 @@ impl Default for Codes {
     }
 }
 
-// === impl Histogram ===
-
-impl Histogram {
-    fn observe(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
-        // One more than there are bounds.
-        if let Some(count) = self.buckets.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.nanoseconds.fetch_add(nanoseconds(time), Ordering::Relaxed);
-    }
-
-    fn write(&self, family: &Family, labels: &[Label<'_>], to: &mut Vec<u8>) -> io::Result<()> {
-        let mut count = 0;
-        for (bucket, bound) in self.buckets.iter().zip(BOUNDS.into_iter().chain([f64::INFINITY])) {
-            count += load(bucket);
-            family.part(to, "_bucket", labels, Some(bound), number(count))?;
-        }
-        family.part(to, "_sum", labels, None, seconds(load(&self.nanoseconds)))?;
-        family.part(to, "_count", labels, None, number(count))
-    }
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { buckets: from_fn(|_| AtomicU64::new(0)), nanoseconds: AtomicU64::new(0) }
-    }
-}
-
-fn load(count: &AtomicU64) -> u64 {
-    count.load(Ordering::Relaxed)
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn seconds(nanoseconds: u64) -> f64 {
-    Duration::from_nanos(nanoseconds).as_secs_f64()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -241,7 +210,7 @@ mod tests {
 
     /// The series of one family.
     fn lines(requests: &Arc<Requests>, family: &Family) -> Vec<String> {
-        let (instance, mount) = ("db".parse().unwrap(), "orders".parse().unwrap());
+        let (instance, mount) = ("db".parse().unwrap(), Some("orders".parse().unwrap()));
         let traffic = MountTraffic { instance, mount, waiting: 0, in_flight: 0, requests: requests.clone() };
         let mut text = Vec::new();
         write(&[traffic], &mut text).unwrap();

@@ -39,7 +39,7 @@ use plugward_api::status::LastExit;
 use plugward_api::{Name, RestartReason};
 use plugward_engine::{ContainerId, ContainerState};
 
-use crate::names::{ClusterId, SlotName};
+use crate::names::{ClusterId, MountName, SlotName};
 use crate::recipe::{Recipe, SpecHash};
 use crate::slot::{Edit, EngineRef, Slot, Start};
 
@@ -91,7 +91,7 @@ pub struct Target {
     /// The pull of that, where it may be pulled.
     pub pull: PullSight,
     /// The mounts that it serves.
-    pub mounts: Vec<Name>,
+    pub mounts: Vec<MountName>,
     /// How a container that serves is replaced.
     pub strategy: UpdateStrategy,
     /// When a container is to run.
@@ -227,7 +227,7 @@ pub enum ServiceSight {
     /// controller began is not known.
     PrimingUnknown {
         /// The mounts that this is said of.
-        mounts: Vec<Name>,
+        mounts: Vec<MountName>,
     },
     /// New calls go there.
     Serving,

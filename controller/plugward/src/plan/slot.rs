@@ -96,6 +96,9 @@ impl SlotPlanner<'_> {
         for container in &self.sight.containers {
             remove(self.slot, container, false, self.plan);
         }
+        if !orphaned && let Some(outlook) = self.stand_in(&Before::Nothing, self.situation.now) {
+            return outlook;
+        }
         let before =
             if orphaned { Before::EndedEarlier(RestartReason::NotAdoptable) } else { Before::Nothing };
         // Who was put to sleep after failures is not as new.
@@ -224,7 +227,7 @@ impl SlotPlanner<'_> {
             ServiceSight::None | ServiceSight::Priming => None,
             ServiceSight::PrimingFailed { message, .. } => Some(message.clone()),
             ServiceSight::PrimingUnknown { mounts } => {
-                let mounts: Vec<&str> = mounts.iter().map(AsRef::as_ref).collect();
+                let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
                 Some(format!("what hosts told {} is not known", mounts.join(", ")))
             }
             // It was to go, and is wanted again. Who is withdrawn stays so: another takes its place.

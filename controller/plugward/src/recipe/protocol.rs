@@ -78,7 +78,8 @@ impl BrokerMode {
 // === impl Protocol ===
 
 impl Protocol {
-    pub(super) fn of(instance: &PluginInstanceSpec) -> Self {
+    /// As a record declares it.
+    pub fn of(instance: &PluginInstanceSpec) -> Self {
         match (instance.plugin.plugin_type, &instance.handshake) {
             (PluginType::Database, _) => Self::Database,
             (PluginType::Auth | PluginType::Secret, _) => Self::Backend,

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use self::notes::Notes;
 use crate::gateway::Memory;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 use crate::parallel;
 use crate::plan::Place;
 use crate::slot::{EngineRef, Slot};
@@ -54,7 +54,7 @@ pub struct State {
     /// Whether the plugin of an image multiplexes.
     images: Notes<BTreeMap<String, bool>>,
     /// The number of the start on which a mount was last primed.
-    priming: Notes<BTreeMap<Name, BTreeMap<Name, u64>>>,
+    priming: Notes<BTreeMap<Name, BTreeMap<MountName, u64>>>,
     /// How often somebody asked for new containers of an instance.
     renewals: Notes<BTreeMap<Name, u64>>,
     /// Containers whose plugin's broker was opened, by their IDs, and how far that went.
@@ -237,7 +237,7 @@ impl State {
     }
 
     /// Remembers on which start a mount was primed; `None` if there is nothing more to know.
-    fn note_primed(&self, instance: &Name, mount: &Name, start: Option<u64>) {
+    fn note_primed(&self, instance: &Name, mount: &MountName, start: Option<u64>) {
         self.priming.change(|priming| {
             if let Some(start) = start {
                 return priming.entry(instance.clone()).or_default().insert(mount.clone(), start)
@@ -393,15 +393,15 @@ impl Memory for State {
         self.note_broker(&place.id, BrokerUse::Used);
     }
 
-    fn primed(&self, instance: &Name, mount: &Name, start: u64) {
+    fn primed(&self, instance: &Name, mount: &MountName, start: u64) {
         self.note_primed(instance, mount, Some(start));
     }
 
-    fn unprimed(&self, instance: &Name, mount: &Name) {
+    fn unprimed(&self, instance: &Name, mount: &MountName) {
         self.note_primed(instance, mount, None);
     }
 
-    fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
+    fn last_primed(&self, instance: &Name, mount: &MountName) -> Option<u64> {
         let noted = self.priming.with(|priming| priming.get(instance)?.get(mount).copied())?;
         let slots = self.slots(instance);
         let mut starts = slots.values().flat_map(|slot| slot.current.iter().chain(slot.outgoing.as_deref()));

@@ -33,7 +33,7 @@ async fn a_slot_is_known_again_after_a_restart() {
 async fn a_new_start_is_not_taken_for_an_earlier_one_of_its_number() {
     let directory = tempfile::tempdir().unwrap();
     let state = State::open(directory.path()).unwrap();
-    let (orders, mount) = (name("orders"), name("m"));
+    let (orders, mount) = (name("orders"), name("m").into());
     let start = Scene::new().start(3, "v1-aaaa", "ENGINE-A");
     let intended = Slot { starts: 3, current: Some(start.clone()), ..Slot::default() };
     let made = Slot { current: Some(Start { created: true, ..start }), ..intended.clone() };

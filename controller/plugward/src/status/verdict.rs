@@ -9,7 +9,6 @@ use plugward_api::image::PullPolicy;
 use plugward_api::{ConditionStatus, InstanceCondition, Phase, RestartReason, SlotStatus};
 
 use super::limits::{limits_enforced, no_new_privileges};
-use crate::assignment::mounts_of;
 use crate::desired::{Desired, KeptBecause};
 use crate::errors::chain;
 use crate::gateway::sockets::SocketError;
@@ -100,12 +99,6 @@ fn phase(outlooks: &[(&SlotName, &Outlook)], served_before: impl Fn(&SlotName) -
 
 fn accepted(desired: &Desired) -> Finding {
     match desired {
-        Desired::Kept(_, KeptBecause::NotSupported(refused)) => finding(
-            InstanceCondition::Accepted,
-            ConditionStatus::False,
-            "NotSupported",
-            format!("{}; what ran before goes on as it was", refused.join("; ")),
-        ),
         Desired::Kept(_, KeptBecause::FilesUnusable(errors)) => finding(
             InstanceCondition::Accepted,
             ConditionStatus::False,
@@ -353,7 +346,6 @@ fn ready(desired: &Desired, outlooks: &[(&SlotName, &Outlook)], unserved: &Unser
     let Some((slot, outlook)) = worst else {
         if outlooks.is_empty() {
             let message = match desired {
-                Desired::Kept(_, KeptBecause::NotSupported(_)) => "the record is not accepted",
                 Desired::Kept(_, KeptBecause::FilesUnusable(_)) => {
                     "a file that the record names cannot be used"
                 }
@@ -404,7 +396,6 @@ pub fn slot_statuses(
     stored: &BTreeMap<SlotName, Arc<Slot>>,
     situation: &Situation,
     plan: &Plan,
-    mounts: &[plugward_api::Name],
 ) -> Vec<SlotStatus> {
     let status = |(name, slot): (&SlotName, &Arc<Slot>)| {
         let start = slot.current.as_ref();
@@ -414,7 +405,7 @@ pub fn slot_statuses(
             .zip(start)
             .and_then(|(sight, start)| sight.containers.iter().find(|seen| seen.name == start.container));
         let serves = plan.outlooks.get(name).is_some_and(Outlook::serves);
-        let mounts = mounts_of(name, mounts);
+        let mounts = situation.targets.get(name).into_iter().flat_map(|target| &target.mounts);
         let end = start.and_then(|start| start.end.as_ref());
         SlotStatus {
             name: name.to_string(),
@@ -424,7 +415,7 @@ pub fn slot_statuses(
             restarts: slot.restart_count(),
             restarts_by_reason: slot.restarts.clone(),
             protocol_version: slot.protocol_version,
-            mounts: if serves { mounts.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            mounts: mounts.filter(|_| serves).map(ToString::to_string).collect(),
             started_at: start.map(|start| start.at),
             ready_at: start.and_then(|start| start.ready_at),
             backoff_until: end.map(|end| end.retry_at).filter(|until| *until > situation.now),

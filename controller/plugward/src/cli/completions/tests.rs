@@ -19,7 +19,9 @@ fn offered(words: &[&str]) -> Vec<String> {
 fn commands_kinds_and_values_are_completed() {
     assert_eq!(offered(&["expl"]), ["explain"]);
     assert_eq!(offered(&["get", "i"]), ["instances"]);
+    assert_eq!(offered(&["get", "s"]), ["sessions"]);
     assert_eq!(offered(&["completions", "z"]), ["zsh"]);
+    assert_eq!(offered(&["host", "o"]), ["openbao"]);
     assert_eq!(offered(&["describe", "m"]), ["manifests"]);
 }
 

@@ -7,14 +7,15 @@ use clap::Parser;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use plugward_api::Kind;
 
+use crate::cli::resource::Resource;
 use crate::cli::{client, explain, format};
 
 /// How long a person who pressed a key waits for names.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The kinds of records.
+/// What can be listed.
 pub(in crate::cli) fn kinds() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| candidates(&["instances", "runtimes"]))
+    ArgValueCandidates::new(|| candidates(&["instances", "runtimes", "sessions"]))
 }
 
 /// What `describe` describes.
@@ -22,27 +23,29 @@ pub(in crate::cli) fn subjects() -> ArgValueCandidates {
     ArgValueCandidates::new(|| candidates(&["instance", "runtime", "manifests"]))
 }
 
-/// The names of the records of the kind that was written, or of all.
+/// The names of what there is of the kind that was written, or of all records.
 pub(in crate::cli) fn names() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let written = written();
-        let kind = written.iter().find_map(|word| format::kind(word).ok());
-        let kinds = kind.map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind]);
-        kinds.into_iter().flat_map(|kind| records(kind, &written)).map(CompletionCandidate::new).collect()
+        let resource = written.iter().find_map(|word| Resource::of_word(word).ok());
+        let records = || Kind::ALL.map(Resource::from).to_vec();
+        let resources = resource.map_or_else(records, |resource| vec![resource]);
+        let names = resources.into_iter().flat_map(|resource| names_of(resource, &written));
+        names.map(CompletionCandidate::new).collect()
     })
 }
 
 /// The names of instances.
 pub(in crate::cli) fn instances() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        records(Kind::PluginInstance, &written()).into_iter().map(CompletionCandidate::new).collect()
+        names_of(Kind::PluginInstance, &written()).into_iter().map(CompletionCandidate::new).collect()
     })
 }
 
 /// What events may be about: `instance/NAME`.
 pub(in crate::cli) fn objects() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let names = records(Kind::PluginInstance, &written());
+        let names = names_of(Kind::PluginInstance, &written());
         names.into_iter().map(|name| CompletionCandidate::new(format!("instance/{name}"))).collect()
     })
 }
@@ -66,10 +69,10 @@ fn written() -> Vec<String> {
     std::env::args().skip_while(|word| word != "--").skip(2).collect()
 }
 
-/// The names of records, if a controller answers soon: to a person who completes a word an error is only in the way.
-fn records(kind: Kind, written: &[String]) -> Vec<String> {
+/// The names of what there is, if a controller answers soon: to a person who completes a word an error is only in the way.
+fn names_of(resource: impl Into<Resource>, written: &[String]) -> Vec<String> {
     let controller = Place::in_words(written).and_then(|place| place.client.controller().ok());
-    let list = controller.and_then(|controller| controller.list_within(kind, PATIENCE).ok());
+    let list = controller.and_then(|controller| controller.list_within(resource, PATIENCE).ok());
     list.unwrap_or_default().iter().map(|object| format::text(object, "/metadata/name").to_owned()).collect()
 }
 
@@ -110,9 +113,9 @@ mod tests {
         let items = json!({ "items": [{ "metadata": { "name": "eu" } }, { "metadata": { "name": "us" } }] });
         let directory = fake::controller([("/v1/instances", items)]);
         let words = fake::words(directory.path());
-        assert_eq!(records(Kind::PluginInstance, &words), ["eu", "us"]);
+        assert_eq!(names_of(Kind::PluginInstance, &words), ["eu", "us"]);
         let joined = [words.join("=")];
-        assert_eq!(records(Kind::PluginInstance, &joined), ["eu", "us"]);
-        assert!(records(Kind::PluginRuntime, &words).is_empty());
+        assert_eq!(names_of(Kind::PluginInstance, &joined), ["eu", "us"]);
+        assert!(names_of(Kind::PluginRuntime, &words).is_empty());
     }
 }

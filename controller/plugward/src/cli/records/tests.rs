@@ -72,3 +72,37 @@ fn an_unknown_column_is_told_with_the_known_ones() {
          version, api, or a path like .metadata.name)"
     );
 }
+
+fn session(id: &str, instance: &str, status: Value) -> Value {
+    let created = now() - SignedDuration::from_secs(90);
+    json!({
+        "kind": "PluginSession",
+        "metadata": { "name": id, "creationTimestamp": created },
+        "spec": { "instance": instance },
+        "status": status,
+    })
+}
+
+#[test]
+fn the_table_of_sessions() {
+    let objects = [
+        session(
+            "k3x9q2ab",
+            "orders",
+            json!({
+                "phase": "Attached", "kind": "Shared", "slot": "shared", "user": "openbao", "uid": 998, "pid": 4711,
+                "protocolVersion": 6, "tls": true, "brokerMultiplexing": false, "attachedAt": now(), "requests": 17,
+            }),
+        ),
+        session(
+            "w7mz44tq",
+            "counter",
+            json!({
+                "phase": "Starting", "uid": 1000, "pid": 99, "tls": false, "brokerMultiplexing": true, "requests": 0,
+            }),
+        ),
+    ];
+    let narrow = table(Resource::Session, false, &objects, now(), Colours::Off);
+    let wide = table(Resource::Session, true, &objects, now(), Colours::Off);
+    golden::check("get-sessions.txt", &format!("{narrow}\n{wide}"));
+}

@@ -60,7 +60,7 @@ fn what_is_wrong_is_told_with_the_next_step() {
             "audit",
             "Ready",
             &json!([
-                { "type": "Accepted", "status": "False", "reason": "NotSupported", "message": "attach is not supported yet" },
+                { "type": "Accepted", "status": "False", "reason": "FileUnusable", "message": "cannot read /etc/audit.env" },
             ]),
         ),
     ];

@@ -94,12 +94,9 @@ fn a_record_of_its_own_file_is_an_edit() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_place_and_what_is_not_supported_is_wrong() {
+fn what_is_wrong_is_told_with_its_place() {
     let bad = ORDERS.replace("mounts", "mount");
     assert!(look(&bad, &Known::default()).problems.iter().any(|problem| problem.field == "spec.mount"));
-    let early = format!("{ORDERS}  attach: {{ enabled: true }}\n");
-    let review = look(&early, &Known::default());
-    assert!(review.problems[0].message.contains("spec.attach is not supported yet"), "{review:?}");
 }
 
 #[test]

@@ -39,8 +39,8 @@ impl World {
         }
         let (news, heard) = broadcast::channel(2);
         let (sender, lines) = mpsc::channel(1);
-        let watch = Watch { kind: KIND, subject: shelf.clone(), told: BTreeMap::new(), lines: sender };
-        tokio::spawn(watch.run(heard));
+        let told = Told { kind: KIND.as_str(), hashes: BTreeMap::new(), lines: sender };
+        tokio::spawn(Watch { kind: KIND, subject: shelf.clone(), told }.run(heard));
         Self { shelf, news, lines }
     }
 
@@ -56,15 +56,20 @@ impl World {
     }
 
     async fn line(&mut self) -> String {
-        let line: Value = serde_json::from_slice(&self.lines.recv().await.unwrap()).unwrap();
-        let phase = line["object"]["phase"].as_str().unwrap_or_default();
-        let text = line["object"]["metadata"]["name"].as_str().unwrap();
-        format!("{} {text} {phase}", line["type"].as_str().unwrap()).trim_end().to_owned()
+        line(&self.lines.recv().await.unwrap())
     }
 
     async fn is_silent(&mut self) -> bool {
         timeout(Duration::from_secs(60), self.lines.recv()).await.is_err()
     }
+}
+
+/// `TYPE NAME PHASE`
+fn line(bytes: &[u8]) -> String {
+    let line: Value = serde_json::from_slice(bytes).unwrap();
+    let phase = line["object"]["phase"].as_str().unwrap_or_default();
+    let text = line["object"]["metadata"]["name"].as_str().unwrap();
+    format!("{} {text} {phase}", line["type"].as_str().unwrap()).trim_end().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,4 +125,28 @@ async fn a_watch_ends_with_its_reader() {
     let World { news, lines, .. } = world;
     drop(lines);
     timeout(Duration::from_secs(1), news.closed()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_news_is_looked_at_again_until_its_reader_leaves() {
+    let shelf = Shelf::default();
+    let put = |text: &str, phase: &str| {
+        let object = json!({ "metadata": { "name": text }, "phase": phase });
+        shelf.0.lock().unwrap().insert(name(text), object);
+    };
+    put("a", "Starting");
+    let (sender, mut lines) = mpsc::channel(1);
+    let there = shelf.clone();
+    let told = Told { kind: PluginSession::KIND, hashes: BTreeMap::new(), lines: sender };
+    let watch = tokio::spawn(look_again(move || there.0.lock().unwrap().clone(), told));
+    assert_eq!(line(&lines.recv().await.unwrap()), "ADDED a Starting");
+    assert!(timeout(3 * LOOK, lines.recv()).await.is_err(), "nothing is another");
+    put("a", "Attached");
+    assert_eq!(line(&lines.recv().await.unwrap()), "MODIFIED a Attached");
+    shelf.0.lock().unwrap().clear();
+    let gone = lines.recv().await.unwrap();
+    assert_eq!(line(&gone), "DELETED a");
+    assert!(String::from_utf8_lossy(&gone).contains("\"kind\":\"PluginSession\""));
+    drop(lines);
+    timeout(Duration::from_secs(60), watch).await.unwrap().unwrap();
 }

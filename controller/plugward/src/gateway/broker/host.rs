@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use go_plugin::BrokerMessage;
-use plugward_api::Name;
 use plugward_relay::grpc::Status;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
@@ -16,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::complaints::Complaints;
 use super::reach::{self, ReachError};
+
+use crate::names::MountName;
 
 /// How many servers a host may offer at a time.
 const MOST_SERVERS: usize = 1024;
@@ -40,7 +41,7 @@ pub(in crate::gateway) struct Client {
 pub(in crate::gateway) struct HostBroker {
     /// Tells it from all others of the instance.
     pub(super) number: u64,
-    pub(in crate::gateway) mount: Name,
+    pub(in crate::gateway) mount: MountName,
     client: Client,
     to_host: mpsc::Sender<BrokerMessage>,
     /// Where the servers are that the host offers, by their numbers.
@@ -74,7 +75,7 @@ impl HostBroker {
     /// The broker of a host's new stream, and the messages that go to the host.
     pub(in crate::gateway) fn new(
         number: u64,
-        mount: &Name,
+        mount: &MountName,
         client: Client,
     ) -> (Arc<Self>, mpsc::Receiver<BrokerMessage>) {
         let (to_host, messages) = mpsc::channel(WAITING);
@@ -191,7 +192,7 @@ impl HostBroker {
     }
 
     /// Whether it is another stream of a process that has this one, on the same mount.
-    pub(in crate::gateway) fn is_of(&self, mount: &Name, client: Client) -> bool {
+    pub(in crate::gateway) fn is_of(&self, mount: &MountName, client: Client) -> bool {
         self.mount == *mount && client.is_of_process(self.client.pid)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use go_plugin::BrokerMessage;
-use plugward_api::Name;
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -16,6 +15,7 @@ use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers};
 use crate::gateway::mount::Mount;
 use crate::gateway::seat::Serial;
 use crate::gateway::terms::Broken;
+use crate::names::MountName;
 
 /// How long a host waits for another to go that is in its way. One that has ended its client and begun another at once comes before it is
 /// known that it went; go-plugin waits for 5 s to hear of a server.
@@ -34,7 +34,7 @@ impl Instance {
     /// A host opened its broker's stream on a mount.
     pub(in crate::gateway) fn broker_begun(
         self: &Arc<Self>,
-        mount: &Name,
+        mount: &MountName,
         client: Client,
     ) -> (Arc<HostBroker>, mpsc::Receiver<BrokerMessage>) {
         let (host, messages) = HostBroker::new(self.number(), mount, client);
@@ -64,7 +64,7 @@ impl Instance {
     }
 
     /// A host says something to its broker: calls that it makes after that are not for a plugin whose own broker has ended.
-    pub(in crate::gateway) fn broker_heard(self: &Arc<Self>, mount: &Name) {
+    pub(in crate::gateway) fn broker_heard(self: &Arc<Self>, mount: &MountName) {
         let spent = |berthed: &Arc<Berthed>| berthed.backend.broker_spent && self.is_up(berthed.serial);
         if let Some(berthed) = self.seated(mount).filter(spent) {
             self.broke(&berthed, Broken::Broker);
@@ -131,7 +131,7 @@ impl Instance {
         }
     }
 
-    fn mount(&self, name: &Name) -> Option<Arc<Mount>> {
+    fn mount(&self, name: &MountName) -> Option<Arc<Mount>> {
         self.lock().mounts.get(name).cloned()
     }
 
@@ -145,7 +145,11 @@ impl Instance {
     }
 
     /// The broker of a host, by which its calls are to be served: the one that it uses, if it has several.
-    pub(in crate::gateway) fn host_broker(&self, mount: &Name, client: Client) -> Option<Arc<HostBroker>> {
+    pub(in crate::gateway) fn host_broker(
+        &self,
+        mount: &MountName,
+        client: Client,
+    ) -> Option<Arc<HostBroker>> {
         let brokers = self.brokers();
         let mut its = brokers.hosts.iter().filter(|host| host.is_of(mount, client));
         its.clone().find(|host| host.is_used()).or_else(|| its.next()).cloned()
@@ -173,7 +177,7 @@ impl Instance {
     }
 
     /// Lets a container that is about to be told what a mount's hosts had told know of what they offer.
-    pub(in crate::gateway) fn show_brokers(self: &Arc<Self>, berthed: &Arc<Berthed>, mount: &Name) {
+    pub(in crate::gateway) fn show_brokers(self: &Arc<Self>, berthed: &Arc<Berthed>, mount: &MountName) {
         let hosts = self.brokers().hosts.clone();
         for host in hosts.iter().filter(|host| host.mount == *mount && host.is_used()) {
             self.welcome(berthed, host);

@@ -13,7 +13,8 @@ use super::{Berthed, Instance, held_bytes};
 use crate::gateway::mount::Mount;
 use crate::gateway::seat::Serial;
 use crate::gateway::terms::{Backend, Broken, Demand, Prospect, ServiceSight, Terms};
-use crate::names::SlotName;
+use crate::metrics::{MountTraffic, Requests};
+use crate::names::{MountName, SlotName};
 use crate::plan::Place;
 
 impl Instance {
@@ -21,15 +22,19 @@ impl Instance {
     pub(in crate::gateway) fn serve(self: &Arc<Self>, terms: &Terms) -> Vec<Arc<Mount>> {
         {
             let state = self.lock();
-            if state.terms.as_ref() == Some(terms) && state.refusal.is_none() {
+            if state.terms.as_ref() == Some(&state.with_sessions(terms)) && state.refusal.is_none() {
                 return Vec::new();
             }
+        }
+        if terms.attach {
+            self.attached.store(true, Ordering::Relaxed);
         }
         self.budget.resize(terms.hold.max_requests, held_bytes(terms.hold));
         self.rules.write().unwrap_or_else(PoisonError::into_inner).clone_from(&terms.priming);
         let (gone, moved) = self.change(|state| {
             self.refused.store(false, Ordering::Release);
             state.refusal = None;
+            let terms = &state.with_sessions(terms);
             let before = state.terms.replace(terms.clone());
             state.prospects.retain(|slot, _| terms.mounts.values().any(|used| used == slot));
             let memory = &self.parts.memory;
@@ -47,7 +52,7 @@ impl Instance {
             }
             let before = before.map(|terms| terms.mounts).unwrap_or_default();
             let moved = |(name, slot)| terms.mounts.get(&name).filter(|now| **now != slot).map(|_| name);
-            (gone, before.into_iter().filter_map(moved).collect::<Vec<Name>>())
+            (gone, before.into_iter().filter_map(moved).collect::<Vec<MountName>>())
         });
         self.move_hosts(
             |connection| connection.line.is_some() && moved.contains(&connection.mount),
@@ -63,17 +68,18 @@ impl Instance {
     }
 
     /// Which slot serves which mount.
-    pub(in crate::gateway) fn routes(&self) -> BTreeMap<Name, SlotName> {
+    pub(in crate::gateway) fn routes(&self) -> BTreeMap<MountName, SlotName> {
         let state = self.lock();
         let mounts = state.terms.iter().flat_map(|terms| terms.mounts.iter());
         mounts.map(|(mount, slot)| (mount.clone(), slot.clone())).collect()
     }
 
-    /// The mounts that are to be served and are not yet.
+    /// The declared mounts that are to be served and are not yet.
     pub(in crate::gateway) fn unserved(&self) -> Vec<Name> {
         let state = self.lock();
         let names = state.terms.iter().flat_map(|terms| terms.mounts.keys());
-        names.filter(|name| !state.mounts.contains_key(*name)).cloned().collect()
+        let names = names.filter(|name| !state.mounts.contains_key(*name));
+        names.filter_map(MountName::declared).cloned().collect()
     }
 
     /// A mount is served from now on.
@@ -170,7 +176,30 @@ impl Instance {
         mounts.map(|mount| mount.traffic.demand()).reduce(Demand::and)
     }
 
-    pub(in crate::gateway) fn unkept(&self) -> BTreeMap<Name, String> {
+    /// How its mounts stand, for those who count: each declared one, and all sessions together.
+    pub(in crate::gateway) fn traffic(&self) -> Vec<MountTraffic> {
+        let traffic = |name: Option<Name>, demand: Demand, requests: &Arc<Requests>| MountTraffic {
+            instance: self.name.clone(),
+            mount: name,
+            waiting: demand.waiting,
+            in_flight: demand.in_flight,
+            requests: requests.clone(),
+        };
+        let (declared, sessions): (Vec<_>, Vec<_>) =
+            self.mounts().into_iter().partition(|mount| mount.name.declared().is_some());
+        let mut found: Vec<MountTraffic> = declared
+            .iter()
+            .map(|mount| traffic(mount.name.declared().cloned(), mount.traffic.demand(), &mount.requests))
+            .collect();
+        if self.attached.load(Ordering::Relaxed) {
+            let none = Demand { waiting: 0, in_flight: 0, idle_since: self.parts.clock.now() };
+            let demand = sessions.iter().map(|mount| mount.traffic.demand()).fold(none, Demand::and);
+            found.push(traffic(None, demand, &self.session_requests));
+        }
+        found
+    }
+
+    pub(in crate::gateway) fn unkept(&self) -> BTreeMap<MountName, String> {
         self.lock().unkept.iter().map(|(mount, why)| (mount.clone(), why.to_string())).collect()
     }
 

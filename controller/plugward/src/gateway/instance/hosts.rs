@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
-use plugward_api::Name;
 use plugward_relay::Limits;
 use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
@@ -17,14 +16,14 @@ use crate::gateway::outlook::Outlook;
 use crate::gateway::priming::PrimingRules;
 use crate::gateway::seat::{Route, Serial};
 use crate::gateway::terms::Prospect;
-use crate::names::SlotName;
+use crate::names::{MountName, SlotName};
 
 /// The number of a host's connection.
 pub(in crate::gateway) type Id = u64;
 
 /// A host's connection.
 pub(super) struct Connection {
-    pub(super) mount: Name,
+    pub(super) mount: MountName,
     /// The host's process, if it has one that we can see.
     pid: Option<i32>,
     pub(super) control: Control,
@@ -45,7 +44,7 @@ pub(in crate::gateway) struct Line {
 
 impl Connection {
     /// Whether it is of a process that uses this mount.
-    pub(super) fn is_of(&self, mount: &Name, client: Client) -> bool {
+    pub(super) fn is_of(&self, mount: &MountName, client: Client) -> bool {
         self.mount == *mount && client.is_of_process(self.pid)
     }
 }
@@ -117,7 +116,7 @@ impl Instance {
     }
 
     /// The container to which a mount's new connections go. `urgent`: one that waits has a call that a plugin answers in any state.
-    pub(in crate::gateway) fn route(&self, mount: &Name, urgent: bool) -> Option<Arc<Berthed>> {
+    pub(in crate::gateway) fn route(&self, mount: &MountName, urgent: bool) -> Option<Arc<Berthed>> {
         let state = self.lock();
         let serial = match state.seats.route(mount)? {
             Route::To(serial) => serial,
@@ -128,13 +127,13 @@ impl Instance {
     }
 
     /// The container on a mount's seat.
-    pub(in crate::gateway) fn seated(&self, mount: &Name) -> Option<Arc<Berthed>> {
+    pub(in crate::gateway) fn seated(&self, mount: &MountName) -> Option<Arc<Berthed>> {
         let state = self.lock();
         state.berths.get(&state.seats.seated(mount)?).cloned()
     }
 
     /// Whether a slot serves a mount.
-    pub(in crate::gateway) fn is_served_by(&self, mount: &Name, slot: &SlotName) -> bool {
+    pub(in crate::gateway) fn is_served_by(&self, mount: &MountName, slot: &SlotName) -> bool {
         self.lock().slot(mount) == Some(slot)
     }
 
@@ -144,7 +143,7 @@ impl Instance {
     }
 
     /// A call of a mount begins to wait: somebody has to see to it, if there is no container.
-    pub(in crate::gateway) fn needed(&self, mount: &Name) {
+    pub(in crate::gateway) fn needed(&self, mount: &MountName) {
         if self.lock().seats.seated(mount).is_none() {
             (self.parts.wake)(&self.name);
         }
@@ -161,7 +160,13 @@ impl Instance {
     }
 
     /// A host connected.
-    pub(in crate::gateway) fn connected(&self, id: Id, mount: &Name, pid: Option<i32>, control: Control) {
+    pub(in crate::gateway) fn connected(
+        &self,
+        id: Id,
+        mount: &MountName,
+        pid: Option<i32>,
+        control: Control,
+    ) {
         let mut state = self.lock();
         if let Some(status) = &state.closed {
             control.close(status.clone());
@@ -180,7 +185,7 @@ impl Instance {
     pub(in crate::gateway) fn bind(
         self: &Arc<Self>,
         id: Id,
-        mount: &Name,
+        mount: &MountName,
         berthed: &Berthed,
         urgent: bool,
     ) -> Option<Line> {
@@ -198,7 +203,7 @@ impl Instance {
     }
 
     /// Moves the other connections of a host away, after it said that it needs its plugin no more.
-    pub(in crate::gateway) fn leave(self: &Arc<Self>, id: Id, mount: &Name, pid: Option<i32>) {
+    pub(in crate::gateway) fn leave(self: &Arc<Self>, id: Id, mount: &MountName, pid: Option<i32>) {
         let state = self.lock();
         for (other, connection) in &state.connections {
             let same = *other == id || pid.is_some() && connection.pid == pid && connection.mount == *mount;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use plugward_api::Name;
 use plugward_relay::Stop;
 use plugward_relay::grpc::Status;
 
@@ -14,11 +13,12 @@ use crate::gateway::priming::{KeptCall, Role, Telling, Unkept};
 use crate::gateway::replay;
 use crate::gateway::seat::{Primed, Serial, Work};
 use crate::gateway::terms::Broken;
+use crate::names::MountName;
 
 /// A host's own call that concerns the priming, on its way at a container.
 pub(in crate::gateway) struct PrimingCall {
     instance: Arc<Instance>,
-    mount: Name,
+    mount: MountName,
     serial: Serial,
     /// The number of the container's start.
     start: u64,
@@ -40,7 +40,7 @@ impl Instance {
     /// The container that a call is to be made to that concerns the priming, if there is one.
     pub(in crate::gateway) fn take_seat(
         self: &Arc<Self>,
-        mount: &Name,
+        mount: &MountName,
         host: &HostId,
         method: &str,
         role: Role,
@@ -66,7 +66,7 @@ impl Instance {
         &self,
         connection: Id,
         serial: Serial,
-        mount: &Name,
+        mount: &MountName,
         host: &HostId,
         role: Role,
     ) -> Result<(), Stop> {
@@ -84,7 +84,7 @@ impl Instance {
     pub(in crate::gateway) fn priming(
         self: &Arc<Self>,
         serial: Serial,
-        mount: &Name,
+        mount: &MountName,
         host: HostId,
         method: String,
         role: Role,
@@ -93,6 +93,7 @@ impl Instance {
         // Else it is remembered already that the mount was primed, and on which start: this one is not, before the call succeeded.
         let is_first = state.seats.is_unprimed(mount);
         let start = state.seats.priming_begun(serial, mount)?;
+        Self::tell_unsettled(&state, mount);
         if role == Role::Primes && is_first {
             self.parts.memory.primed(&self.name, mount, start);
         }
@@ -102,7 +103,7 @@ impl Instance {
     }
 
     /// What is to be told a container now, of a mount.
-    pub(in crate::gateway) fn work(&self, serial: Serial, mount: &Name) -> Work {
+    pub(in crate::gateway) fn work(&self, serial: Serial, mount: &MountName) -> Work {
         let mut state = self.lock();
         if state.closed.is_some() {
             return Work::Done;
@@ -114,7 +115,7 @@ impl Instance {
     pub(in crate::gateway) fn told(
         self: &Arc<Self>,
         serial: Serial,
-        mount: &Name,
+        mount: &MountName,
         telling: &Telling,
         result: Result<(), Status>,
     ) {
@@ -160,6 +161,7 @@ impl Drop for PrimingCall {
                     state.unkept.insert(mount.clone(), why);
                 }
             }
+            instance.tell_settled(state, mount);
             if primes {
                 instance.parts.memory.primed(&instance.name, mount, *start);
             } else if state.seats.is_unprimed(mount) {

@@ -8,6 +8,7 @@ use plugward_relay::{Request, grpc};
 use zeroize::Zeroizing;
 
 use super::rules::PrimingRules;
+use super::told::KeptPriming;
 use crate::gateway::broker::HostBroker;
 use crate::gateway::followed::TraceId;
 use crate::gateway::multiplex::{self, HostId};
@@ -80,6 +81,39 @@ impl Kept {
     /// Of a mount of which an earlier controller remembered this start.
     pub(in crate::gateway) fn recalling(start: Option<u64>) -> Self {
         Self { recalled: start, ..Self::default() }
+    }
+
+    /// What an earlier controller knew of a session, all of it.
+    pub(in crate::gateway) fn restored(told: Vec<KeptPriming>) -> Self {
+        let mut kept = Self::default();
+        for KeptPriming { user, method, metadata, message } in told {
+            let call = KeptCall { metadata, message: Arc::new(message), broker: None };
+            // It was kept within the same bounds.
+            let _ = kept.keep(&HostId::from_bytes(user), &method, Ok(call), (0, 0));
+        }
+        kept
+    }
+
+    /// What another controller would have to tell again. `None` where that is not known, or cannot be told without its host's broker.
+    pub(in crate::gateway) fn storable(&self) -> Option<Vec<KeptPriming>> {
+        if self.recalled.is_some() {
+            return None;
+        }
+        let calls = self
+            .hosts
+            .iter()
+            .flat_map(|(host, calls)| calls.calls.iter().map(move |(method, told)| (host, method, told)));
+        calls
+            .map(|(host, method, told)| match told {
+                Told::Call(call) if call.broker.is_none() => Some(KeptPriming {
+                    user: host.bytes().map(<[u8]>::to_vec),
+                    method: method.clone(),
+                    metadata: call.metadata.clone(),
+                    message: (*call.message).clone(),
+                }),
+                Told::Call(_) | Told::Lost { .. } => None,
+            })
+            .collect()
     }
 
     /// A priming call succeeded on a container. Gives the version that this container has now.

@@ -1,10 +1,10 @@
 //! One slot: who is on its seat.
 
 use litemap::LiteMap;
-use plugward_api::Name;
 
 use super::{Order, Serial};
 use crate::gateway::priming::{Kept, Progress, Standing};
+use crate::names::MountName;
 use crate::plan::Place;
 
 /// A slot: its seat, and the containers that are on it, may follow, or leave.
@@ -27,11 +27,11 @@ pub(super) struct Berth {
     pub(super) up: bool,
     /// It gets no new connections, ever.
     pub(super) leaving: bool,
-    pub(super) progress: LiteMap<Name, Box<Progress>>,
+    pub(super) progress: LiteMap<MountName, Box<Progress>>,
     /// Connections of hosts to it.
     pub(super) lines: usize,
     /// Calls that prime it, under way: how many of which mount.
-    pub(super) priming: LiteMap<Name, usize>,
+    pub(super) priming: LiteMap<MountName, usize>,
 }
 
 // === impl Slot ===
@@ -43,7 +43,7 @@ impl Slot {
     }
 
     /// Who is seated, and what is to be done about the others, after any change.
-    pub(super) fn settle(&mut self, mounts: &[(&Name, &Kept)], orders: &mut Vec<Order>) {
+    pub(super) fn settle(&mut self, mounts: &[(&MountName, &Kept)], orders: &mut Vec<Order>) {
         let newest = self
             .berths
             .iter()
@@ -116,7 +116,7 @@ impl Berth {
     }
 
     /// Whether it was told all that there is to tell.
-    fn is_told(&self, start: u64, mounts: &[(&Name, &Kept)]) -> bool {
+    fn is_told(&self, start: u64, mounts: &[(&MountName, &Kept)]) -> bool {
         mounts.iter().all(|(mount, kept)| {
             let told = self.progress.get(*mount).is_some_and(|progress| {
                 progress.standings(kept, self.serial, start).all(|standing| standing == Standing::Done)

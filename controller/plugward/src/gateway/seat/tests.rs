@@ -12,7 +12,7 @@ use crate::slot::EngineRef;
 const INITIALIZE: &str = "/t.P/Initialize";
 const CLOSE: &str = "/t.P/Close";
 
-fn name(text: &str) -> Name {
+fn name(text: &str) -> MountName {
     text.parse().unwrap()
 }
 

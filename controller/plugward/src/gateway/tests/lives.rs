@@ -86,7 +86,7 @@ async fn a_mount_that_is_added_is_served_by_the_same_container() {
     let container = world.up(1);
     let mut orders = world.host("orders");
     orders.call("Plain", "x").await.unwrap();
-    world.terms.mounts.insert(name("billing"), SlotName::Shared);
+    world.terms.mounts.insert(mount("billing"), SlotName::Shared);
     world.serve();
     assert_eq!(world.host("billing").call("Plain", "x").await.unwrap(), "p1 x");
     assert_eq!(orders.call("Plain", "y").await.unwrap(), "p1 y");
@@ -101,7 +101,7 @@ async fn a_mount_that_is_removed_is_refused_and_the_others_go_on() {
     let (mut orders, mut billing) = (world.host("orders"), world.host("billing"));
     orders.call("Plain", "x").await.unwrap();
     billing.call("Plain", "x").await.unwrap();
-    world.terms.mounts.remove(&name("billing"));
+    world.terms.mounts.remove(&mount("billing"));
     world.serve();
     assert!(!world.socket("billing").exists());
     let gone = tokio::net::UnixStream::connect(world.socket("billing")).await;
@@ -170,7 +170,7 @@ async fn a_gateway_that_shuts_down_opens_no_socket_for_mounts_that_come_yet() {
     let mut world = World::new(&["orders"]);
     world.up(1);
     world.gateway.shut_down(Duration::ZERO).await;
-    world.terms.mounts.insert(name("billing"), SlotName::Shared);
+    world.terms.mounts.insert(mount("billing"), SlotName::Shared);
     world.serve();
     assert!(!world.socket("billing").exists());
     world.gateway.serve(&name("another"), &world.terms);
@@ -183,11 +183,11 @@ async fn a_mount_that_moves_to_a_slot_of_its_own_takes_its_hosts_and_what_they_s
     world.up(1);
     let mut host = world.host("orders");
     host.call("Initialize", "redis").await.unwrap();
-    let own = SlotName::Mount(name("orders"));
+    let own = SlotName::Mount(mount("orders"));
     let plugin = TestPlugin::multiplexing("own");
     world.up_in(own.clone(), 1, plugin.clone());
     assert_eq!(host.call("Call", "x").await.unwrap(), "p1 redis x");
-    world.terms.mounts.insert(name("orders"), own);
+    world.terms.mounts.insert(mount("orders"), own);
     world.serve();
     assert_eq!(limited(host.another().call("Call", "y")).await.unwrap(), "own redis y");
     limited(async { while host.call("Call", "z").await.unwrap() != "own redis z" {} }).await;

@@ -28,7 +28,7 @@ async fn an_adopted_container_is_primed_and_its_successor_is_not() {
 #[tokio::test]
 async fn a_call_that_waited_for_a_container_that_is_not_primed_is_refused_too() {
     let world = World::new(&["orders"]);
-    world.memory.primed(&db(), &name("orders"), 1);
+    world.memory.primed(&db(), &mount("orders"), 1);
     let world = world.restart().await;
     let mut host = world.host("orders");
     host.connected().await;
@@ -60,7 +60,7 @@ async fn an_update_waits_for_hosts_to_say_what_is_not_known() {
     let second = world.up(2);
     assert_eq!(
         world.gateway.sight(&second.place),
-        ServiceSight::PrimingUnknown { mounts: vec![name("orders")] }
+        ServiceSight::PrimingUnknown { mounts: vec![mount("orders")] }
     );
     let mut host = world.host("orders");
     assert_eq!(host.call("Call", "x").await.unwrap(), "p1 redis x");
@@ -72,7 +72,7 @@ async fn an_update_waits_for_hosts_to_say_what_is_not_known() {
 #[tokio::test]
 async fn what_is_remembered_is_the_start_whose_container_was_primed() {
     let world = World::new(&["orders"]);
-    let orders = name("orders");
+    let orders = mount("orders");
     let first = world.up(1);
     let mut host = world.host("orders");
     host.call("Initialize", "bad").await.unwrap_err();
@@ -88,7 +88,7 @@ async fn what_is_remembered_is_the_start_whose_container_was_primed() {
 #[tokio::test]
 async fn a_priming_call_that_fails_changes_nothing_that_is_remembered() {
     let world = World::new(&["orders"]);
-    let orders = name("orders");
+    let orders = mount("orders");
     world.memory.primed(&db(), &orders, 1);
     let world = world.restart().await;
     let second = world.up(2);

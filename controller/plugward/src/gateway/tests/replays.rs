@@ -77,7 +77,7 @@ async fn what_its_host_undid_is_not_told_again() {
     let mut host = world.host("orders");
     host.call("Initialize", "redis").await.unwrap();
     host.call("Close", "").await.unwrap();
-    assert_eq!(world.memory.last_primed(&db(), &name("orders")), None);
+    assert_eq!(world.memory.last_primed(&db(), &mount("orders")), None);
     world.kill(&first);
     let second = world.up(2);
     assert_eq!(limited(host.call("Call", "x")).await.unwrap_err().message(), "not initialized");
@@ -131,7 +131,7 @@ async fn what_is_too_large_to_be_kept_is_told_by_its_host_again() {
     host.call("Initialize", &large).await.unwrap();
     assert_eq!(host.call("Call", "").await.unwrap().len(), large.len() + 4);
     let unkept = world.gateway.unkept(&db());
-    assert_eq!(unkept[&name("orders")], "its request is larger than 262144 bytes");
+    assert_eq!(unkept[&mount("orders")], "its request is larger than 262144 bytes");
     world.kill(&first);
     world.up(2);
     let status = limited(host.call("Call", "x")).await.unwrap_err();

@@ -18,6 +18,7 @@ pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;
 use super::super::*;
 use crate::metrics::Scrape;
+use crate::names::MountName;
 use crate::slot::EngineRef;
 use crate::systemd::DescriptorStore;
 
@@ -35,7 +36,7 @@ pub(super) struct World {
 /// What the state directory would remember.
 #[derive(Default)]
 pub(super) struct TestMemory {
-    primed: Mutex<BTreeMap<(Name, Name), u64>>,
+    primed: Mutex<BTreeMap<(Name, MountName), u64>>,
     /// Containers whose broker was opened, and whether it was used.
     brokers: Mutex<BTreeMap<String, bool>>,
 }
@@ -50,6 +51,10 @@ pub(super) struct Container {
 
 pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+pub(super) fn mount(text: &str) -> MountName {
+    name(text).into()
 }
 
 pub(super) fn db() -> Name {
@@ -69,7 +74,8 @@ impl World {
             until: Some(CLOSE.parse().unwrap()),
         };
         let mut terms = Terms {
-            mounts: mounts.iter().map(|mount| (name(mount), SlotName::Shared)).collect(),
+            mounts: mounts.iter().map(|mount| (name(mount).into(), SlotName::Shared)).collect(),
+            attach: false,
             priming: PrimingRules::of(plugward_api::PluginType::Custom, &[priming]),
             hold: Hold { timeout: Duration::from_secs(60), max_requests: 64, max_bytes: 1 << 20 },
             drain_timeout: Duration::from_secs(60),
@@ -139,6 +145,7 @@ impl World {
             place: place.clone(),
             conversation: Arc::new(plugin.clone()),
             multiplexes: plugin.multiplexes,
+            protocol_version: 1,
             died: Arc::new(|| Box::pin(async { "exited 137".to_owned() })),
             broke: Arc::new({
                 let broken = plugin.broken.clone();
@@ -217,15 +224,15 @@ impl Memory for TestMemory {
         self.brokers.lock().unwrap().insert(place.id.as_str().to_owned(), true);
     }
 
-    fn primed(&self, instance: &Name, mount: &Name, start: u64) {
+    fn primed(&self, instance: &Name, mount: &MountName, start: u64) {
         self.primed.lock().unwrap().insert((instance.clone(), mount.clone()), start);
     }
 
-    fn unprimed(&self, instance: &Name, mount: &Name) {
+    fn unprimed(&self, instance: &Name, mount: &MountName) {
         self.primed.lock().unwrap().remove(&(instance.clone(), mount.clone()));
     }
 
-    fn last_primed(&self, instance: &Name, mount: &Name) -> Option<u64> {
+    fn last_primed(&self, instance: &Name, mount: &MountName) -> Option<u64> {
         self.primed.lock().unwrap().get(&(instance.clone(), mount.clone())).copied()
     }
 }

@@ -1,0 +1,184 @@
+//! Whether a host is let in: its launcher's greeting, its user, its environment.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use go_plugin::{Identity, Peer};
+use plugward_api::status::EventType;
+use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey};
+use plugward_attach::{FromController, FromLauncher, VERSION};
+use rand::Rng;
+use tokio::time::{Instant, timeout};
+
+use super::Attach;
+use super::accounts::Caller;
+use super::asks::Asks;
+use super::launcher::Launcher;
+use super::refusal::Refusal;
+use super::session::{Session, Standing};
+use crate::errors::chain;
+use crate::metrics::AttachRefusal;
+use crate::names::SessionId;
+use crate::recipe::Protocol;
+
+/// How long a launcher may take to say what it wants, and a host's environment to arrive.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// How long a launcher waits for the records of a controller that has just begun.
+const BEGINNING: Duration = Duration::from_secs(20);
+
+/// What a launcher says first.
+pub(super) struct Greeting {
+    pub(super) versions: (u16, u16),
+    pub(super) instance: String,
+    /// Whether another controller had its session: then these are what it kept, and its host's socket.
+    pub(super) resumes: bool,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+/// A host that may attach.
+pub(super) struct Admitted {
+    pub(super) session: Arc<Session>,
+    /// Towards the host.
+    pub(super) identity: Identity,
+    pub(super) peer: Peer,
+    pub(super) spec: PluginInstanceSpec,
+    /// When its launcher connected.
+    pub(super) began: Instant,
+}
+
+impl Attach {
+    /// What a launcher says first, if it is one.
+    pub(super) async fn greeted(&self, launcher: &Launcher, caller: &Caller) -> Option<Greeting> {
+        let message = match timeout(GREETING, launcher.receive()).await {
+            Ok(Ok(Some((FromLauncher::Hello { versions, instance, resumes }, descriptors)))) => {
+                return Some(Greeting { versions, instance, resumes, descriptors });
+            }
+            // Who connects and goes away wants nothing.
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(_))) => "it did not begin with a greeting".to_owned(),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("it said nothing within {GREETING:?}"),
+        };
+        tracing::debug!(message, "a connection to the attach socket is no launcher's");
+        let message = format!("this is the socket of plugward-attach: {message}");
+        self.refuse(launcher, None, caller, &Refusal::new(AttachRefusal::BadRequest, message));
+        None
+    }
+
+    /// Tells a launcher that its host is not let in, and everybody else.
+    pub(super) fn refuse(
+        &self,
+        launcher: &Launcher,
+        instance: Option<&Name>,
+        caller: &Caller,
+        refusal: &Refusal,
+    ) {
+        let Refusal { reason, message } = refusal;
+        self.view.metrics.attach_refused(*reason);
+        tracing::warn!(reason = reason.as_str(), user = caller.user(), message, "a host is refused");
+        if let Some(instance) = instance {
+            let message = format!("a host of user {} was refused: {message}", caller.user());
+            self.view.book.event(instance, EventType::Warning, "AttachRefused", message);
+        }
+        launcher.tell(&FromController::Refuse { message: message.clone() });
+    }
+
+    /// Lets in a host that starts its plugin, or does not. Says which instance it named, if there is such a one.
+    pub(super) async fn admit(
+        &self,
+        launcher: &Launcher,
+        caller: Caller,
+        greeting: &Greeting,
+        began: Instant,
+    ) -> Result<Admitted, (Option<Name>, Refusal)> {
+        let (lowest, highest) = greeting.versions;
+        if !(lowest..=highest).contains(&VERSION) {
+            let message = format!(
+                "this launcher speaks version {lowest} to {highest} of its protocol, and the controller (plugward {}) speaks {VERSION}: \
+                 install both from the same release",
+                env!("CARGO_PKG_VERSION")
+            );
+            return Err((None, Refusal::new(AttachRefusal::LauncherVersion, message)));
+        }
+        let (instance, spec) = self.permitted(&greeting.instance, &caller).await?;
+        let admitted = self.asked(launcher, caller, instance.clone(), spec, began).await;
+        admitted.map_err(|refusal| (Some(instance), refusal))
+    }
+
+    /// The record that a launcher names, if it permits that.
+    pub(super) async fn permitted(
+        &self,
+        name: &str,
+        caller: &Caller,
+    ) -> Result<(Name, PluginInstanceSpec), (Option<Name>, Refusal)> {
+        // One that has just begun has not read them yet.
+        let _ = timeout(BEGINNING, self.view.records.ready()).await;
+        let Some((instance, spec)) = self.record(name) else {
+            let message = format!(
+                "there is no plugin instance {name:?}: declare it, or name another (`plugward get instances` shows them)"
+            );
+            return Err((None, Refusal::new(AttachRefusal::UnknownInstance, message)));
+        };
+        if !spec.attach.enabled {
+            let message = format!(
+                "hosts may not attach to plugin instance {instance}: set spec.attach.enabled to true in its manifest"
+            );
+            return Err((Some(instance), Refusal::new(AttachRefusal::NotEnabled, message)));
+        }
+        if !caller.may(&spec.attach, self.us) {
+            let user = caller.user();
+            let message = format!(
+                "user {user} may not attach to plugin instance {instance}: name it in spec.attach.users, or one of its groups in \
+                 spec.attach.groups"
+            );
+            return Err((Some(instance), Refusal::new(AttachRefusal::NotPermitted, message)));
+        }
+        Ok((instance, spec))
+    }
+
+    /// An instance's record, as it is declared now.
+    pub(super) fn record(&self, name: &str) -> Option<(Name, PluginInstanceSpec)> {
+        let name: Name = name.parse().ok()?;
+        let key = RecordKey { kind: Kind::PluginInstance, name };
+        match self.view.records.get(&key)?.record.as_ref() {
+            Record::Instance(instance) => Some((key.name, instance.spec.clone())),
+            Record::Runtime(_) => None,
+        }
+    }
+
+    /// Asks a host's environment what the host wants of its plugin.
+    async fn asked(
+        &self,
+        launcher: &Launcher,
+        caller: Caller,
+        instance: Name,
+        spec: PluginInstanceSpec,
+        began: Instant,
+    ) -> Result<Admitted, Refusal> {
+        let protocol = Protocol::of(&spec);
+        let variables = Asks::variables(&protocol, &spec.attach.pass_env)?;
+        launcher.tell(&FromController::Ask { version: VERSION, variables: variables.clone() });
+        let found = match timeout(GREETING, launcher.receive()).await {
+            Ok(Ok(Some((FromLauncher::Environment { variables }, _)))) => variables,
+            _ => return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher did not answer")),
+        };
+        let environment: BTreeMap<String, Vec<u8>> =
+            found.into_iter().filter(|(name, _)| variables.contains(name)).collect();
+        let asks = Asks::of(&environment, &protocol, spec.plugin.plugin_type)?;
+        let passed = spec.attach.pass_env.iter().filter_map(|name| {
+            let value = environment.get(name.as_str())?;
+            Some((name.to_string(), String::from_utf8_lossy(value).into_owned()))
+        });
+        let identity = Identity::generate().map_err(|error| {
+            Refusal::new(AttachRefusal::NotReady, format!("no certificate can be made: {}", chain(&error)))
+        })?;
+        let peer = asks.peer(&identity)?;
+        let id = SessionId::from_random(rand::rng().random());
+        let now = self.clock.now();
+        let session = Session::new(id, instance, caller, asks, passed.collect(), now, Standing::Starting);
+        Ok(Admitted { session, identity, peer, spec, began })
+    }
+}

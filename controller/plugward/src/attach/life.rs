@@ -1,0 +1,357 @@
+//! The life of a session, from where its host is let in to its end.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use go_plugin::{Address, BrokerMultiplexing, Handshake, Identity, Peer, Protocol as Transport};
+use plugward_api::status::EventType;
+use plugward_api::{PluginInstanceSpec, PluginType, SessionKind};
+use plugward_attach::FromController;
+use plugward_relay::grpc::Status;
+use tokio::time::{Instant, sleep};
+use tracing::Instrument;
+
+use super::Attach;
+use super::accounts::Caller;
+use super::admission::{Admitted, Greeting};
+use super::hand::SessionHand;
+use super::kept::KeptSession;
+use super::launcher::{Launcher, Listening};
+use super::refusal::Refusal;
+use super::roster::NotEntered;
+use super::session::{Ending, Session, Standing};
+use crate::errors::chain;
+use crate::gateway::{Door, Joined, KeptPriming, Memory, NotJoined};
+use crate::metrics::{AttachRefusal, SessionEnd};
+use crate::names::SlotName;
+use crate::slot::StoredIdentity;
+
+/// How long an instance may take to be served after the controller began.
+const SERVED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often to look whether it is.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A session that is on the roster and in the gateway. Dropped, it is in neither.
+struct Present {
+    attach: Attach,
+    session: Arc<Session>,
+    launcher: Arc<Launcher>,
+}
+
+impl Attach {
+    /// Serves a launcher that has just connected, to its end.
+    pub(super) async fn serve(self, launcher: Launcher, caller: Caller) {
+        let began = Instant::now();
+        let Some(greeting) = self.greeted(&launcher, &caller).await else { return };
+        let launcher = Arc::new(launcher);
+        let span = tracing::info_span!("attach", instance = greeting.instance, user = caller.user());
+        async {
+            if greeting.resumes {
+                if let Err(why) = self.resume(&launcher, caller, greeting).await {
+                    tracing::warn!(
+                        why,
+                        "a session is not taken up again: its host has to start its plugin anew"
+                    );
+                    launcher.tell(&FromController::Exit { code: 1, message: Some(why) });
+                }
+                return;
+            }
+            match self.admit(&launcher, caller.clone(), &greeting, began).await {
+                Ok(admitted) => {
+                    let instance = admitted.session.instance.clone();
+                    if let Err(refusal) = self.begin(&launcher, admitted).await {
+                        self.refuse(&launcher, Some(&instance), &caller, &refusal);
+                    }
+                }
+                Err((instance, refusal)) => self.refuse(&launcher, instance.as_ref(), &caller, &refusal),
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Begins a session, and sees it through to its end.
+    async fn begin(&self, launcher: &Arc<Launcher>, admitted: Admitted) -> Result<(), Refusal> {
+        let Admitted { session, identity, peer, spec, began } = admitted;
+        let most = usize::try_from(spec.attach.max_sessions.get()).unwrap_or(usize::MAX);
+        self.view.roster.enter(&session, most).map_err(|not| match not {
+            NotEntered::Full => Refusal::new(
+                AttachRefusal::TooMany,
+                format!(
+                    "there are {most} sessions of plugin instance {} already (spec.attach.maxSessions)",
+                    session.instance
+                ),
+            ),
+            NotEntered::Known => {
+                Refusal::new(AttachRefusal::NotReady, "a session of that id is there: try again")
+            }
+        })?;
+        let attending = tokio::spawn({
+            let launcher = launcher.clone();
+            async move { launcher.attend().await }.in_current_span()
+        });
+        let present = Present { attach: self.clone(), session: session.clone(), launcher: launcher.clone() };
+        let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, false);
+        let done = async {
+            self.join(&session, hand.clone(), peer, &spec, None).await?;
+            let standard_error = self.standard_errors.clone();
+            let passing = standard_error.pass_on(&self.view.gateway, &session, launcher);
+            let living = async {
+                let (joined, listening) = self.prepare(launcher, &session, &spec).await?;
+                self.hand_over(launcher, &session, &joined, &identity, &listening, began);
+                present.live(self.kind(&session, &joined.slot), listening).await;
+                Ok(())
+            };
+            tokio::select! {
+                done = living => done,
+                // It goes on for as long as it is let.
+                () = async { passing.await } => Ok(()),
+            }
+        };
+        let done = done.await;
+        attending.abort();
+        done
+    }
+
+    /// Waits for a container, and has the launcher make the socket that the host is to connect to.
+    async fn prepare(
+        &self,
+        launcher: &Launcher,
+        session: &Session,
+        spec: &PluginInstanceSpec,
+    ) -> Result<(Joined, Listening), Refusal> {
+        let limit = spec.start_timeout.get();
+        let waiting = self.view.gateway.joined(&session.instance, &session.id, limit);
+        let joined = tokio::select! {
+            joined = waiting => joined.map_err(|status| Refusal::new(
+                AttachRefusal::NotReady,
+                format!("no container of plugin instance {} is ready: {}", session.instance, status.message),
+            ))?,
+            ending = session.ended() => {
+                let message = ending.message(session).unwrap_or_default();
+                return Err(Refusal::new(AttachRefusal::NotEnabled, message));
+            }
+            // Nobody is there to be told.
+            () = launcher.gone() => return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher has gone")),
+        };
+        session.asks.admits(joined.protocol_version)?;
+        let mut listening = launcher.listen(true).await.map_err(|error| {
+            Refusal::new(AttachRefusal::NotReady, format!("the session's socket cannot be made: {error}"))
+        })?;
+        if let Some(listener) = listening.take() {
+            self.view.gateway.admit(&session.instance, &session.id, listener);
+        }
+        Ok((joined, listening))
+    }
+
+    /// Gives the host its handshake line: from now on it takes us for its plugin.
+    fn hand_over(
+        &self,
+        launcher: &Launcher,
+        session: &Session,
+        joined: &Joined,
+        identity: &Identity,
+        listening: &Listening,
+        began: Instant,
+    ) {
+        let pinned = session.asks.certificate.is_some();
+        let handshake = Handshake {
+            app_version: joined.protocol_version,
+            address: Address::Unix(listening.path.display().to_string()),
+            protocol: Transport::Grpc,
+            server_certificate: pinned.then(|| identity.certificate().clone()),
+            broker_multiplexing: match session.asks.multiplexed {
+                Some(_) => BrokerMultiplexing::Supported,
+                None => BrokerMultiplexing::NotSaid,
+            },
+        };
+        session.stands(joined.protocol_version, self.clock.now());
+        self.view.gateway.settle(&session.instance, &session.id);
+        launcher.tell(&FromController::Print { line: handshake.to_string() });
+        let took = began.elapsed();
+        self.view.metrics.attached(&session.instance, self.kind(session, &joined.slot), took);
+        tracing::info!(session = %session.id, slot = %joined.slot, pid = session.caller.pid, ?took, "a host is attached");
+        let message = format!("a host of user {} attached", session.caller.user());
+        self.view.book.event(&session.instance, EventType::Normal, "Attached", message);
+    }
+
+    /// Takes up a session that another controller had.
+    async fn resume(
+        &self,
+        launcher: &Arc<Launcher>,
+        caller: Caller,
+        greeting: Greeting,
+    ) -> Result<(), String> {
+        let mut descriptors = greeting.descriptors.into_iter();
+        let (Some(state), Some(listener), Some(directory)) =
+            (descriptors.next(), descriptors.next(), descriptors.next())
+        else {
+            return Err("the launcher kept nothing".to_owned());
+        };
+        let kept = self
+            .sealer
+            .unseal(state)
+            .map_err(|error| format!("what the launcher kept is of no use: {}", chain(&error)))?;
+        if kept.uid != caller.uid {
+            return Err("the launcher is another user's than before".to_owned());
+        }
+        let (instance, spec) =
+            self.permitted(kept.instance.as_str(), &caller).await.map_err(|(_, refusal)| refusal.message)?;
+        let primed = self.view.state.last_primed(&instance, &kept.id.clone().into());
+        if primed.is_some() && kept.told.is_empty() {
+            // The launcher was told before, and never that it is settled.
+            return Err("what the host had told its plugin is not known".to_owned());
+        }
+        let KeptSession { id, asks, protocol_version, identity, passed, began_at, attached_at, told, .. } =
+            kept;
+        let identity = Identity::from_pem(identity.reveal()).map_err(|error| chain(&error))?;
+        let peer = asks.peer(&identity).map_err(|refusal| refusal.message)?;
+        let standing = Standing::Resuming { protocol_version, attached_at };
+        let session = Session::new(id, instance, caller, asks, passed, began_at, standing);
+        let most = usize::try_from(spec.attach.max_sessions.get()).unwrap_or(usize::MAX);
+        self.view.roster.enter(&session, most).map_err(|not| match not {
+            NotEntered::Full => format!("there are {most} sessions already (spec.attach.maxSessions)"),
+            NotEntered::Known => "the session is there already".to_owned(),
+        })?;
+        let attending = tokio::spawn({
+            let launcher = launcher.clone();
+            async move { launcher.attend().await }.in_current_span()
+        });
+        let present = Present { attach: self.clone(), session: session.clone(), launcher: launcher.clone() };
+        let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, true);
+        let done = async {
+            self.join(&session, hand, peer, &spec, Some(told)).await.map_err(|refusal| refusal.message)?;
+            let listening = self.take_up(launcher, &session, (listener, directory))?;
+            session.stands(protocol_version, attached_at);
+            self.view.gateway.settle(&session.instance, &session.id);
+            let slot = self.view.gateway.session_slot(&session.instance, &session.id);
+            let kind = self.kind(&session, &slot.unwrap_or(SlotName::Shared));
+            self.view.metrics.session_resumed(&session.instance, kind);
+            tracing::info!(session = %session.id, pid = session.caller.pid, "a host's session is taken up again");
+            let standard_error = self.standard_errors.clone();
+            tokio::select! {
+                () = present.live(kind, listening) => Ok(()),
+                () = standard_error.pass_on(&self.view.gateway, &session, launcher) => Ok(()),
+            }
+        };
+        let done = done.await;
+        attending.abort();
+        done
+    }
+
+    /// Lets the host of a session that is taken up come again.
+    fn take_up(
+        &self,
+        launcher: &Launcher,
+        session: &Session,
+        (listener, directory): (OwnedFd, OwnedFd),
+    ) -> Result<Listening, String> {
+        let mut listening = Listening::again(listener, directory).map_err(|error| chain(&error))?;
+        launcher.tell(&FromController::Resumed);
+        if let Some(listener) = listening.take() {
+            self.view.gateway.admit(&session.instance, &session.id, listener);
+        }
+        Ok(listening)
+    }
+
+    /// Takes a session into the gateway, as soon as its instance is served there.
+    async fn join(
+        &self,
+        session: &Session,
+        hand: Arc<SessionHand>,
+        peer: Peer,
+        spec: &PluginInstanceSpec,
+        told: Option<Vec<KeptPriming>>,
+    ) -> Result<(), Refusal> {
+        // With TLS it has to prove more than who it is; and whom its group admits only it knows.
+        let anybody = peer.is_pinned() || session.asks.group;
+        let user = (!anybody).then_some(session.caller.uid);
+        let door = Door { peer, multiplexed: session.asks.multiplexes(), user, hand };
+        let shares = spec.multiplexing == plugward_api::instance::Multiplexing::Auto;
+        let until = Instant::now() + SERVED_WITHIN;
+        loop {
+            let gateway = &self.view.gateway;
+            match gateway.join(&session.instance, &session.id, door.clone(), shares, told.clone()) {
+                Ok(()) => return Ok(()),
+                Err(NotJoined::Unserved) if Instant::now() < until => sleep(LOOK).await,
+                Err(NotJoined::Unserved) => {
+                    return Err(Refusal::new(
+                        AttachRefusal::NotReady,
+                        "the controller does not serve the instance yet",
+                    ));
+                }
+                Err(NotJoined::Refused | NotJoined::Known) => {
+                    return Err(Refusal::new(
+                        AttachRefusal::NotReady,
+                        "the instance goes away, or the controller does",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn hand(
+        &self,
+        launcher: &Arc<Launcher>,
+        session: &Arc<Session>,
+        identity: &Identity,
+        plugin_type: PluginType,
+        worked: bool,
+    ) -> Arc<SessionHand> {
+        let identity = StoredIdentity::new(identity.to_pem().as_str());
+        SessionHand::new(
+            launcher.clone(),
+            session.clone(),
+            self.sealer.clone(),
+            identity,
+            plugin_type,
+            worked,
+        )
+    }
+
+    fn kind(&self, session: &Session, slot: &SlotName) -> SessionKind {
+        session.kind(slot)
+    }
+}
+
+impl Present {
+    /// Waits for the session's end, and ends it as the reason wants.
+    async fn live(&self, kind: SessionKind, listening: Listening) {
+        let Self { attach, session, launcher } = self;
+        let ending = tokio::select! {
+            ending = session.ended() => Some(ending),
+            () = launcher.gone() => None,
+        };
+        let gateway = &attach.view.gateway;
+        let (counted, status) = match ending {
+            Some(ending) => {
+                let message = ending.message(session).unwrap_or_else(|| "the session is over".to_owned());
+                (ending.counted(), Status::unavailable(message))
+            }
+            None => {
+                (SessionEnd::LauncherGone, Status::unavailable("the session is over: its launcher has gone"))
+            }
+        };
+        let gracefully = matches!(ending, Some(Ending::Deleted | Ending::NotPermitted));
+        gateway.part(&session.instance, &session.id, &status, gracefully).await;
+        let code = u8::from(gracefully);
+        let message = ending.and_then(|ending| ending.message(session));
+        launcher.tell(&FromController::Exit { code, message });
+        drop(listening);
+        attach.view.metrics.session_ended(&session.instance, kind, counted);
+        tracing::info!(session = %session.id, reason = counted.as_str(), "a host is detached");
+        let message = format!("a host of user {} detached", session.caller.user());
+        attach.view.book.event(&session.instance, EventType::Normal, "Detached", message);
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let Self { attach, session, .. } = self;
+        let gateway = &attach.view.gateway;
+        gateway.drop_session(&session.instance, &session.id);
+        attach.view.roster.leave(session);
+    }
+}
