@@ -106,10 +106,11 @@ impl World {
             directories: 0,
             files: 0,
         };
-        for place in [Some(self.path("r")), Some(self.state()), hosts_sockets.map(Path::to_owned)] {
-            if let Some(place) = place {
-                left.count(&place);
-            }
+        for place in [self.path("r"), self.state()] {
+            left.count(&place);
+        }
+        if let Some(place) = hosts_sockets {
+            left.count(place);
         }
         left
     }
