@@ -58,10 +58,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
                 Kind::PluginRuntime => Vec::new(),
             };
             // Only where hosts may: nobody else's pages need them.
-            let sessions = match objects.iter().any(attachable) {
-                true => controller.list(Resource::Session)?,
-                false => Vec::new(),
-            };
+            let sessions =
+                if objects.iter().any(attachable) { controller.list(Resource::Session)? } else { Vec::new() };
             let (now, colours) = (Timestamp::now(), Colours::of_output());
             let pages: Vec<String> =
                 objects.iter().map(|object| record(object, &runtimes, &sessions, now, colours)).collect();

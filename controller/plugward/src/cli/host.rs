@@ -171,8 +171,9 @@ impl Known {
         if obstacles.is_empty() {
             return String::new();
         }
-        let lines: String = obstacles.iter().map(|obstacle| format!("{comment} - {obstacle}\n")).collect();
-        format!("{comment} Mend this first:\n{lines}")
+        let mut lines = vec![format!("{comment} Mend this first:\n")];
+        lines.extend(obstacles.iter().map(|obstacle| format!("{comment} - {obstacle}\n")));
+        lines.concat()
     }
 }
 

@@ -96,26 +96,25 @@ impl Server {
             _ => {}
         }
         let source = quoted(&launcher.path.display().to_string());
-        text.push_str(&format!("install -m 0755 {source} {}\n", quoted(&target)));
-        text
+        text + &format!("install -m 0755 {source} {}\n", quoted(&target))
     }
 
     fn register(self, known: &Known) -> String {
         let Known { instance, plugin, launcher, .. } = known;
-        let arguments: String = known
-            .arguments()
-            .iter()
-            .map(|argument| format!(" {}", quoted(&format!("-args={argument}"))))
-            .collect();
+        let mut arguments = String::new();
+        for argument in known.arguments() {
+            arguments.push(' ');
+            arguments.push_str(&quoted(&format!("-args={argument}")));
+        }
         format!(
             "# 2. Registered. {server} starts it once, to ask for its version.\n\
              {command} plugin register -sha256={sha256} \\\n    -command={instance}{arguments} -version={version} \\\n    {of_type} {name}\n",
             server = self.name(),
             command = self.command(),
             sha256 = launcher.sha256,
-            version = quoted(&plugin.version.to_string()),
+            version = quoted(&plugin.version),
             of_type = plugin.plugin_type,
-            name = quoted(&plugin.name.to_string()),
+            name = quoted(&plugin.name),
         )
     }
 
@@ -147,7 +146,7 @@ impl Server {
     fn usage(self, known: &Known) -> String {
         let Known { instance, plugin, .. } = known;
         let command = self.command();
-        let (name, version) = (quoted(&plugin.name.to_string()), quoted(&plugin.version.to_string()));
+        let (name, version) = (quoted(&plugin.name), quoted(&plugin.version));
         let lines = match plugin.plugin_type {
             PluginType::Database => format!(
                 "{command} secrets enable database    # unless it is\n\

@@ -1,6 +1,7 @@
 //! The launcher on this machine, and the checksum by which hosts know it.
 
 use std::env;
+use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,11 @@ impl Launcher {
         let absolute = std::path::absolute(path).map_err(unreadable)?;
         let content = std::fs::read(&absolute).map_err(unreadable)?;
         let mode = std::fs::metadata(&absolute).map_err(unreadable)?.permissions().mode();
-        let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = Sha256::digest(&content).iter().fold(String::new(), |mut digits, byte| {
+            // Writing to a text cannot fail.
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        });
         Ok(Self { path: absolute, sha256, for_everybody: mode & 0o005 == 0o005 })
     }
 }

@@ -73,7 +73,7 @@ fn an_unknown_column_is_told_with_the_known_ones() {
     );
 }
 
-fn session(id: &str, instance: &str, status: Value) -> Value {
+fn session(id: &str, instance: &str, status: &Value) -> Value {
     let created = now() - SignedDuration::from_secs(90);
     json!({
         "kind": "PluginSession",
@@ -89,7 +89,7 @@ fn the_table_of_sessions() {
         session(
             "k3x9q2ab",
             "orders",
-            json!({
+            &json!({
                 "phase": "Attached", "kind": "Shared", "slot": "shared", "user": "openbao", "uid": 998, "pid": 4711,
                 "protocolVersion": 6, "tls": true, "brokerMultiplexing": false, "attachedAt": now(), "requests": 17,
             }),
@@ -97,7 +97,7 @@ fn the_table_of_sessions() {
         session(
             "w7mz44tq",
             "counter",
-            json!({
+            &json!({
                 "phase": "Starting", "uid": 1000, "pid": 99, "tls": false, "brokerMultiplexing": true, "requests": 0,
             }),
         ),
