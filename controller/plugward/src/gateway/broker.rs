@@ -24,14 +24,22 @@
 //! ([`Numbers::Opaque`]), numbers pass as they are, and one host at a time may use the broker of a container: another is refused,
 //! since nobody could tell their servers apart. The refused host's calls are, too: what they say of a server would lead to the other host's.
 
+mod announced;
 mod bridge;
 mod complaints;
 mod container;
 mod host;
+mod knocking;
 mod knocks;
 mod offers;
 mod reach;
+mod streams;
+mod visits;
+mod way;
 
 pub(super) use self::container::ContainerBroker;
 pub(super) use self::host::{Client, HostBroker};
 pub(super) use self::offers::Numbers;
+pub(super) use self::streams::HostStreams;
+pub(super) use self::visits::{Led, run as answer_knocks};
+pub(super) use self::way::Entrance;

@@ -1,10 +1,10 @@
 //! A container's side of the broker.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use go_plugin::{Address, BrokerError, BrokerMessage, Listener};
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,12 +14,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::bridge::{self, Bounds};
+use super::announced::Announced;
+use super::bridge::{self, Bounds, DoorSocket};
 use super::complaints::Complaints;
-use super::host::HostBroker;
-use super::knocks::{self, Porter};
+use super::host::{HostBroker, TooMany};
+use super::knocking::Knocker;
+use super::knocks::{self, Hosts, Porter};
 use super::offers::{MOST_SERVERS, Numbers, Offered, Offering};
+use super::visits::Led;
+use super::way::{self, Way};
 use crate::errors::chain;
+use crate::gateway::door::Door;
 use crate::gateway::terms::{Backend, Broken, Memory};
 use crate::plugin::{Conversation, Meeting, SendMessage};
 
@@ -38,16 +43,19 @@ pub(in crate::gateway) struct ContainerBroker {
     ways: Ways,
     to_plugin: mpsc::Sender<BrokerMessage>,
     offering: Offering,
+    hosts: Hosts,
+    /// That some hosts can dial nothing was said.
+    said: Once,
     tasks: Tasks,
 }
 
-/// How the plugin comes to what it is offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the plugin comes to what it is offered, and others to what it offers.
+#[derive(Clone, Debug)]
 enum Ways {
-    /// To a socket for each, of which it is told.
-    Sockets,
-    /// It knocks, for whatever number it was told in a call.
-    Knocks,
+    /// To a socket for each, of which it is told, and tells.
+    Sockets(Arc<Announced>),
+    /// It knocks, for whatever number it was told in a call, and is knocked at.
+    Knocks(Arc<Knocker>),
 }
 
 /// What runs for a container's broker, and ends with it.
@@ -63,9 +71,10 @@ struct Receiving {
     conversation: Arc<dyn Conversation>,
     broke: Arc<dyn Fn(Broken) + Send + Sync>,
     /// The hosts that are to hear of the plugin's servers.
-    hosts: Box<dyn Fn() -> Vec<Arc<HostBroker>> + Send + Sync>,
-    /// Where the plugin's knocks go, if it is one that knocks.
-    knocks: Option<mpsc::Sender<u32>>,
+    hosts: Hosts,
+    ways: Ways,
+    /// Where the plugin's knocks go.
+    knocks: mpsc::Sender<u32>,
     /// Where sockets for hosts are made, and their group.
     sockets: (PathBuf, Option<u32>),
     bridges: TaskTracker,
@@ -102,22 +111,35 @@ impl ContainerBroker {
         };
         let sending = send(messages, brokering.to_plugin, offering.clone(), noting.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(sending).instrument(span.clone()));
-        let (ways, knocks) = match brokering.meeting {
-            Meeting::Sockets => (Ways::Sockets, None),
+        let hosts: Hosts = Arc::new(hosts);
+        let (knock, knocks) = mpsc::channel(knocks::WAITING);
+        let ways = match brokering.meeting {
+            Meeting::Sockets => Ways::Sockets(Arc::default()),
             Meeting::Streams(streams) => {
-                let (knock, knocks) = mpsc::channel(knocks::WAITING);
-                let (offering, to_plugin) = (offering.clone(), to_plugin.clone());
-                let porter = Porter { offering, knocks, to_plugin, streams, broke: backend.broke.clone() };
+                let porter = Porter {
+                    offering: offering.clone(),
+                    hosts: hosts.clone(),
+                    knocks,
+                    to_plugin: to_plugin.clone(),
+                    streams,
+                    broke: backend.broke.clone(),
+                };
                 let answering = stop.clone().run_until_cancelled_owned(porter.run());
                 tokio::spawn(answering.instrument(span.clone()));
-                (Ways::Knocks, Some(knock))
+                let plugin = conversation.clone();
+                let turns = Box::new(move || {
+                    let plugin = plugin.clone();
+                    async move { plugin.turn().await }.boxed()
+                });
+                Ways::Knocks(Knocker::new(to_plugin.clone(), turns))
             }
         };
         let receiving = Receiving {
             conversation: conversation.clone(),
             broke: backend.broke.clone(),
-            hosts: Box::new(hosts),
-            knocks,
+            hosts: hosts.clone(),
+            ways: ways.clone(),
+            knocks: knock,
             sockets,
             bridges: TaskTracker::new(),
             stop: stop.clone(),
@@ -127,7 +149,7 @@ impl ContainerBroker {
         let receiving = receiving.run(brokering.from_plugin, noting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(receiving).instrument(span));
         let tasks = Tasks { _end: stop.clone().drop_guard(), stop, connections };
-        Arc::new(Self { conversation, ways, to_plugin, offering, tasks })
+        Arc::new(Self { conversation, ways, to_plugin, offering, hosts, said: Once::new(), tasks })
     }
 
     /// Whether it goes over this conversation.
@@ -145,6 +167,11 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if that cannot be.
     pub(in crate::gateway) fn offer(&self, host: &Arc<HostBroker>, id: u32) -> Result<u32, Status> {
+        host.concern();
+        if host.is_silent() {
+            let too_many = |error: TooMany| Status::new(Code::ResourceExhausted, error.to_string());
+            host.mentions(id).map_err(too_many)?;
+        }
         let mut offers = self.offering.lock();
         if let Some(offered) = offers.get(host, id) {
             // A call that is made again is about it, and the last one may have used the word of it up.
@@ -155,8 +182,8 @@ impl ContainerBroker {
         }
         offers.admit(host)?;
         let number = match self.ways {
-            Ways::Knocks => offers.insert(host, id, None).number,
-            Ways::Sockets => {
+            Ways::Knocks(_) => offers.insert(host, id, None).number,
+            Ways::Sockets(_) => {
                 let unavailable =
                     |error| Status::unavailable(format!("the plugin cannot be offered a server: {error}"));
                 let offer = self.conversation.offer().map_err(unavailable)?;
@@ -216,12 +243,53 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if another one has the broker.
     pub(in crate::gateway) fn welcome(&self, host: &Arc<HostBroker>) -> Result<(), Status> {
+        if matches!(self.ways, Ways::Knocks(_)) && matches!(host.way, Way::Door(_)) {
+            self.said.call_once(|| {
+                tracing::info!(
+                    mount = %host.mount,
+                    "what this plugin offers over the broker its hosts cannot dial: the plugin shares its one connection, and they do not"
+                );
+            });
+        }
         if self.offering.numbers() == Numbers::Opaque {
+            // Its calls may name servers of which it does not tell.
+            if host.is_silent() {
+                return self.offering.lock().check(host);
+            }
             for id in host.numbers() {
                 self.offer(host, id)?;
             }
         }
         Ok(())
+    }
+
+    /// Leads a host that knocked to a server of the plugin's, which may be about to offer it.
+    ///
+    /// # Errors
+    /// What the host is told if that cannot be.
+    pub(in crate::gateway) async fn lead(&self, host: &Arc<HostBroker>, id: u32) -> Result<Led, String> {
+        if !(self.hosts)().iter().any(|its| Arc::ptr_eq(its, host)) {
+            return Err("another host uses the plugin's broker".to_owned());
+        }
+        let Tasks { stop, connections, .. } = &self.tasks;
+        let finding = async {
+            match &self.ways {
+                Ways::Sockets(announced) => {
+                    let address = announced.at(id, |address| self.conversation.offers(address)).await;
+                    let place = connections.clone().try_acquire_owned();
+                    let place = place.map_err(|_| "the plugin has too many connections of the broker")?;
+                    let line = self.conversation.dial_at(&address).await.map_err(|error| error.message)?;
+                    Ok((line, Some(place)))
+                }
+                Ways::Knocks(knocker) => {
+                    let line = knocker.open(id).await.map_err(|error| chain(&error))?;
+                    Ok((line, None))
+                }
+            }
+        };
+        let found: Option<Result<_, String>> = stop.run_until_cancelled(finding).await;
+        let (line, place) = found.unwrap_or_else(|| Err("the plugin's broker has ended".to_owned()))?;
+        Ok(Led { line, stop: stop.clone(), _place: place })
     }
 }
 
@@ -287,27 +355,32 @@ impl Receiving {
     }
 
     fn take(&self, message: BrokerMessage) {
-        match (message, &self.knocks) {
-            (BrokerMessage::Announce { id, address }, None) => self.announce(id, address),
-            (BrokerMessage::Knock { id }, Some(knocks)) => {
-                if knocks.try_send(id).is_err() {
+        match (message, &self.ways) {
+            (BrokerMessage::Announce { id, address }, Ways::Sockets(announced)) => {
+                self.announce(id, address, announced);
+            }
+            (BrokerMessage::Knock { id }, Ways::Knocks(_)) => {
+                if self.knocks.try_send(id).is_err() {
                     self.complain(id, "the plugin knocks for more servers at a time than are answered");
                 }
             }
-            (BrokerMessage::Announce { id, .. }, Some(_)) => {
+            (BrokerMessage::Announce { id, .. }, Ways::Knocks(_)) => {
                 self.complain(
                     id,
                     "the plugin offers a server on a socket, and was asked to share its connection",
                 );
             }
-            (BrokerMessage::Knock { id }, None) => {
+            (BrokerMessage::Knock { id }, Ways::Sockets(_)) => {
                 self.complain(
                     id,
                     "the plugin knocks for a server, and was not asked to share its connection",
                 );
             }
-            (BrokerMessage::Ack { id, .. }, _) => {
-                self.complain(id, "the plugin lets in who has not knocked");
+            (BrokerMessage::Ack { id, error }, ways) => {
+                let expected = matches!(ways, Ways::Knocks(knocker) if knocker.answered(id, error));
+                if !expected {
+                    self.complain(id, "the plugin lets in who has not knocked");
+                }
             }
         }
     }
@@ -319,8 +392,8 @@ impl Receiving {
         }
     }
 
-    /// Tells hosts of a server of the plugin's.
-    fn announce(&self, id: u32, address: Address) {
+    /// Lets hosts know of a server of the plugin's: those that have sockets by one of ours, and others when they knock.
+    fn announce(&self, id: u32, address: Address, announced: &Announced) {
         let hosts = (self.hosts)();
         if hosts.is_empty() || !self.conversation.offers(&address) {
             if let Some(times) = self.complaints.another("is nobody's") {
@@ -335,25 +408,83 @@ impl Receiving {
             }
             return;
         }
+        let too_many = "the plugin offers too many servers at a time: this one is not passed on";
+        let mut at_mounts = Vec::new();
+        let mut is_silent = false;
+        for host in hosts {
+            host.concern();
+            match &host.way {
+                Way::Paths => at_mounts.push(host),
+                Way::Streams { .. } => is_silent = true,
+                Way::Door(_) if self.bridges.len() >= MOST_SERVERS => self.complain(id, too_many),
+                Way::Door(door) => {
+                    let (door, bounds) = (door.clone(), self.bounds());
+                    let (conversation, address) = (self.conversation.clone(), address.clone());
+                    let leading = lead_through(door, conversation, (id, address), host, bounds);
+                    self.bridges.spawn(leading.in_current_span());
+                }
+            }
+        }
+        if is_silent && !announced.add(id, address.clone(), |address| self.conversation.offers(address)) {
+            self.complain(id, too_many);
+        }
+        if at_mounts.is_empty() {
+            return;
+        }
         if self.bridges.len() >= MOST_SERVERS {
-            return self
-                .complain(id, "the plugin offers too many servers at a time: this one is not passed on");
+            return self.complain(id, too_many);
         }
         let (directory, group) = &self.sockets;
         match Listener::bind(directory, *group) {
             Ok(listener) => {
                 let path = Address::Unix(listener.path().display().to_string());
-                for host in &hosts {
+                for host in &at_mounts {
                     host.tell(BrokerMessage::Announce { id, address: path.clone() });
                 }
-                let bounds = Bounds { stop: self.stop.clone(), connections: self.connections.clone() };
                 let conversation = self.conversation.clone();
-                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, hosts, bounds));
+                let bounds = self.bounds();
+                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, at_mounts, bounds));
             }
             Err(error) => {
                 if let Some(times) = self.complaints.another("gets no socket") {
                     tracing::warn!(error = chain(&error), times, "hosts cannot be offered a plugin's server");
                 }
+            }
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { stop: self.stop.clone(), connections: self.connections.clone() }
+    }
+}
+
+/// Offers a session's host a server of the plugin's, where the host finds it, and leads those who connect.
+async fn lead_through(
+    door: Door,
+    plugin: Arc<dyn Conversation>,
+    (id, address): (u32, Address),
+    host: Arc<HostBroker>,
+    bounds: Bounds,
+) {
+    let offered = tokio::select! {
+        offered = way::offer(&door) => offered,
+        () = host.over() => return,
+        () = bounds.stop.cancelled() => return,
+    };
+    match offered {
+        Ok(socket) => {
+            let path = Address::Unix(socket.path.display().to_string());
+            host.tell(BrokerMessage::Announce { id, address: path });
+            let socket = DoorSocket { socket, door };
+            bridge::to_plugin_through(socket, plugin, address, host, bounds).await;
+        }
+        Err(error) => {
+            if let Some(times) = host.complaint("gets no socket") {
+                tracing::warn!(
+                    error = chain(&error),
+                    times,
+                    "a session's host cannot be offered a plugin's server"
+                );
             }
         }
     }
