@@ -33,7 +33,7 @@ impl HostStreams {
     /// Takes a stream of the host's, in the order in which they came. Gives it back if it is a main connection.
     pub(in crate::gateway) fn arrived(&self, stream: Inbound) -> Option<Inbound> {
         match self.expected().take() {
-            // Who does not wait for it any more has ended the session.
+            // The broker that let it in may have ended meanwhile: then it leads nowhere.
             Some(expected) => expected.send(stream).err().map(drop).and(None),
             None => Some(stream),
         }
@@ -44,6 +44,11 @@ impl HostStreams {
         let (expected, arrives) = oneshot::channel();
         *self.expected() = Some(expected);
         arrives
+    }
+
+    /// The host was not let in after all.
+    pub(super) fn expect_none(&self) {
+        self.expected().take();
     }
 
     /// Waits for the turn to open the next stream towards the host.
@@ -61,8 +66,8 @@ impl HostStreams {
     /// Ends the connection, and all of its streams with it.
     pub(in crate::gateway) fn end(&self) {
         self.session.end();
-        // Nobody fulfils it.
-        self.expected().take();
+        // Nobody fulfils what is expected.
+        self.expect_none();
     }
 
     fn expected(&self) -> MutexGuard<'_, Option<oneshot::Sender<Inbound>>> {

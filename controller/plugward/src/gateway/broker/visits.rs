@@ -69,7 +69,7 @@ pub(in crate::gateway) async fn run(host: Arc<HostBroker>, mut knocks: mpsc::Rec
         };
         let arrives = streams.expect();
         if !host.answer(id, None).await {
-            return;
+            return streams.expect_none();
         }
         match timeout(OPENED_WITHIN, arrives).await {
             Ok(Ok(stream)) => {

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use go_plugin::{Inbound, Inbounds, PluginStream};
+use go_plugin::{Inbound, Inbounds, Peer, PluginStream};
 use tokio::net::UnixStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::{Mount, SECURED, strange};
-use crate::gateway::broker::{Client, HostStreams};
+use crate::gateway::broker::{Client, Complaints, HostStreams};
 use crate::gateway::door::Door;
 use crate::gateway::instance::Instance;
 
@@ -61,6 +62,7 @@ impl Mount {
         let (mount, first_instance) = (self.clone(), instance.clone());
         let relaying = async move { mount.relay(&first_instance, first, client).await };
         relays.spawn(relaying.in_current_span());
+        let complaints = Complaints::default();
         loop {
             let closed = self.closed.is_cancelled();
             if closed && relays.is_empty() {
@@ -69,8 +71,17 @@ impl Mount {
             tokio::select! {
                 stream = arriving.accept() => {
                     let Some(stream) = stream else { break };
-                    if let Some(main) = streams.arrived(stream).filter(|_| !closed) {
-                        self.admit_stream(&mut relays, instance, main, client, door);
+                    let Some(main) = streams.arrived(stream).filter(|_| !closed) else { continue };
+                    match self.places.clone().try_acquire_owned() {
+                        Ok(place) => {
+                            let relaying = self.clone().relay_stream(instance.clone(), main, client, door.peer.clone());
+                            relays.spawn(hold(place, relaying).in_current_span());
+                        }
+                        Err(_) => {
+                            if let Some(times) = complaints.another("is one too many") {
+                                tracing::warn!(times, "a stream of a session's host is one too many: it is reset");
+                            }
+                        }
                     }
                 }
                 Some(_) = relays.join_next() => {}
@@ -82,28 +93,25 @@ impl Mount {
         while relays.join_next().await.is_some() {}
     }
 
-    /// Relays one more main connection of a host, if it has not too many.
-    fn admit_stream(
-        self: &Arc<Self>,
-        relays: &mut JoinSet<()>,
-        instance: &Arc<Instance>,
+    /// Relays one more main connection of a host, once it has proved whose it is.
+    async fn relay_stream(
+        self: Arc<Self>,
+        instance: Arc<Instance>,
         stream: Inbound,
         client: Client,
-        door: &Door,
+        peer: Peer,
     ) {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return tracing::warn!("a stream of a session's host is one too many: it is reset");
-        };
-        let (mount, instance, peer) = (self.clone(), instance.clone(), door.peer.clone());
-        let relaying = async move {
-            match peer.accept(stream, SECURED).await {
-                Ok(stream) => mount.relay(&instance, stream, client).await,
-                Err(error) => strange(&error),
-            }
-            drop(place);
-        };
-        relays.spawn(relaying.in_current_span());
+        match peer.accept(stream, SECURED).await {
+            Ok(stream) => self.relay(&instance, stream, client).await,
+            Err(error) => strange(&error),
+        }
     }
+}
+
+/// Keeps a place as long as something goes on.
+async fn hold(place: OwnedSemaphorePermit, task: impl Future<Output = ()>) {
+    task.await;
+    drop(place);
 }
 
 /// Tells of a connection to a session that has its own.
