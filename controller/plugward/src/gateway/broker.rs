@@ -52,6 +52,7 @@ mod knocking;
 mod knocks;
 mod offers;
 mod reach;
+mod receiving;
 mod streams;
 mod visits;
 mod way;

@@ -56,7 +56,7 @@ async fn a_host_with_sockets_is_reached_by_its_launcher() {
         assert_eq!(offered[0].0, 7);
         assert!(host.session.unsettled());
         assert_eq!(all_said(dialled(&offered[0].1).await).await, "storage");
-        assert_eq!(*host.session.hand.dialled.borrow(), [server.clone()]);
+        assert_eq!(*host.session.hand.dialled.borrow(), std::slice::from_ref(&server));
 
         // Nobody can look whether it is still there: it is believed until it is dialled in vain.
         std::fs::remove_file(server).unwrap();
