@@ -105,8 +105,8 @@ async fn connect(address: &SocketAddress, tls: Option<&TlsConnector>) -> Result<
     PluginStream::dialled(address.connect().await?, tls).await
 }
 
-/// The settings for a plugin's brokered servers, with which no session is resumed. In a Go plugin each server knows its own sessions
-/// only: trying would use up those with the main server, and mix in others.
+/// The settings for brokered servers, with which no session is resumed. In a Go program each server knows its own sessions
+/// only: trying would use up those with a plugin's main server, and mix in others.
 pub(crate) fn brokered(settings: &ClientConfig) -> TlsConnector {
     let mut settings = settings.clone();
     settings.resumption = Resumption::disabled();

@@ -25,6 +25,9 @@
 //!
 //! With the feature `serve`, the module `serve` is the other half: it makes a Rust program a plugin.
 //!
+//! For one who is a plugin by his own means, [`Peer`] tells that a connection is the host's, in either direction, and
+//! [`Session::serve`] is the session of a host that multiplexes.
+//!
 //! # Guarantees
 //!
 //! - Nothing a plugin prints or sends makes this crate panic, wait without a limit or hold an unbounded
@@ -41,7 +44,7 @@
 //! provider), no clock but for time limits. It is Linux only.
 //!
 //! Not in it: net/rpc plugins, a broker that pairs announcements, knocks and connections by itself on the host's side (the
-//! messages and the connections are there for one), and broker multiplexing as a plugin.
+//! messages and the connections are there for one), and a broker in `serve` that multiplexes (the session is there for one).
 //!
 //! [go-plugin]: https://github.com/hashicorp/go-plugin
 

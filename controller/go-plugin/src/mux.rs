@@ -1,17 +1,18 @@
-//! The multiplexed mode: all connections with a plugin, in both directions, are streams of one yamux session.
+//! The multiplexed mode: all connections between a host and its plugin, in both directions, are streams of one yamux session.
 //!
-//! The plugin accepts exactly one connection on its socket, and ends when that ends. The host is the session's client. A
-//! stream of ours goes to the plugin's main server, unless we knocked before it; a stream of the plugin's belongs to the number that the
-//! plugin knocked for. On the wire nothing but their order tells streams apart, which is what [`Turn`] is for.
+//! The plugin accepts exactly one connection on its socket, and ends when that ends. The host is the session's client, the plugin its
+//! server, and this is either. A stream of the host's goes to the plugin's main server, unless the host knocked before it; a stream of the
+//! plugin's belongs to the number that the plugin knocked for. On the wire nothing but their order tells streams apart, which is what
+//! [`Turn`] is for.
 //!
 //! # Guarantees
 //!
-//! - One task reads and writes the session. It waits for nobody: a stream that is not read costs the plugin's right to send on it,
+//! - One task reads and writes the session. It waits for nobody: a stream that is not read costs the other side's right to send on it,
 //!   and no other stream anything.
-//! - A stream is on the wire when it is opened, and acknowledged when it arrives: a Go plugin ends a session in which that takes
+//! - A stream is on the wire when it is opened, and acknowledged when it arrives: a Go program ends a session in which that takes
 //!   75 seconds.
 //! - What arrives and is not read is at most 256 KiB for each stream; there are at most [`MAX_STREAMS`] streams, and at most
-//!   [`MAX_WAITING`] of them wait to be [accepted](Inbounds::accept). What is too much is reset; a plugin that goes on nevertheless
+//!   [`MAX_WAITING`] of them wait to be [accepted](Inbounds::accept). What is too much is reset; one who goes on nevertheless
 //!   ends the session.
 
 mod driver;
@@ -27,35 +28,38 @@ use std::{
 use rustls::ClientConfig;
 use tokio::{
     net::UnixStream,
-    sync::{Mutex as Queue, OwnedMutexGuard, mpsc, oneshot, watch},
+    sync::{Mutex as Queue, Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time,
 };
 use tokio_rustls::TlsConnector;
+use yamux::Mode;
 
 pub(crate) use self::stream::MuxStream;
-use crate::{ConnectError, Inbound, PluginStream, dialer::brokered};
+use crate::{ConnectError, Inbound, Peer, PluginStream, dialer::brokered};
 
 /// How many streams there may be at a time, opened by either side.
 pub const MAX_STREAMS: usize = 256;
 
-/// How many streams of the plugin's wait to be accepted.
+/// How many streams of the other side's wait to be accepted.
 pub const MAX_WAITING: usize = 32;
 
-/// How long a plugin may take over a stream that was opened, however long the one who opened it waits.
+/// How long the other side may take over a stream that was opened, however long the one who opened it waits.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks the driver for a stream.
 type Request = oneshot::Sender<Result<MuxStream, ConnectError>>;
 
-/// A session with a plugin.
+/// A session with a plugin, or in a plugin with its host.
 ///
-/// It ends with its connection, or when this and all of its streams are dropped.
+/// It ends with its connection, when it is [ended](Self::end), or when this and all of its streams are dropped.
 pub struct Session {
     opener: Opener,
     turn: Arc<Queue<()>>,
     inbound: Mutex<Option<mpsc::Receiver<MuxStream>>>,
     /// Has a sender as long as there is a session. It never sends anything.
     open: watch::Receiver<()>,
+    /// To be told that it is to end at once.
+    end: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -85,35 +89,57 @@ enum Purpose {
     Knocked,
 }
 
-/// The streams that a plugin opens, in the order in which it did.
+/// The streams that the other side opens, in the order in which it did.
 #[derive(Debug)]
 pub struct Inbounds(mpsc::Receiver<MuxStream>);
 
 // === impl Session ===
 
 impl Session {
-    /// Starts a session on a connection that nothing was sent on yet. Must be called within a tokio runtime, in which a task
-    /// drives it.
+    /// Starts a session with a plugin, on a connection that nothing was sent on yet. Must be called within a tokio runtime, in which a
+    /// task drives it.
     ///
     /// With `tls`, as [`Identity::client_config`](crate::Identity::client_config) makes it, the streams that are opened are secured.
     pub fn start(connection: UnixStream, tls: Option<Arc<ClientConfig>>) -> Self {
+        let (brokered, main) = (tls.as_deref().map(brokered), tls.map(TlsConnector::from));
+        Self::drive(connection, Mode::Client, main, brokered)
+    }
+
+    /// Starts a session with a host, on a connection that it made to its plugin, and that nothing was read of yet. Must be called within
+    /// a tokio runtime, in which a task drives it.
+    ///
+    /// The streams that are opened are secured as connections to this peer are. Those that the host opens are to be
+    /// [accepted](Peer::accept) by it: the first of them goes to the plugin's main server.
+    pub fn serve(connection: UnixStream, host: &Peer) -> Self {
+        let tls = host.connector();
+        Self::drive(connection, Mode::Server, tls.clone(), tls)
+    }
+
+    fn drive(
+        connection: UnixStream,
+        mode: Mode,
+        tls: Option<TlsConnector>,
+        brokered: Option<TlsConnector>,
+    ) -> Self {
         let (requests, asked) = mpsc::channel(1);
         let (arrive, inbound) = mpsc::channel(MAX_WAITING);
         let (alive, open) = watch::channel(());
-        let driver = driver::Driver::new(connection, asked, requests.downgrade(), arrive);
+        let end = Arc::new(Notify::new());
+        let driver = driver::Driver::new(connection, mode, asked, requests.downgrade(), arrive);
+        let told = Arc::clone(&end);
         tokio::spawn(async move {
-            driver.run().await;
+            tokio::select! {
+                () = driver.run() => (),
+                () = told.notified() => (),
+            }
             drop(alive);
         });
         Self {
-            opener: Opener {
-                requests,
-                brokered: tls.as_deref().map(brokered),
-                tls: tls.map(TlsConnector::from),
-            },
+            opener: Opener { requests, tls, brokered },
             turn: Arc::default(),
             inbound: Mutex::new(Some(inbound)),
             open,
+            end,
         }
     }
 
@@ -129,10 +155,15 @@ impl Session {
         time::timeout(limit, dialling).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
     }
 
-    /// The streams that the plugin opens. There is one such queue: `None` for the second who asks. While nobody has asked,
+    /// The streams that the other side opens. There is one such queue: `None` for the second who asks. While nobody has asked,
     /// streams wait; when it is dropped, they are reset.
     pub fn inbound(&self) -> Option<Inbounds> {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner).take().map(Inbounds)
+    }
+
+    /// Ends the session at once, and all of its streams with it.
+    pub fn end(&self) {
+        self.end.notify_one();
     }
 
     /// Resolves when the session has ended, and all of its streams with it.
@@ -151,8 +182,8 @@ impl fmt::Debug for Session {
 // === impl Turn ===
 
 impl Turn {
-    /// Opens a stream, which is secured where the session has settings for it, and has arrived where the plugin wants it when
-    /// this returns: without TLS, this waits for the plugin's first word. Others can have their turn then.
+    /// Opens a stream, which is secured where the session has settings for it, and has arrived where the other side wants it
+    /// when this returns: without TLS, this waits for the other side's first word. Others can have their turn then.
     ///
     /// # Errors
     ///

@@ -3,13 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::{
-    ClientConfig, ServerConfig,
+    ServerConfig,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio::{net::UnixStream, time};
 use tokio_rustls::TlsConnector;
 
-use crate::{ConnectError, Identity, IdentityError, Inbound, PluginStream};
+use crate::{ConnectError, Identity, IdentityError, Inbound, PluginStream, dialer::brokered};
 
 /// The other side of a launch, where neither side is the only one to connect: a host as its plugin meets it, mostly.
 ///
@@ -20,7 +20,8 @@ pub struct Peer(Option<Tls>);
 #[derive(Clone)]
 struct Tls {
     server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
+    /// Connections to it are to its brokered servers, each with sessions of its own: none is resumed.
+    client: TlsConnector,
 }
 
 // === impl Peer ===
@@ -38,7 +39,7 @@ impl Peer {
     /// [`IdentityError::Tls`], which would be a mistake in this crate.
     pub fn pinned(identity: &Identity, certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
         let server = Arc::new(identity.server_config(certificate)?);
-        let client = Arc::new(identity.client_config(certificate)?);
+        let client = brokered(&identity.client_config(certificate)?);
         Ok(Self(Some(Tls { server, client })))
     }
 
@@ -77,9 +78,13 @@ impl Peer {
     ///
     /// When the TLS handshake fails, or takes longer than `limit`.
     pub async fn connect(&self, socket: UnixStream, limit: Duration) -> Result<PluginStream, ConnectError> {
-        let tls = self.0.as_ref().map(|tls| TlsConnector::from(Arc::clone(&tls.client)));
-        let connecting = PluginStream::dialled(socket, tls.as_ref());
+        let connecting = PluginStream::dialled(socket, self.0.as_ref().map(|tls| &tls.client));
         time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::TimedOut { limit }))
+    }
+
+    /// How connections to it are secured, where they are.
+    pub(crate) fn connector(&self) -> Option<TlsConnector> {
+        self.0.as_ref().map(|tls| tls.client.clone())
     }
 }
 

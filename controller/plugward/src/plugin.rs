@@ -73,6 +73,10 @@ pub trait Conversation: Send + Sync + 'static {
     /// Connects to a server that the plugin offers over the broker at this address.
     async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError>;
 
+    /// Waits until nobody else is about to open a stream of the one connection that the plugin takes: the next one is whoever's this
+    /// is, who may knock for it first. `None` if the plugin takes others.
+    async fn turn(&self) -> Option<StreamTurn>;
+
     /// Whether the plugin still has a socket at an address at which it offered a server.
     fn offers(&self, address: &Address) -> bool;
 }
@@ -95,6 +99,9 @@ pub enum Meeting {
     /// end with the connection.
     Streams(BoxStream<'static, Proving>),
 }
+
+/// The right to open the next stream of a connection: opens the one that was knocked for. It is opened even if nobody waits for it any more.
+pub type StreamTurn = Box<dyn FnOnce() -> BoxFuture<'static, Result<HostLine, PluginError>> + Send>;
 
 /// See [`Brokering::to_plugin`].
 pub type SendMessage =

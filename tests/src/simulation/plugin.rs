@@ -19,7 +19,7 @@ use go_plugin::external::Bytes;
 use go_plugin::{Address, Identity, StdioChannel};
 use plugward::names::label;
 use plugward::plugin::{
-    Brokering, Conversation, HostLine, Offer, PluginAddress, PluginError, Plugins, ServiceHealth,
+    Brokering, Conversation, HostLine, Offer, PluginAddress, PluginError, Plugins, ServiceHealth, StreamTurn,
     UnaryAnswer, UnaryCall,
 };
 use plugward_engine::simulated::{Script, StartedContainer};
@@ -350,6 +350,10 @@ impl Conversation for Line {
 
     async fn dial_at(&self, _: &Address) -> Result<HostLine, PluginError> {
         Err(PluginError::permanent("this plugin offers nothing"))
+    }
+
+    async fn turn(&self) -> Option<StreamTurn> {
+        None
     }
 
     fn offers(&self, _: &Address) -> bool {

@@ -74,7 +74,7 @@ async fn no_more_hosts_attach_than_their_record_lets() {
         first.close("orders").await.unwrap();
         world.until_sessions(0).await;
         second.open("orders", "db").await.unwrap();
-        let events = world.cli_ok(&["events", "db"]).await;
+        let events = world.cli_ok(&["describe", "instance", "db"]).await;
         assert!(events.contains("AttachRefused") && events.contains("Attached"), "{events}");
     })
     .await;
@@ -83,7 +83,9 @@ async fn no_more_hosts_attach_than_their_record_lets() {
 #[tokio::test]
 async fn a_host_gets_the_container_that_is_kept_ready() {
     on_each_engine(|world| async move {
-        controller(&world, apart(&["root"]).with("/spec/standby", json!(1)), "none").await;
+        world.declare_runtime();
+        world.declare("plugin.yaml", &[apart(&["root"]).with("/spec/standby", json!(1))]);
+        world.start().await;
         let spare = async || {
             let containers = world.containers_of("db").await;
             let ready = world

@@ -22,7 +22,7 @@ const KNOWN_STREAMS: usize = 2 * MAX_STREAMS;
 /// The window of every stream, which yamux prescribes, in bytes.
 const WINDOW: usize = 256 << 10;
 
-/// How long the last frames may take that a plugin does not read.
+/// How long the last frames may take that the other side does not read.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Driver {
@@ -46,6 +46,7 @@ enum End {
 impl Driver {
     pub(super) fn new(
         connection: UnixStream,
+        mode: Mode,
         requests: mpsc::Receiver<Request>,
         opener: mpsc::WeakSender<Request>,
         inbound: mpsc::Sender<MuxStream>,
@@ -54,20 +55,20 @@ impl Driver {
         config.set_max_num_streams(KNOWN_STREAMS);
         // No more than what each stream has anyway: windows do not grow.
         config.set_max_connection_receive_window(Some(KNOWN_STREAMS * WINDOW));
-        let connection = Connection::new(Watched::new(connection).compat(), config, Mode::Client);
+        let connection = Connection::new(Watched::new(connection).compat(), config, mode);
         Self { connection, requests, opener, inbound, places: Arc::default() }
     }
 
     pub(super) async fn run(mut self) {
         match poll_fn(|context| self.poll(context)).await {
-            End::Closed(None) => debug!("the plugin ended its session"),
+            End::Closed(None) => debug!("the other side ended its session"),
             End::Closed(Some(error)) => {
-                debug!(error = &error as &dyn std::error::Error, "the session with the plugin failed");
+                debug!(error = &error as &dyn std::error::Error, "the session failed");
             }
             End::Unused => {
                 let closing = poll_fn(|context| self.connection.poll_close(context));
                 if !matches!(time::timeout(CLOSE_LIMIT, closing).await, Ok(Ok(()))) {
-                    debug!("the plugin did not read the end of its session");
+                    debug!("the other side did not read the end of its session");
                 }
             }
         }
@@ -96,16 +97,16 @@ impl Driver {
         }
     }
 
-    /// Takes in a stream of the plugin's. Dropped, it is reset.
+    /// Takes in a stream of the other side's. Dropped, it is reset.
     fn arrived(&self, stream: yamux::Stream, context: &mut Context<'_>) {
         let Some(place) = self.place() else {
-            debug!("a stream of the plugin's is one too many");
+            debug!("a stream of the other side's is one too many");
             return;
         };
         let mut stream = MuxStream::new(stream, place);
         stream.begin(context);
         if self.inbound.try_send(stream).is_err() {
-            debug!("a stream of the plugin's is accepted by nobody");
+            debug!("a stream of the other side's is accepted by nobody");
         }
     }
 
@@ -118,7 +119,7 @@ impl Driver {
                 Ok(stream)
             }
             Poll::Ready(Err(_)) => Err(ConnectError::SessionEnded),
-            // As many were opened that the plugin has not acknowledged.
+            // As many were opened that the other side has not acknowledged.
             Poll::Pending => Err(ConnectError::TooManyStreams),
         }
     }

@@ -19,7 +19,7 @@ use super::Request;
 #[derive(Debug)]
 pub(crate) struct MuxStream {
     stream: Compat<yamux::Stream>,
-    /// Whether our end was closed. Saying so twice is an error that ends a Go plugin's session.
+    /// Whether our end was closed. Saying so twice is an error that ends a Go program's session.
     closed: bool,
     _place: Place,
 }

@@ -1,3 +1,7 @@
+//! A session on our side of a plugin; `serving` is about the other one.
+
+mod serving;
+
 use std::{collections::HashSet, time::Duration};
 
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};

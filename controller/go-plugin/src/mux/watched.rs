@@ -1,8 +1,8 @@
 //! The connection under a session, with an eye on the frames.
 //!
-//! The yamux library keeps every frame that nobody has read as a piece of its own, and tells a plugin that breaks the rules to go, but
-//! listens to it further. Here a plugin that sends its data in crumbs, which would cost many times their size, is not
-//! listened to, nor is one that was told to go.
+//! The yamux library keeps every frame that nobody has read as a piece of its own, and tells one who breaks the rules to go, but
+//! listens to him further. Here one who sends his data in crumbs, which would cost many times their size, is not
+//! listened to, nor is one who was told to go.
 
 use std::{
     io,
@@ -33,7 +33,7 @@ pub(super) struct Watched<T> {
     sent: Frames,
     bytes: u64,
     crumbs: u64,
-    /// The plugin was told to go.
+    /// The other side was told to go.
     over: bool,
     /// Too much of what it sent were crumbs.
     crumbled: bool,
@@ -111,7 +111,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             return Poll::Ready(Ok(()));
         }
         if self.crumbled {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "the plugin sends its data in crumbs");
+            let error = io::Error::new(io::ErrorKind::InvalidData, "the other side sends its data in crumbs");
             return Poll::Ready(Err(error));
         }
         let before = buffer.filled().len();

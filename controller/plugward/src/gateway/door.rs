@@ -64,6 +64,13 @@ pub struct OfferedSocket {
 
 // === impl Door ===
 
+impl Door {
+    /// Whether connections of this user are taken, which may have to prove more.
+    pub(super) fn admits(&self, user: Option<u32>) -> bool {
+        self.user.is_none_or(|only| user == Some(only))
+    }
+}
+
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door")

@@ -6,11 +6,14 @@
 //!
 //! A host whose connection was ended for what it did is accepted again, and kept waiting: longer each time, and not for long.
 
+mod shared;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use go_plugin::ConnectError;
 use plugward_api::Name;
 use plugward_relay::driver::Relay;
 use plugward_relay::grpc::Status;
@@ -23,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::broker::Client;
+use super::broker::{Client, Entrance, HostStreams};
 use super::door::Door;
 use super::instance::Instance;
 use super::multiplex::HostId;
@@ -44,6 +47,8 @@ pub(super) struct Mount {
     pub(super) requests: Arc<Requests>,
     /// How its host is met, if it is a session's.
     pub(super) door: Option<Door>,
+    /// The one connection of a session's host that multiplexes, from when it proved whose it is.
+    streams: OnceLock<Arc<HostStreams>>,
     /// The id under which a plugin that multiplexes has its hosts that send none.
     pub(super) id: String,
     /// The container that all of its calls may go to, or zero.
@@ -119,6 +124,7 @@ impl Mount {
             traffic: Traffic::new(clock),
             requests,
             door,
+            streams: OnceLock::new(),
             admitted: AtomicU64::new(0),
             closed: CancellationToken::new(),
             accepting: TaskTracker::new(),
@@ -158,6 +164,15 @@ impl Mount {
     /// Whether it is not among the mounts of its instance any more.
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
+    }
+
+    /// How its hosts are met.
+    pub(super) fn entrance(&self) -> Entrance {
+        match (self.door.clone(), self.streams.get()) {
+            (None, _) => Entrance::Mount,
+            (Some(door), None) => Entrance::Door(door),
+            (Some(door), Some(streams)) => Entrance::Streams(door, streams.clone()),
+        }
     }
 
     /// All calls may go to this container, whoever makes them. Zero: each is to be looked at.
@@ -271,21 +286,19 @@ impl Mount {
 
     /// Serves the connection of a session's host, once that has proved whose it is.
     async fn enter(self: Arc<Self>, instance: &Arc<Instance>, host: UnixStream, client: Client, door: &Door) {
-        if let Some(user) = door.user.filter(|user| client.uid != Some(*user)) {
+        if !door.admits(client.uid) {
             return tracing::warn!(
-                user,
+                user = door.user,
                 by = client.uid,
                 "a connection to a session of another user is closed"
             );
         }
+        if door.multiplexed {
+            return self.share(instance, host, client, door).await;
+        }
         match door.peer.accept(host, SECURED).await {
             Ok(stream) => self.relay(instance, stream, client).await,
-            Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "a connection to a session is not its host's: it is closed"
-                );
-            }
+            Err(error) => strange(&error),
         }
     }
 
@@ -302,4 +315,9 @@ impl Mount {
         relay.run().await;
         instance.disconnected(id);
     }
+}
+
+/// Tells of a connection that did not prove to be a session's host's.
+fn strange(error: &ConnectError) {
+    tracing::warn!(error = chain(error), "a connection to a session is not its host's: it is closed");
 }

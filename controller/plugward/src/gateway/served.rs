@@ -24,6 +24,10 @@ use crate::plugin::ServiceHealth;
 /// What go-plugin's hosts ask the health of.
 const PLUGIN: &str = "plugin";
 
+/// What a host is told that knocks, and has not asked for its one connection to be shared.
+const UNSHARED: &str = "this host has no session to open streams in: it did not ask for one (PLUGIN_MULTIPLEX_GRPC), \
+    or is a mount's, where each server has a socket";
+
 /// How long a plugin may take to say how a service of its own is.
 const HEALTH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -94,7 +98,7 @@ async fn output(instance: &Instance, mount: &Mount, stream: ServedStream) {
 
 /// Speaks with a host's broker until the host ends it, or may not use it.
 async fn broker(instance: &Arc<Instance>, mount: &Mount, client: Client, mut stream: ServedStream) {
-    let (host, mut messages) = instance.broker_begun(&mount.name, client);
+    let (host, mut messages) = instance.broker_begun(mount, client);
     let status = loop {
         let arrived = tokio::select! {
             arrived = stream.message() => arrived,
@@ -107,7 +111,13 @@ async fn broker(instance: &Arc<Instance>, mount: &Mount, client: Client, mut str
             () = host.over() => break host.refusal().unwrap_or_else(Status::ok),
         };
         let Some(arrived) = arrived else { break Status::ok() };
+        host.concern();
         match BrokerMessage::from_bytes(arrived) {
+            Ok(BrokerMessage::Announce { .. }) if host.is_silent() => {
+                let message =
+                    "the host announces a socket, and has asked for its one connection to be shared";
+                break Status::new(Code::InvalidArgument, message);
+            }
             Ok(BrokerMessage::Announce { id, address: Address::Unix(socket) }) => {
                 if let Err(status) = instance.broker_announced(&host, id, socket.into()).await {
                     break status;
@@ -118,14 +128,28 @@ async fn broker(instance: &Arc<Instance>, mount: &Mount, client: Client, mut str
                     format!("the server at {address} listens on TCP: plugins are led to Unix sockets only");
                 break Status::new(Code::Unimplemented, message);
             }
+            Ok(BrokerMessage::Knock { id }) if host.is_silent() => {
+                if !host.knocks(id)
+                    && let Some(times) = host.complaint("knocks too often")
+                {
+                    tracing::warn!(
+                        mount = %mount.name,
+                        times,
+                        "a host knocks for more servers at a time than are answered"
+                    );
+                }
+            }
             Ok(BrokerMessage::Knock { id }) => {
-                let error = Some("a host of a mount has no session to open streams in".to_owned());
+                let error = Some(UNSHARED.to_owned());
                 if stream.send(BrokerMessage::Ack { id, error }.to_bytes()).await.is_err() {
                     break Status::ok();
                 }
             }
-            // Nobody knocked.
-            Ok(BrokerMessage::Ack { .. }) => {}
+            Ok(BrokerMessage::Ack { id, error }) => {
+                if !host.answered(id, error) {
+                    tracing::debug!(id, "a host lets in who has not knocked");
+                }
+            }
             Err(error) => break Status::new(Code::InvalidArgument, error.to_string()),
         }
     };

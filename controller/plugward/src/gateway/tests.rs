@@ -2,6 +2,7 @@
 
 mod brokers;
 mod deaths;
+mod doors;
 mod followed;
 mod knocks;
 mod limits;

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Brokering, Conversation, HostLine, Meeting, Offer, PluginAddress, PluginError, Plugins, Proving,
-    ServiceHealth, UnaryAnswer, UnaryCall,
+    ServiceHealth, StreamTurn, UnaryAnswer, UnaryCall,
 };
 use crate::errors::chain;
 use crate::names::PLUGIN_SIDE_DIRECTORY;
@@ -173,6 +173,17 @@ impl Conversation for SocketConversation {
     async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError> {
         let address = self.translate(address)?;
         Ok(Box::new(self.plugin.dial_at(&address, CALL_LIMIT).await?))
+    }
+
+    async fn turn(&self) -> Option<StreamTurn> {
+        let turn = self.plugin.session()?.turn().await;
+        Some(Box::new(move || {
+            let opening = async move {
+                let line: HostLine = Box::new(turn.open_stream(CALL_LIMIT).await?);
+                Ok(line)
+            };
+            opening.boxed()
+        }))
     }
 
     fn offers(&self, address: &Address) -> bool {

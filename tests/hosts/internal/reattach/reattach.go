@@ -88,6 +88,8 @@ func (m *Mounts) make(mount string) (*Client, error) {
 	config := &plugin.ClientConfig{
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           m.logger(mount, client),
+		// Whatever the logger leaves out.
+		Stderr: m.log(mount),
 	}
 	m.ours(config, mount, described.ProtocolVersion)
 	if err := described.found(config); err != nil {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use go_plugin::{Address, Inbound, Listener};
+use go_plugin::{Address, Inbound, Listener, Peer};
 use tokio::io::copy_bidirectional;
-use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,6 +17,7 @@ use super::complaints::Complaints;
 use super::host::HostBroker;
 use super::offers::TOLD_WITHIN;
 use crate::errors::chain;
+use crate::gateway::door::{Door, OfferedSocket};
 use crate::plugin::{Conversation, HostLine, Offer, Proving};
 
 /// How often to look whether a server is still there, at the least: nobody tells of its end.
@@ -33,8 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The connections to one server at a time: as many as a mount has. Others wait to be accepted.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long a host's connection may take to be accepted. It has nothing to prove.
-const SECURED: Duration = Duration::from_secs(5);
+/// How long a host may take to prove that a connection is its, where it has to.
+pub(super) const SECURED: Duration = Duration::from_secs(5);
 
 /// What ends bridges, and bounds them together.
 pub(super) struct Bounds {
@@ -68,10 +68,25 @@ struct ToHost {
 }
 
 /// A socket of ours for hosts, and the plugin's server that it leads to.
-struct ToPlugin {
-    listener: Listener,
+struct ToPlugin<S> {
+    socket: S,
     plugin: Arc<dyn Conversation>,
     address: Address,
+}
+
+/// A socket by which hosts come.
+trait HostSocket: Sync + Send {
+    /// The next connection. Dropping the future loses none.
+    fn accept(&self) -> impl Future<Output = Result<Inbound, String>> + Send;
+
+    /// How one is known to be a host's.
+    fn peer(&self) -> Peer;
+}
+
+/// One in a session's host's namespaces.
+pub(super) struct DoorSocket {
+    pub(super) socket: OfferedSocket,
+    pub(super) door: Door,
 }
 
 /// Leads a plugin's connections to a server of a host, until either is gone.
@@ -83,7 +98,7 @@ pub(super) async fn to_host(offer: Box<dyn Offer>, host: Arc<HostBroker>, id: u3
     }
 }
 
-/// Leads hosts' connections to a server of a plugin, until that is gone, or all of the hosts that were told of it.
+/// Leads the connections of mounts' hosts to a server of a plugin, until that is gone, or all of the hosts that were told of it.
 pub(super) async fn to_plugin(
     listener: Listener,
     plugin: Arc<dyn Conversation>,
@@ -91,9 +106,24 @@ pub(super) async fn to_plugin(
     told: Vec<Arc<HostBroker>>,
     bounds: Bounds,
 ) {
+    lead_to_plugin(ToPlugin { socket: listener, plugin, address }, told, bounds).await;
+}
+
+/// The same for the host of a session.
+pub(super) async fn to_plugin_through(
+    socket: DoorSocket,
+    plugin: Arc<dyn Conversation>,
+    address: Address,
+    told: Arc<HostBroker>,
+    bounds: Bounds,
+) {
+    lead_to_plugin(ToPlugin { socket, plugin, address }, vec![told], bounds).await;
+}
+
+async fn lead_to_plugin<S: HostSocket>(head: ToPlugin<S>, told: Vec<Arc<HostBroker>>, bounds: Bounds) {
     // The plugin may live on for long, and keep what nobody can ask for any more.
     tokio::select! {
-        () = lead(ToPlugin { listener, plugin, address }, &bounds) => {}
+        () = lead(head, &bounds) => {}
         _ = join_all(told.iter().map(|host| host.over())) => {}
     }
 }
@@ -165,10 +195,10 @@ pub(super) async fn carry(
 /// A plugin's connection once it has proved that it is its, and only then the server that it leads to.
 pub(super) async fn pair(
     proving: Proving,
-    server: impl Future<Output = Result<UnixStream, String>> + Send,
+    server: impl Future<Output = Result<HostLine, String>> + Send,
 ) -> Result<(HostLine, HostLine), String> {
     let plugin = proving.await.map_err(|error| error.message)?;
-    Ok((plugin, Box::new(server.await?)))
+    Ok((plugin, server.await?))
 }
 
 impl Bridgehead for ToHost {
@@ -191,17 +221,17 @@ impl Bridgehead for ToHost {
     }
 }
 
-impl Bridgehead for ToPlugin {
+impl<S: HostSocket> Bridgehead for ToPlugin<S> {
     type Arrival = Inbound;
 
-    async fn accept(&self) -> Result<Inbound, String> {
-        self.listener.accept().await.map_err(|error| error.to_string())
+    fn accept(&self) -> impl Future<Output = Result<Inbound, String>> + Send {
+        self.socket.accept()
     }
 
     fn bridge(&mut self, host: Inbound) -> BoxFuture<'static, Result<(HostLine, HostLine), String>> {
-        let (plugin, address) = (self.plugin.clone(), self.address.clone());
+        let (peer, plugin, address) = (self.socket.peer(), self.plugin.clone(), self.address.clone());
         let bridge = async move {
-            let host: HostLine = Box::new(host.secured(None, SECURED).await.map_err(|error| chain(&error))?);
+            let host: HostLine = Box::new(peer.accept(host, SECURED).await.map_err(|error| chain(&error))?);
             let server = plugin.dial_at(&address).await.map_err(|error| error.message)?;
             Ok((host, server))
         };
@@ -210,5 +240,33 @@ impl Bridgehead for ToPlugin {
 
     fn is_over(&mut self) -> bool {
         !self.plugin.offers(&self.address)
+    }
+}
+
+impl HostSocket for Listener {
+    async fn accept(&self) -> Result<Inbound, String> {
+        Self::accept(self).await.map_err(|error| error.to_string())
+    }
+
+    fn peer(&self) -> Peer {
+        // Who can come to it is one of the hosts.
+        Peer::plain()
+    }
+}
+
+impl HostSocket for DoorSocket {
+    async fn accept(&self) -> Result<Inbound, String> {
+        loop {
+            let (host, _) = self.socket.listener.accept().await.map_err(|error| error.to_string())?;
+            let by = host.peer_cred().ok().map(|peer| peer.uid());
+            if self.door.admits(by) {
+                return Ok(host.into());
+            }
+            tracing::debug!(by, "a connection of the broker is another user's: it is closed");
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        self.door.peer.clone()
     }
 }

@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 /// Counts what somebody does wrong, by what it is. A log is not to be filled by who misuses a broker.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<BTreeMap<&'static str, u64>>);
+pub(in crate::gateway) struct Complaints(Mutex<BTreeMap<&'static str, u64>>);
 
 // === impl Complaints ===
 
 impl Complaints {
     /// Once more. How often that was, if it is to be told: the first time, the second, the fourth, and so on.
-    pub(super) fn another(&self, what: &'static str) -> Option<u64> {
+    pub(in crate::gateway) fn another(&self, what: &'static str) -> Option<u64> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(what).or_default();
         *count += 1;

@@ -1,26 +1,28 @@
 //! A container's side of the broker.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Once};
 
-use futures::StreamExt;
-use go_plugin::{Address, BrokerError, BrokerMessage, Listener};
+use futures::FutureExt;
+use go_plugin::BrokerMessage;
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::bridge::{self, Bounds};
 use super::complaints::Complaints;
-use super::host::HostBroker;
-use super::knocks::{self, Porter};
+use super::host::{HostBroker, TooMany};
+use super::knocking::Knocker;
+use super::knocks::{self, Hosts, Porter};
 use super::offers::{MOST_SERVERS, Numbers, Offered, Offering};
+use super::receiving::{Receiving, Ways};
+use super::visits::Led;
+use super::way::Way;
 use crate::errors::chain;
-use crate::gateway::terms::{Backend, Broken, Memory};
+use crate::gateway::terms::{Backend, Memory};
 use crate::plugin::{Conversation, Meeting, SendMessage};
 
 /// Messages that wait for a plugin that reads slowly. More are refused.
@@ -29,25 +31,16 @@ const WAITING: usize = 2 * MOST_SERVERS;
 /// The connections that a container's broker may have at a time, in either direction, where each is one of sockets.
 const MOST_CONNECTIONS: usize = 1024;
 
-/// How long it may take until a plugin is known to have ended whose broker has.
-const DEATH_LIMIT: Duration = Duration::from_secs(2);
-
 /// The broker of a container, from its first use to its end.
 pub(in crate::gateway) struct ContainerBroker {
     conversation: Arc<dyn Conversation>,
     ways: Ways,
     to_plugin: mpsc::Sender<BrokerMessage>,
     offering: Offering,
+    hosts: Hosts,
+    /// That some hosts can dial nothing was said.
+    said: Once,
     tasks: Tasks,
-}
-
-/// How the plugin comes to what it is offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ways {
-    /// To a socket for each, of which it is told.
-    Sockets,
-    /// It knocks, for whatever number it was told in a call.
-    Knocks,
 }
 
 /// What runs for a container's broker, and ends with it.
@@ -56,22 +49,6 @@ struct Tasks {
     /// How many connections there may be yet.
     connections: Arc<Semaphore>,
     _end: DropGuard,
-}
-
-/// What takes what the plugin says.
-struct Receiving {
-    conversation: Arc<dyn Conversation>,
-    broke: Arc<dyn Fn(Broken) + Send + Sync>,
-    /// The hosts that are to hear of the plugin's servers.
-    hosts: Box<dyn Fn() -> Vec<Arc<HostBroker>> + Send + Sync>,
-    /// Where the plugin's knocks go, if it is one that knocks.
-    knocks: Option<mpsc::Sender<u32>>,
-    /// Where sockets for hosts are made, and their group.
-    sockets: (PathBuf, Option<u32>),
-    bridges: TaskTracker,
-    stop: CancellationToken,
-    connections: Arc<Semaphore>,
-    complaints: Complaints,
 }
 
 // === impl ContainerBroker ===
@@ -102,22 +79,35 @@ impl ContainerBroker {
         };
         let sending = send(messages, brokering.to_plugin, offering.clone(), noting.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(sending).instrument(span.clone()));
-        let (ways, knocks) = match brokering.meeting {
-            Meeting::Sockets => (Ways::Sockets, None),
+        let hosts: Hosts = Arc::new(hosts);
+        let (knock, knocks) = mpsc::channel(knocks::WAITING);
+        let ways = match brokering.meeting {
+            Meeting::Sockets => Ways::Sockets(Arc::default()),
             Meeting::Streams(streams) => {
-                let (knock, knocks) = mpsc::channel(knocks::WAITING);
-                let (offering, to_plugin) = (offering.clone(), to_plugin.clone());
-                let porter = Porter { offering, knocks, to_plugin, streams, broke: backend.broke.clone() };
+                let porter = Porter {
+                    offering: offering.clone(),
+                    hosts: hosts.clone(),
+                    knocks,
+                    to_plugin: to_plugin.clone(),
+                    streams,
+                    broke: backend.broke.clone(),
+                };
                 let answering = stop.clone().run_until_cancelled_owned(porter.run());
                 tokio::spawn(answering.instrument(span.clone()));
-                (Ways::Knocks, Some(knock))
+                let plugin = conversation.clone();
+                let turns = Box::new(move || {
+                    let plugin = plugin.clone();
+                    async move { plugin.turn().await }.boxed()
+                });
+                Ways::Knocks(Knocker::new(to_plugin.clone(), turns))
             }
         };
         let receiving = Receiving {
             conversation: conversation.clone(),
             broke: backend.broke.clone(),
-            hosts: Box::new(hosts),
-            knocks,
+            hosts: hosts.clone(),
+            ways: ways.clone(),
+            knocks: knock,
             sockets,
             bridges: TaskTracker::new(),
             stop: stop.clone(),
@@ -127,7 +117,7 @@ impl ContainerBroker {
         let receiving = receiving.run(brokering.from_plugin, noting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(receiving).instrument(span));
         let tasks = Tasks { _end: stop.clone().drop_guard(), stop, connections };
-        Arc::new(Self { conversation, ways, to_plugin, offering, tasks })
+        Arc::new(Self { conversation, ways, to_plugin, offering, hosts, said: Once::new(), tasks })
     }
 
     /// Whether it goes over this conversation.
@@ -145,6 +135,11 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if that cannot be.
     pub(in crate::gateway) fn offer(&self, host: &Arc<HostBroker>, id: u32) -> Result<u32, Status> {
+        host.concern();
+        if host.is_silent() {
+            let too_many = |error: TooMany| Status::new(Code::ResourceExhausted, error.to_string());
+            host.mentions(id).map_err(too_many)?;
+        }
         let mut offers = self.offering.lock();
         if let Some(offered) = offers.get(host, id) {
             // A call that is made again is about it, and the last one may have used the word of it up.
@@ -155,8 +150,8 @@ impl ContainerBroker {
         }
         offers.admit(host)?;
         let number = match self.ways {
-            Ways::Knocks => offers.insert(host, id, None).number,
-            Ways::Sockets => {
+            Ways::Knocks(_) => offers.insert(host, id, None).number,
+            Ways::Sockets(_) => {
                 let unavailable =
                     |error| Status::unavailable(format!("the plugin cannot be offered a server: {error}"));
                 let offer = self.conversation.offer().map_err(unavailable)?;
@@ -216,12 +211,53 @@ impl ContainerBroker {
     /// # Errors
     /// What the host is told if another one has the broker.
     pub(in crate::gateway) fn welcome(&self, host: &Arc<HostBroker>) -> Result<(), Status> {
+        if matches!(self.ways, Ways::Knocks(_)) && matches!(host.way, Way::Door(_)) {
+            self.said.call_once(|| {
+                tracing::info!(
+                    mount = %host.mount,
+                    "what this plugin offers over the broker its hosts cannot dial: the plugin shares its one connection, and they do not"
+                );
+            });
+        }
         if self.offering.numbers() == Numbers::Opaque {
+            // Its calls may name servers of which it does not tell.
+            if host.is_silent() {
+                return self.offering.lock().check(host);
+            }
             for id in host.numbers() {
                 self.offer(host, id)?;
             }
         }
         Ok(())
+    }
+
+    /// Leads a host that knocked to a server of the plugin's, which may be about to offer it.
+    ///
+    /// # Errors
+    /// What the host is told if that cannot be.
+    pub(in crate::gateway) async fn lead(&self, host: &Arc<HostBroker>, id: u32) -> Result<Led, String> {
+        if !(self.hosts)().iter().any(|its| Arc::ptr_eq(its, host)) {
+            return Err("another host uses the plugin's broker".to_owned());
+        }
+        let Tasks { stop, connections, .. } = &self.tasks;
+        let finding = async {
+            match &self.ways {
+                Ways::Sockets(announced) => {
+                    let address = announced.at(id, |address| self.conversation.offers(address)).await;
+                    let place = connections.clone().try_acquire_owned();
+                    let place = place.map_err(|_| "the plugin has too many connections of the broker")?;
+                    let line = self.conversation.dial_at(&address).await.map_err(|error| error.message)?;
+                    Ok((line, Some(place)))
+                }
+                Ways::Knocks(knocker) => {
+                    let line = knocker.open(id).await.map_err(|error| chain(&error))?;
+                    Ok((line, None))
+                }
+            }
+        };
+        let found: Option<Result<_, String>> = stop.run_until_cancelled(finding).await;
+        let (line, place) = found.unwrap_or_else(|| Err("the plugin's broker has ended".to_owned()))?;
+        Ok(Led { line, stop: stop.clone(), _place: place })
     }
 }
 
@@ -240,121 +276,6 @@ async fn send(
         }
         if to_plugin(message).await.is_err() {
             return;
-        }
-    }
-}
-
-// === impl Receiving ===
-
-impl Receiving {
-    async fn run(
-        self,
-        mut from_plugin: futures::stream::BoxStream<'static, Result<BrokerMessage, BrokerError>>,
-        noting: impl Fn(),
-    ) {
-        while let Some(message) = from_plugin.next().await {
-            match message {
-                Ok(message) => {
-                    noting();
-                    self.take(message);
-                }
-                Err(BrokerError::Message(error)) => {
-                    if let Some(times) = self.complaints.another("means nothing") {
-                        tracing::warn!(
-                            error = chain(&error),
-                            times,
-                            "a message of the plugin's broker is dropped"
-                        );
-                    }
-                }
-                Err(BrokerError::Unimplemented) => {
-                    tracing::debug!("the plugin has no broker");
-                    return;
-                }
-                Err(error @ (BrokerError::Failed(_) | BrokerError::Ended)) => {
-                    // Mostly because the plugin has: then there is nothing to say of its broker.
-                    if timeout(DEATH_LIMIT, self.conversation.closed()).await.is_err() {
-                        tracing::warn!(
-                            error = chain(&error),
-                            "the plugin's broker has ended, and the plugin has not"
-                        );
-                        (self.broke)(Broken::Broker);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn take(&self, message: BrokerMessage) {
-        match (message, &self.knocks) {
-            (BrokerMessage::Announce { id, address }, None) => self.announce(id, address),
-            (BrokerMessage::Knock { id }, Some(knocks)) => {
-                if knocks.try_send(id).is_err() {
-                    self.complain(id, "the plugin knocks for more servers at a time than are answered");
-                }
-            }
-            (BrokerMessage::Announce { id, .. }, Some(_)) => {
-                self.complain(
-                    id,
-                    "the plugin offers a server on a socket, and was asked to share its connection",
-                );
-            }
-            (BrokerMessage::Knock { id }, None) => {
-                self.complain(
-                    id,
-                    "the plugin knocks for a server, and was not asked to share its connection",
-                );
-            }
-            (BrokerMessage::Ack { id, .. }, _) => {
-                self.complain(id, "the plugin lets in who has not knocked");
-            }
-        }
-    }
-
-    /// Tells what the plugin does wrong.
-    fn complain(&self, id: u32, what: &'static str) {
-        if let Some(times) = self.complaints.another(what) {
-            tracing::warn!(id, what, times, "the plugin breaks the rules of its broker");
-        }
-    }
-
-    /// Tells hosts of a server of the plugin's.
-    fn announce(&self, id: u32, address: Address) {
-        let hosts = (self.hosts)();
-        if hosts.is_empty() || !self.conversation.offers(&address) {
-            if let Some(times) = self.complaints.another("is nobody's") {
-                let told = hosts.len();
-                tracing::warn!(
-                    id,
-                    ?address,
-                    told,
-                    times,
-                    "a server that the plugin offers is nobody's, or not in its directory"
-                );
-            }
-            return;
-        }
-        if self.bridges.len() >= MOST_SERVERS {
-            return self
-                .complain(id, "the plugin offers too many servers at a time: this one is not passed on");
-        }
-        let (directory, group) = &self.sockets;
-        match Listener::bind(directory, *group) {
-            Ok(listener) => {
-                let path = Address::Unix(listener.path().display().to_string());
-                for host in &hosts {
-                    host.tell(BrokerMessage::Announce { id, address: path.clone() });
-                }
-                let bounds = Bounds { stop: self.stop.clone(), connections: self.connections.clone() };
-                let conversation = self.conversation.clone();
-                self.bridges.spawn(bridge::to_plugin(listener, conversation, address, hosts, bounds));
-            }
-            Err(error) => {
-                if let Some(times) = self.complaints.another("gets no socket") {
-                    tracing::warn!(error = chain(&error), times, "hosts cannot be offered a plugin's server");
-                }
-            }
         }
     }
 }

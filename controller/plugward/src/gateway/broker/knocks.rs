@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use go_plugin::BrokerMessage;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -17,10 +16,11 @@ use tracing::Instrument;
 
 use super::bridge;
 use super::complaints::Complaints;
-use super::offers::{Offered, Offering};
+use super::host::HostBroker;
+use super::offers::{Numbers, Offering};
 use crate::errors::chain;
 use crate::gateway::terms::Broken;
-use crate::plugin::Proving;
+use crate::plugin::{HostLine, Proving};
 
 /// Knocks that wait for their turn. go-plugin's broker has one at a time.
 pub(super) const WAITING: usize = 32;
@@ -31,9 +31,14 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 /// How long a plugin that was let in may take to open its stream.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
 
+/// The hosts that a container serves, and that may use its plugin's broker.
+pub(super) type Hosts = Arc<dyn Fn() -> Vec<Arc<HostBroker>> + Send + Sync>;
+
 /// Who answers the knocks of one plugin.
 pub(super) struct Porter {
     pub(super) offering: Offering,
+    /// The hosts that may offer it something.
+    pub(super) hosts: Hosts,
     /// What the plugin knocks for.
     pub(super) knocks: mpsc::Receiver<u32>,
     /// The answers.
@@ -65,7 +70,7 @@ impl Porter {
                 // Its tasks end by themselves.
                 Some(_) = connections.join_next() => continue,
             };
-            let found = timeout(ANSWERED_WITHIN, server(&self.offering, number)).await;
+            let found = timeout(ANSWERED_WITHIN, server(&self.offering, &self.hosts, number)).await;
             let (server, error) = match found {
                 Ok(Ok(server)) => (Some(server), None),
                 Ok(Err(error)) => (None, Some(error)),
@@ -81,7 +86,7 @@ impl Porter {
             if self.to_plugin.send(BrokerMessage::Ack { id: number, error }).await.is_err() {
                 return;
             }
-            let Some((offered, server)) = server else { continue };
+            let Some((host, server)) = server else { continue };
             match timeout(OPENED_WITHIN, self.streams.next()).await {
                 Ok(Some(stream)) => {
                     let bridge = bridge::pair(stream, async { Ok(server) }).boxed();
@@ -89,7 +94,7 @@ impl Porter {
                     let lead = async move {
                         tokio::select! {
                             () = bridge => {}
-                            () = offered.host.over() => {}
+                            () = host.over() => {}
                         }
                     };
                     connections.spawn(lead.in_current_span());
@@ -105,9 +110,49 @@ impl Porter {
 }
 
 /// A connection to the server that the plugin knows by this number, which its host may be about to offer.
-async fn server(offering: &Offering, number: u32) -> Result<(Offered, UnixStream), String> {
-    let offered =
-        offering.at_plugin(number).await.ok_or_else(|| format!("no host offers a server {number}"))?;
-    let server = offered.host.connect(offered.id).await.map_err(|error| chain(&error))?;
-    Ok((offered, server))
+async fn server(
+    offering: &Offering,
+    hosts: &Hosts,
+    number: u32,
+) -> Result<(Arc<HostBroker>, HostLine), String> {
+    let nobody = || format!("no host offers a server {number}");
+    let (host, id) = match offering.find(number) {
+        Some(offered) => (offered.host, offered.id),
+        None => match silent(offering, hosts, number)? {
+            Some(host) => (host, number),
+            None => offering
+                .at_plugin(number)
+                .await
+                .map(|offered| (offered.host, offered.id))
+                .ok_or_else(nobody)?,
+        },
+    };
+    let line = host.connect(id).await.map_err(|error| chain(&error))?;
+    Ok((host, line))
+}
+
+/// The host that is to be knocked at for a server of which nobody has told: the only one there is, if it is one that never tells. Of
+/// several nobody knows whose call the number was in.
+///
+/// # Errors
+/// What the plugin is told.
+fn silent(offering: &Offering, hosts: &Hosts, number: u32) -> Result<Option<Arc<HostBroker>>, String> {
+    if offering.numbers() == Numbers::Known {
+        return Ok(None);
+    }
+    let mut hosts = hosts();
+    hosts.retain(|host| !host.is_over());
+    let all_silent = hosts.iter().all(|host| host.is_silent());
+    match hosts.pop() {
+        Some(host) if all_silent && hosts.is_empty() => {
+            offering.lock().claim(&host).map_err(|status| status.message)?;
+            host.uses();
+            Ok(Some(host))
+        }
+        Some(_) if all_silent => Err(format!(
+            "several hosts share the plugin's container, and whose server {number} is cannot be known: \
+             set `multiplexing: Disabled`, so that each has a container of its own"
+        )),
+        _ => Ok(None),
+    }
 }

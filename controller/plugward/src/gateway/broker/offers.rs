@@ -104,13 +104,18 @@ impl Offering {
         self.news.notify_waiters();
     }
 
-    /// What the plugin knows by this number. Where numbers are the hosts' own, this waits for a host that offers it.
+    /// What the plugin knows by this number, if it is offered.
+    pub(super) fn find(&self, number: u32) -> Option<Offered> {
+        self.lock().offered.values().find(|offered| offered.number == number).cloned()
+    }
+
+    /// The same. Where numbers are the hosts' own, this waits for a host that offers it.
     pub(super) async fn at_plugin(&self, number: u32) -> Option<Offered> {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            let found = self.lock().offered.values().find(|offered| offered.number == number).cloned();
+            let found = self.find(number);
             if found.is_some() || self.numbers == Numbers::Known {
                 return found;
             }
@@ -184,11 +189,20 @@ impl Offers {
             .filter(|owner| owner.mount != host.mount || owner.number != host.number && !owner.is_over())
     }
 
+    /// Whether a host may be the one that uses the broker, which it does not say.
+    ///
+    /// # Errors
+    /// What the host is told if another one is.
+    pub(super) fn check(&self, host: &HostBroker) -> Result<(), Status> {
+        self.other(host).map_or(Ok(()), |other| Err(taken(host, other)))
+    }
+
     /// Makes a host the one that uses the broker.
-    fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
-        if let Some(other) = self.other(host) {
-            return Err(taken(host, other));
-        }
+    ///
+    /// # Errors
+    /// What the host is told if another one is.
+    pub(super) fn claim(&mut self, host: &Arc<HostBroker>) -> Result<(), Status> {
+        self.check(host)?;
         self.owner = Some(host.clone());
         Ok(())
     }

@@ -3,14 +3,19 @@
 //! A host is not the controller, and may be less: what it names must not lead where it could not go itself, such as to the
 //! Docker Engine's socket. So the socket is opened as a mere reference, without following a link. It must be the host's own user's, or
 //! it is not even connected to; and so must be who listens on it, which the system says of the connection.
+//!
+//! The host of a session is reached by its launcher, which is a process of the host's user, and can do no more than that.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use go_plugin::ConnectError;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use tokio::net::UnixStream;
+
+use super::knocking::KnockError;
 
 /// Why a host's server cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,30 @@ pub(super) enum ReachError {
         listens: Option<u32>,
         /// Whose the host is.
         host: Option<u32>,
+    },
+    /// A session's launcher cannot connect to it.
+    #[error("the host's socket {} cannot be connected to where the host is", path.display())]
+    Dial {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Who listens there does not prove that it is a session's host.
+    #[error("who listens on {} is not the session's host", path.display())]
+    Secure {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: ConnectError,
+    },
+    /// A host that shares its one connection lets nobody in.
+    #[error("the host's server {id} cannot be reached in its connection")]
+    Knock {
+        /// Its number.
+        id: u32,
+        /// Why.
+        source: KnockError,
     },
 }
 

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use go_plugin::BrokerMessage;
 use plugward_relay::grpc::{Code, Status};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::{Berthed, Instance};
-use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Numbers};
+use crate::gateway::broker::{Client, ContainerBroker, HostBroker, Led, Numbers, answer_knocks};
 use crate::gateway::mount::Mount;
 use crate::gateway::seat::Serial;
 use crate::gateway::terms::Broken;
@@ -34,17 +36,32 @@ impl Instance {
     /// A host opened its broker's stream on a mount.
     pub(in crate::gateway) fn broker_begun(
         self: &Arc<Self>,
-        mount: &MountName,
+        mount: &Mount,
         client: Client,
     ) -> (Arc<HostBroker>, mpsc::Receiver<BrokerMessage>) {
-        let (host, messages) = HostBroker::new(self.number(), mount, client);
+        let (host, voices) = HostBroker::new(self.number(), &mount.name, client, mount.entrance());
         // With the stream a client begins anew, and its numbers do.
-        if let Some(mount) = self.mount(mount) {
-            mount.unbar(client);
-        }
+        mount.unbar(client);
         self.brokers().hosts.push(host.clone());
         self.seat_broker(&host);
-        (host, messages)
+        if host.is_silent() {
+            let (instance, knocking) = (self.clone(), host.clone());
+            let find = Box::new(move |id| {
+                let (instance, host) = (instance.clone(), knocking.clone());
+                async move { instance.broker_knocked(&host, id).await }.boxed()
+            });
+            tokio::spawn(answer_knocks(host.clone(), voices.knocks, find).in_current_span());
+        }
+        (host, voices.to_host)
+    }
+
+    /// A host knocks for a server of the plugin's.
+    ///
+    /// # Errors
+    /// What it is told if it is not led there.
+    async fn broker_knocked(self: &Arc<Self>, host: &Arc<HostBroker>, id: u32) -> Result<Led, String> {
+        let broker = self.seat_of(host).and_then(|berthed| self.broker_of(&berthed));
+        broker.ok_or("no container of the plugin is ready")?.lead(host, id).await
     }
 
     /// A host's stream is over: what it offered is gone, and what it had set up with that.
@@ -116,8 +133,11 @@ impl Instance {
         let brokers = self.brokers();
         let state = self.lock();
         let seated = state.seats.seated(&host.mount);
-        let its =
-            state.connections.values().filter(|connection| connection.is_of(&host.mount, host.client()));
+        let its = state.connections.values().filter(|connection| {
+            // A session has one host.
+            connection.mount == host.mount && host.mount.declared().is_none()
+                || connection.is_of(&host.mount, host.client())
+        });
         let behind: BTreeSet<Serial> = its.filter_map(|connection| connection.line).collect();
         let behind = behind.into_iter().filter(|serial| Some(*serial) != seated);
         behind.filter_map(|serial| brokers.containers.get(&serial).cloned()).collect()

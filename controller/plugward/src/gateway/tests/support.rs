@@ -1,6 +1,7 @@
 //! A world around the gateway: sockets in a directory, a memory, plugins, hosts.
 
 mod broker;
+mod door;
 mod host;
 mod plugin;
 
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 pub(super) use self::broker::{BROKER, naming_server};
+pub(super) use self::door::all_said;
 pub(super) use self::host::{Host, Http, Octets, Watching, path};
 pub(super) use self::plugin::{CLOSE, INITIALIZE, TestPlugin};
 use super::super::sockets::Sockets;

@@ -1,6 +1,6 @@
 //! The broker of a test's plugin: what it is told is noted, and it says what the test says.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::stream;
@@ -9,10 +9,10 @@ use go_plugin::{Address, BrokerClosed, BrokerError, BrokerMessage, Listener};
 use tempfile::TempDir;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex as Turns, mpsc, watch};
 
 use super::limited;
-use crate::plugin::{Brokering, HostLine, Meeting, Offer, PluginError, Proving};
+use crate::plugin::{Brokering, HostLine, Meeting, Offer, PluginError, Proving, StreamTurn};
 
 /// By which a host speaks with its plugin's broker.
 pub(in super::super) const BROKER: &str = "/plugin.GRPCBroker/StartStream";
@@ -41,6 +41,11 @@ pub(in super::super) struct TestBroker {
     said: Mutex<Option<mpsc::UnboundedReceiver<Result<BrokerMessage, BrokerError>>>>,
     /// Where the plugin's streams arrive, if all share its connection.
     streams: Option<watch::Sender<Option<mpsc::UnboundedSender<Proving>>>>,
+    /// Whose turn it is to open a stream towards it.
+    turns: Arc<Turns<()>>,
+    /// Those that were opened towards it.
+    arrive: mpsc::UnboundedSender<DuplexStream>,
+    arrived: Turns<mpsc::UnboundedReceiver<DuplexStream>>,
 }
 
 struct TestOffer(Listener);
@@ -48,7 +53,11 @@ struct TestOffer(Listener);
 impl Default for TestBroker {
     fn default() -> Self {
         let (says, said) = mpsc::unbounded_channel();
+        let (arrive, arrived) = mpsc::unbounded_channel();
         Self {
+            turns: Arc::default(),
+            arrive,
+            arrived: Turns::new(arrived),
             directory: tempfile::tempdir().unwrap(),
             told: watch::Sender::default(),
             opened: watch::Sender::default(),
@@ -99,6 +108,29 @@ impl TestBroker {
         ours
     }
 
+    /// The turn to open a stream towards it, if all share its connection.
+    pub(super) async fn turn(&self) -> Option<StreamTurn> {
+        self.streams.as_ref()?;
+        let (turn, arrive) = (self.turns.clone().lock_owned().await, self.arrive.clone());
+        Some(Box::new(move || {
+            let (ours, theirs) = tokio::io::duplex(1024);
+            arrive.send(theirs).unwrap();
+            drop(turn);
+            let line: HostLine = Box::new(ours);
+            std::future::ready(Ok(line)).boxed()
+        }))
+    }
+
+    /// The next stream that was opened towards it.
+    pub(in super::super) async fn accept(&self) -> DuplexStream {
+        limited(self.arrived.lock().await.recv()).await.unwrap()
+    }
+
+    /// Lets in who knocked for a server, or does not.
+    pub(in super::super) fn answer(&self, id: u32, error: Option<&str>) {
+        self.say(BrokerMessage::Ack { id, error: error.map(str::to_owned) });
+    }
+
     /// Knocks for a server.
     pub(in super::super) fn knock(&self, id: u32) {
         self.say(BrokerMessage::Knock { id });
@@ -114,7 +146,7 @@ impl TestBroker {
     }
 
     /// What it was told, when it was told so much.
-    async fn told(&self, count: usize) -> Vec<BrokerMessage> {
+    pub(in super::super) async fn told(&self, count: usize) -> Vec<BrokerMessage> {
         let mut told = self.told.subscribe();
         limited(told.wait_for(|told| told.len() >= count)).await.unwrap().clone()
     }

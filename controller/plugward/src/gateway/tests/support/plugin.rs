@@ -21,7 +21,7 @@ use super::broker::TestBroker;
 use super::host::Octets;
 use crate::gateway::Broken;
 use crate::plugin::{
-    Brokering, Conversation, HostLine, Offer, PluginError, ServiceHealth, UnaryAnswer, UnaryCall,
+    Brokering, Conversation, HostLine, Offer, PluginError, ServiceHealth, StreamTurn, UnaryAnswer, UnaryCall,
 };
 
 pub(in super::super) const INITIALIZE: &str = "/test.Plugin/Initialize";
@@ -231,6 +231,10 @@ impl Conversation for TestPlugin {
 
     async fn dial_at(&self, address: &Address) -> Result<HostLine, PluginError> {
         self.broker.dial_at(address).await
+    }
+
+    async fn turn(&self) -> Option<StreamTurn> {
+        self.broker.turn().await
     }
 
     fn offers(&self, address: &Address) -> bool {
