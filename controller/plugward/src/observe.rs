@@ -274,7 +274,7 @@ impl Observer {
         }
     }
 
-    /// What a slot's container is made from: as wanted, with what the host of its session passes on. While that is awaited, its container stays
+    /// What a slot's container is made from: as wanted, and as the host of its session wishes it. While that is awaited, its container stays
     /// as it is.
     fn recipe_for(
         &self,
@@ -288,12 +288,14 @@ impl Observer {
             SlotName::Shared | SlotName::Spare(_) => None,
         };
         let guest = session.and_then(|id| guests.iter().find(|guest| guest.id == *id));
-        match (guest.map(|guest| guest.passed.as_deref()), stored) {
-            (Some(Some(passed)), _) if !passed.is_empty() => {
-                let recipe = wanted.recipe.with_environment(passed);
-                let hash = recipe.container.hash(&self.hash_key);
-                (Arc::new(recipe), hash)
-            }
+        match (guest.map(|guest| &guest.wishes), stored) {
+            (Some(Some(wishes)), _) => match wanted.recipe.for_session(&wishes.passed, wishes.multiplexed) {
+                Some(recipe) => {
+                    let hash = recipe.container.hash(&self.hash_key);
+                    (Arc::new(recipe), hash)
+                }
+                None => (wanted.recipe.clone(), wanted.hash.clone()),
+            },
             (Some(None), Some(start)) => (start.recipe.clone(), start.hash.clone()),
             _ => (wanted.recipe.clone(), wanted.hash.clone()),
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, Mac};
 use plugward_api::image::PullPolicy;
+use plugward_api::instance::BrokerMultiplexing;
 use plugward_api::{PluginInstanceSpec, PluginRuntimeSpec, Quantity};
 use plugward_runtime::Backoff;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct Recipe {
     /// Whether its image is pulled.
     #[serde(default)]
     pub pull_policy: PullPolicy,
+    /// Whether the record leaves it open how the broker's connections are made: then each host that attaches says it for its own container.
+    #[serde(default)]
+    pub broker_is_open: bool,
     /// Labels that tell people what the container is. They replace nothing.
     pub labels: Vec<(String, String)>,
 }
@@ -153,16 +157,20 @@ impl Recipe {
                 reset_after: instance.restart.reset_after.get(),
             },
             pull_policy: instance.image.pull_policy,
+            broker_is_open: instance.broker_multiplexing == BrokerMultiplexing::Auto,
             labels: plugin_labels(instance),
         }
     }
 
-    /// The same with these variables besides. They win over declared ones: the record names them, and its host gives them.
-    #[must_use]
-    pub fn with_environment(&self, variables: &BTreeMap<String, String>) -> Self {
+    /// The same for one session, with variables of its host besides, and as that has its broker's connections, unless the record says how the
+    /// plugin has them. `None` where nothing is different. The variables win over declared ones: the record names them, and its host gives them.
+    pub fn for_session(&self, variables: &BTreeMap<String, String>, multiplexed: bool) -> Option<Self> {
         let mut recipe = self.clone();
         recipe.container.env.extend(variables.clone());
-        recipe
+        if multiplexed && self.broker_is_open {
+            recipe.container.broker = BrokerMode::PreferShared;
+        }
+        (recipe != *self).then_some(recipe)
     }
 }
 

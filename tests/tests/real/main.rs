@@ -10,6 +10,7 @@
 mod applying;
 mod attach;
 mod attach_deaths;
+mod attach_hostile;
 mod attach_load;
 mod attach_rules;
 mod backends;

@@ -42,7 +42,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use self::kept::Sealer;
-pub use self::roster::{Guest, Roster};
+pub use self::roster::{Guest, Roster, Wishes};
 use self::session::Ending;
 use self::stderr::StandardErrors;
 use crate::clock::Clock;

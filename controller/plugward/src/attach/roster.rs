@@ -31,8 +31,17 @@ enum Entry {
 pub struct Guest {
     /// Its id.
     pub id: SessionId,
-    /// The variables that its container gets from its host. `None` while it is awaited: its container stays as it is.
-    pub passed: Option<Arc<BTreeMap<String, String>>>,
+    /// What its host wants of a container of its own. `None` while it is awaited: its container stays as it is.
+    pub wishes: Option<Wishes>,
+}
+
+/// What a host wants of the container that is its session's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wishes {
+    /// The variables that are passed on to it.
+    pub passed: Arc<BTreeMap<String, String>>,
+    /// Whether the host has one connection for all that its broker does: such a one meets only a plugin that has, too.
+    pub multiplexed: bool,
 }
 
 /// Why a session is not taken in.
@@ -58,7 +67,7 @@ impl Roster {
     pub fn of(&self, instance: &Name) -> Vec<Guest> {
         let entries = self.lock();
         let its = entries.iter().filter(|(_, entry)| entry.instance() == instance);
-        its.map(|(id, entry)| Guest { id: id.clone(), passed: entry.passed() }).collect()
+        its.map(|(id, entry)| Guest { id: id.clone(), wishes: entry.wishes() }).collect()
     }
 
     /// Those who wait for a session no longer do: it has not come back.
@@ -131,10 +140,12 @@ impl Entry {
         }
     }
 
-    fn passed(&self) -> Option<Arc<BTreeMap<String, String>>> {
+    fn wishes(&self) -> Option<Wishes> {
         match self {
             Self::Awaited(_) => None,
-            Self::Here(session) => Some(session.passed.clone()),
+            Self::Here(session) => {
+                Some(Wishes { passed: session.passed.clone(), multiplexed: session.asks.multiplexes() })
+            }
         }
     }
 }

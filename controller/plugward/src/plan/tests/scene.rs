@@ -72,6 +72,7 @@ pub(super) fn recipe() -> Recipe {
             reset_after: Duration::from_secs(600),
         },
         pull_policy: PullPolicy::Never,
+        broker_is_open: false,
         labels: Vec::new(),
     }
 }
