@@ -116,6 +116,8 @@ async fn is_whole_after_a_kill(world: &World, host: &DatabaseHost, instance: &st
     world.start().await;
     host.new_user("orders", &READ).await.unwrap();
     assert_eq!(names(&world.until_sessions(1).await), names(&before));
+    let resumed = format!("plugward_attach_resumed_total{{plugin_instance=\"{instance}\"}}");
+    assert_eq!(world.metrics().await.get(&resumed), Some(1.0));
 
     world.kill_containers_of(instance).await;
     host.new_user("orders", &READ).await.unwrap();

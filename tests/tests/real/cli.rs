@@ -122,7 +122,7 @@ async fn secrets_are_never_shown_logged_or_readable_by_others() {
         assert!(shown.contains("PASSWORD"), "{shown}");
         private(&world.state());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&world.sockets()), 0o750);
+        assert_eq!(mode(&world.sockets()), 0o751, "who attaches may pass, and sees nothing");
         assert_eq!(mode(&world.sockets().join("control.sock")), 0o660);
         // What plugins share with us is open to a group that nobody is in, behind a directory that others may not pass.
         let shared = world.sockets().join("plugins");
