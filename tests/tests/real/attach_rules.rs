@@ -24,8 +24,11 @@ fn host(start: Start, options: &HostOptions) -> Option<DatabaseHost> {
 
 /// The environment of an instance's only container.
 async fn environment(world: &World) -> Vec<String> {
-    let containers = world.containers_of("db").await;
-    assert_eq!(containers.len(), 1);
+    let containers = world
+        .wait("there is one container", async || {
+            Some(world.containers_of("db").await).filter(|containers| containers.len() == 1)
+        })
+        .await;
     let (_, seen) = world.engine.api("GET", &format!("/containers/{}/json", containers[0].id.as_str())).await;
     let variables = seen["Config"]["Env"].as_array().unwrap().iter();
     variables.map(|variable| variable.as_str().unwrap().to_owned()).collect()

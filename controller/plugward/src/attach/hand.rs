@@ -64,7 +64,8 @@ impl SessionHand {
             PluginType::Auth | PluginType::Secret => false,
             PluginType::Custom => self.worked.load(Ordering::Acquire),
         };
-        of_its_type && !self.brokered.load(Ordering::Acquire)
+        // A host with one connection never makes another.
+        of_its_type && !self.session.asks.multiplexes() && !self.brokered.load(Ordering::Acquire)
     }
 
     fn keep(&self, told: Vec<KeptPriming>) -> io::Result<()> {

@@ -27,6 +27,9 @@ use crate::metrics::{AttachRefusal, SessionEnd};
 use crate::names::SlotName;
 use crate::slot::StoredIdentity;
 
+/// How long hosts wait for a handshake line, less what it takes to tell them why there is none: go-plugin's own wait for a minute.
+const HOSTS_WAIT: Duration = Duration::from_secs(55);
+
 /// How long an instance may take to be served after the controller began.
 const SERVED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -122,7 +125,7 @@ impl Attach {
         session: &Session,
         spec: &PluginInstanceSpec,
     ) -> Result<(Joined, Listening), Refusal> {
-        let limit = spec.start_timeout.get();
+        let limit = spec.start_timeout.get().min(HOSTS_WAIT);
         let waiting = self.view.gateway.joined(&session.instance, &session.id, limit);
         let joined = tokio::select! {
             joined = waiting => joined.map_err(|status| Refusal::new(

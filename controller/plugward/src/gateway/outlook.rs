@@ -92,12 +92,9 @@ impl Outlook<'_> {
         }
     }
 
-    /// What is in the way, where waiting for a plugin is of no use: nothing comes before something changes that nobody can foresee.
-    pub(super) fn is_hopeless(&self) -> Option<&str> {
-        match (self.route, self.prospect) {
-            (Route::Empty, Prospect::Blocked { reason }) => Some(reason),
-            _ => None,
-        }
+    /// Whether nothing comes before something changes that nobody can foresee.
+    pub(super) fn is_hopeless(&self) -> bool {
+        matches!((self.route, self.prospect), (Route::Empty, Prospect::Blocked { .. }))
     }
 
     /// How often the plugin failed to be primed, in a row.

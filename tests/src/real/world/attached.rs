@@ -22,7 +22,7 @@ pub struct Left {
     pub sockets: usize,
     /// The directories in which they are, and those of the controller's state.
     pub directories: usize,
-    /// What the controller remembers.
+    /// What the controller remembers of slots, and other files.
     pub files: usize,
 }
 
@@ -106,7 +106,7 @@ impl World {
             directories: 0,
             files: 0,
         };
-        for place in [self.path("r"), self.state()] {
+        for place in [self.path("r"), self.state().join("slots")] {
             left.count(&place);
         }
         if let Some(place) = hosts_sockets {

@@ -273,11 +273,17 @@ impl Instance {
         Some(broker)
     }
 
-    /// The hosts that a container serves, and that may dial what its plugin offers: those that use their brokers, if any does.
+    /// The hosts that a container serves, for some calls yet perhaps, and that may dial what its plugin offers: those that use their brokers, if
+    /// any does.
     fn hosts_of(&self, serial: Serial) -> Vec<Arc<HostBroker>> {
         let mut hosts = self.brokers().hosts.clone();
         let state = self.lock();
-        hosts.retain(|host| state.seats.seated(&host.mount) == Some(serial));
+        hosts.retain(|host| {
+            let mut connections = state.connections.values();
+            state.seats.seated(&host.mount) == Some(serial)
+                || connections
+                    .any(|connection| connection.line == Some(serial) && connection.is_of_host(host))
+        });
         if hosts.iter().any(|host| host.is_used()) {
             hosts.retain(|host| host.is_used());
         }

@@ -9,7 +9,7 @@ use plugward_relay::grpc::Status;
 use tokio::sync::watch;
 
 use super::{Berthed, Instance};
-use crate::gateway::broker::Client;
+use crate::gateway::broker::{Client, HostBroker};
 use crate::gateway::method::Method;
 use crate::gateway::mount::Mount;
 use crate::gateway::outlook::Outlook;
@@ -46,6 +46,12 @@ impl Connection {
     /// Whether it is of a process that uses this mount.
     pub(super) fn is_of(&self, mount: &MountName, client: Client) -> bool {
         self.mount == *mount && client.is_of_process(self.pid)
+    }
+
+    /// Whether it is of the host that has this broker.
+    pub(super) fn is_of_host(&self, host: &HostBroker) -> bool {
+        // A session has one host.
+        self.mount == host.mount && (self.mount.session().is_some() || host.client().is_of_process(self.pid))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::join_all;
 use plugward_relay::driver::Control;
@@ -12,11 +13,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Berthed, Instance, State};
 use crate::gateway::door::Door;
 use crate::gateway::mount::Mount;
-use crate::gateway::outlook::Outlook;
 use crate::gateway::priming::{KeptPriming, Role};
 use crate::gateway::terms::{Joined, NotJoined, Terms};
 use crate::names::{MountName, SessionId, SlotName};
 use crate::plan::Place;
+
+/// How long a session waits for what nothing is done about: it may be that something is about to be, as after a controller has begun.
+const HOPELESS_FOR: Duration = Duration::from_secs(10);
 
 impl Instance {
     /// Takes in a session. Its calls go where those of mounts do that have no container of their own, if it `shares` one and there is one,
@@ -83,6 +86,7 @@ impl Instance {
         let mut needed = mount.traffic.begin();
         needed.waits();
         let mut changes = self.changes();
+        let mut hopeless_since = None;
         loop {
             changes.mark_unchanged();
             if let Some(refusal) = self.refusal(&mount) {
@@ -91,14 +95,16 @@ impl Instance {
             if let Some(berthed) = self.route(&name, false) {
                 return Ok(self.seat_taken(&name, &berthed));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let go_on = |outlook: Outlook<'_>| match outlook.is_hopeless() {
-                Some(reason) => Err(Status::unavailable(reason)),
-                None => outlook.may_go_on(Role::Prelude, left, u32::MAX),
-            };
-            self.outlook(&mount, None, go_on)??;
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            let is_hopeless = self.outlook(&mount, None, |outlook| {
+                outlook.may_go_on(Role::Prelude, left, u32::MAX)?;
+                Ok::<_, Status>(outlook.is_hopeless())
+            })??;
+            hopeless_since = is_hopeless.then(|| hopeless_since.unwrap_or(now));
+            let until = hopeless_since.map_or(deadline, |since| deadline.min(since + HOPELESS_FOR));
             self.needed(&name);
-            if timeout_at(deadline, changes.changed()).await.is_err() {
+            if timeout_at(until, changes.changed()).await.is_err() {
                 return Err(self
                     .outlook(&mount, None, |outlook| outlook.waited())
                     .unwrap_or_else(|refusal| refusal));
