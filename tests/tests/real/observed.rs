@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use plugward_engine::{ContainerId, Engine as _};
 use plugward_tests::real::{
-    NewUser, Prometheus, World, counter, database, on_one_engine, promtool_check_metrics, runtime, slot,
+    DatabaseHost, HostOptions, NewUser, Prometheus, World, counter, database, on_one_engine,
+    promtool_check_metrics, runtime, slot, starts,
 };
 use serde_json::{Value, json};
 
 /// What is to be seen after the day of the test below: an expression for each family. It is true of some series at some time.
-const SEEN: [&str; 49] = [
+const SEEN: [&str; 55] = [
     r#"plugward_plugin_restarts_total{plugin_instance="db",reason="killed"} >= 1"#,
-    r#"plugward_plugin_multiplexed_mounts{plugin_instance="db",slot="shared"} == 1"#,
+    r#"plugward_plugin_multiplexed_mounts{plugin_instance="db",slot="shared"} == 2"#,
     r#"plugward_plugin_phase{plugin_instance="broken",phase="BackingOff"} == 1"#,
     r#"plugward_plugin_slots{plugin_instance="db",state="ready"} == 1"#,
     r#"plugward_plugin_spares{plugin_instance="spared",state="ready"} == 1"#,

@@ -1,0 +1,259 @@
+//! What a host that attaches notices: how soon it has its handshake line, how fast its calls are, and how soon it goes on after a death.
+//!
+//! All hosts are the same program in Go, on the real go-plugin, and the plugins are the same: in containers, where the host starts the
+//! launcher, and as processes, where it starts them. The two take turns.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use plugward_tests::real::{
+    DatabaseHost, GenericHost, HostOptions, LIMIT, Load, Manifest, Start, TestEngine, World, couchbase,
+    counter, go_program, starts,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::raw;
+use crate::table::{Goal, Pairs, Row, compare, percentile};
+
+/// How often a host attaches, and starts the same plugin.
+const CYCLES: usize = 200;
+
+/// What 99 of 100 handshake lines may take.
+const MOST_TO_ATTACH: Duration = Duration::from_millis(10);
+
+/// How long calls are made before they count, and then.
+const WARM_UP: Duration = Duration::from_millis(200);
+const TURN: Duration = Duration::from_millis(1500);
+
+/// How often each way is taken.
+const ROUNDS: usize = 9;
+
+/// Calls at a time.
+const IN_FLIGHT: [usize; 2] = [1, 64];
+
+/// What calls through a session should reach of those to a process.
+const GOAL: Goal = Goal::AtLeast(0.85);
+
+/// How often a plugin is killed, alone and beside a spare.
+const KILLS: usize = 15;
+const KILLS_WITH_SPARE: usize = 50;
+
+/// What 99 of 100 answers may take after a kill beside a spare.
+const MOST_WITH_SPARE: Duration = Duration::from_millis(20);
+
+const NAME: &str = "plugin";
+
+pub(crate) async fn measure() -> Vec<Row> {
+    let engines = TestEngine::all().await;
+    let Some(engine) = engines.first() else { return Vec::new() };
+    let package = "github.com/hashicorp/vault-plugin-database-couchbase/cmd/vault-plugin-database-couchbase";
+    let Some(database) = go_program("plugins/couchbase", package) else {
+        eprintln!("attach: Go is not installed");
+        return Vec::new();
+    };
+    let program = PathBuf::from(
+        std::env::var_os("PLUGWARD_BENCH_COUNTER").expect("PLUGWARD_BENCH_COUNTER is the counter's program"),
+    );
+    let mut rows = attaching(engine, &engines, &database).await;
+    rows.extend(calling(engine, &engines, &program).await);
+    for engine in &engines {
+        rows.push(dying(engine, &engines).await);
+        rows.push(dying_beside_a_spare(engine, &engines).await);
+    }
+    rows
+}
+
+/// The same for hosts that attach and for none else.
+fn attachable(plugin: Manifest) -> Manifest {
+    plugin.serving(&[]).with("/spec/attach", json!({ "enabled": true, "users": ["root"] }))
+}
+
+async fn world(engine: &TestEngine, engines: &[TestEngine], plugin: Manifest) -> World {
+    let world = World::new(engine.clone(), engines);
+    world.declare_runtime();
+    world.declare("plugin.yaml", &[attachable(plugin)]);
+    world.start().await;
+    world
+}
+
+/// From the host's wish to its handshake line: of a container that is shared and ready, and of a process.
+async fn attaching(engine: &TestEngine, engines: &[TestEngine], program: &Path) -> Vec<Row> {
+    eprintln!("attach: {CYCLES} hosts");
+    let world = world(engine, engines, couchbase(NAME)).await;
+    world.until_open(NAME).await;
+    let environment = go_plugin::Application::Database.environment("1.21.0", false);
+    let mounts = starts([
+        ("attached", world.attach(NAME, 6)),
+        ("process", Start::program(program, &[], 6).envs(environment)),
+    ]);
+    let host = DatabaseHost::start(&mounts, &HostOptions::default()).expect("there is Go");
+    let mut took = [const { Vec::new() }; 2];
+    // In turns of ten, of which the first warms what there is to be warmed.
+    for turn in 0..=CYCLES / 10 {
+        for (mount, took) in ["attached", "process"].into_iter().zip(&mut took) {
+            let cycles = host.client(mount).cycles(10, 1).await.unwrap();
+            assert!(cycles.iter().all(|cycle| cycle.failure.is_none()), "{cycles:?}");
+            if turn > 0 {
+                took.extend(cycles.iter().map(|cycle| cycle.start));
+            }
+        }
+    }
+    world.terminate().await;
+    world.clear_away().await;
+    let [[half, most], [process_half, process_most]] =
+        [&took[0], &took[1]].map(|took| [50, 99].map(|percent| percentile(took, percent)));
+    vec![Row {
+        work: "host starts the launcher → handshake line: 99 of 100".to_owned(),
+        seen: format!("{}, half {}", millis(most), millis(half)),
+        against: format!("the plugin as a process: {}, half {}", millis(process_most), millis(process_half)),
+        goal: format!("≤ {}", millis(MOST_TO_ATTACH)),
+        met: Some(most <= MOST_TO_ATTACH),
+    }]
+}
+
+/// Calls through a session, against the same host's calls to the plugin as its process.
+async fn calling(engine: &TestEngine, engines: &[TestEngine], program: &Path) -> Vec<Row> {
+    eprintln!("attach: {ROUNDS} rounds of calls");
+    let world = world(engine, engines, counter(NAME)).await;
+    world.until_open(NAME).await;
+    let ways = [world.attach(NAME, 1), Start::program(program, &[], 1)];
+    let hosts = ways.map(|start| {
+        GenericHost::start(&starts([(NAME, start)]), &HostOptions::default()).expect("there is Go")
+    });
+    let mut rows = Vec::new();
+    for in_flight in IN_FLIGHT {
+        let mut rates = [const { Vec::new() }; 2];
+        for _ in 0..ROUNDS {
+            for (host, rates) in hosts.iter().zip(&mut rates) {
+                rates.push(rate(host, in_flight).await);
+            }
+        }
+        let [ours, process] = rates;
+        let work = format!("call through a session, {in_flight} in flight: per second");
+        let per_second = |rate: f64| format!("{rate:.0}");
+        rows.push(compare(work, &ours, "the plugin as a process", &process, per_second, Some(GOAL)));
+    }
+    drop(hosts);
+    world.terminate().await;
+    world.clear_away().await;
+    rows
+}
+
+async fn rate(host: &GenericHost, in_flight: usize) -> f64 {
+    let load = host.load(NAME, &Load { callers: in_flight, rate: None, deadline: LIMIT }).await.unwrap();
+    sleep(WARM_UP).await;
+    let before = load.tally().await.answered;
+    let began = Instant::now();
+    sleep(TURN).await;
+    let answered = load.tally().await.answered - before;
+    let took = began.elapsed();
+    let all = load.stop().await;
+    assert_eq!((all.failures(), all.lost, all.wrong), (0, 0, 0), "{all:?}");
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = answered as f64 / took.as_secs_f64();
+    rate
+}
+
+/// From the death of a session's own container to the answer of its host's next call.
+async fn dying(engine: &TestEngine, engines: &[TestEngine]) -> Row {
+    eprintln!("attach: {KILLS} kills on {}", engine.name);
+    let plugin = counter(NAME).with("/spec/restart", json!({ "resetAfter": "1s" }));
+    let world = world(engine, engines, plugin).await;
+    world.until_open(NAME).await;
+    let mut pairs = Pairs::default();
+    // The first round warms caches, the engine's too.
+    for round in 0..=KILLS {
+        let host = attached(&world);
+        answered(&host).await;
+        let container = world.containers_of(NAME).await[0].id.as_str().to_owned();
+        let raw = raw::start(&*engine.port, "runc").await;
+        engine.kill(&container).await;
+        let began = Instant::now();
+        answered(&host).await;
+        let took = began.elapsed();
+        host.close(NAME).await.unwrap();
+        world.until_sessions(0).await;
+        world.until_open(NAME).await;
+        if round > 0 {
+            pairs.push(took, raw);
+        }
+    }
+    world.terminate().await;
+    world.clear_away().await;
+    let work = format!("a session's container killed → next call answered, {}", engine.name);
+    pairs.row(work, "create + start + handshake", Some(1.15))
+}
+
+/// The same where a spare is ready: that is nothing which an engine has to do, so the time itself has a goal.
+async fn dying_beside_a_spare(engine: &TestEngine, engines: &[TestEngine]) -> Row {
+    eprintln!("attach: {KILLS_WITH_SPARE} kills beside a spare on {}", engine.name);
+    let restart = json!({ "initialBackoff": "10ms", "maxBackoff": "10ms", "resetAfter": "1s" });
+    let plugin = counter(NAME).with("/spec/standby", json!(1)).with("/spec/restart", restart);
+    let world = world(engine, engines, plugin).await;
+    let host = attached(&world);
+    answered(&host).await;
+    let mut took = Vec::new();
+    for round in 0..=KILLS_WITH_SPARE {
+        let pid = serving_beside_a_spare(&world).await;
+        answered(&host).await;
+        // Not by the engine, whose answer may come after the next plugin's.
+        let process = Pid::from_raw(pid).expect("a container that runs has a process");
+        let began = Instant::now();
+        kill_process(process, Signal::KILL).expect("its process is here");
+        answered(&host).await;
+        if round > 0 {
+            took.push(began.elapsed());
+        }
+    }
+    world.terminate().await;
+    world.clear_away().await;
+    let [half, most] = [50, 99].map(|percent| percentile(&took, percent));
+    Row {
+        work: format!(
+            "a session's container killed beside a spare → next call answered, {}: 99 of 100",
+            engine.name
+        ),
+        seen: format!("{}, half {}", millis(most), millis(half)),
+        against: "–".to_owned(),
+        goal: format!("≤ {}", millis(MOST_WITH_SPARE)),
+        met: Some(most <= MOST_WITH_SPARE),
+    }
+}
+
+fn attached(world: &World) -> GenericHost {
+    let mounts = starts([(NAME, world.attach(NAME, 1))]);
+    GenericHost::start(&mounts, &HostOptions::default()).expect("there is Go")
+}
+
+/// Calls until there is an answer: a call that came to the dead container is made again, as hosts do.
+async fn answered(host: &GenericHost) {
+    let deadline = Instant::now() + LIMIT;
+    while let Err(error) = host.increment(NAME, "a", 1, Some(LIMIT)).await {
+        assert!(Instant::now() < deadline, "{error:?}");
+    }
+}
+
+/// Waits until the session's container serves and a spare is ready. Gives the process of the first.
+async fn serving_beside_a_spare(world: &World) -> i32 {
+    world
+        .wait("a spare is ready", async || {
+            let slots = world.status(NAME).await?.slots;
+            let ready = |prefix: &str| {
+                let found =
+                    slots.iter().find(|slot| slot.name.starts_with(prefix) && slot.ready_at.is_some());
+                found.and_then(|slot| slot.container_id.clone())
+            };
+            let (serving, _) = ready("session-").zip(ready("spare-"))?;
+            match world.engine.container(&serving).await.state {
+                plugward_engine::ContainerState::Running { pid, .. } => Some(pid.cast_signed()),
+                _ => None,
+            }
+        })
+        .await
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
