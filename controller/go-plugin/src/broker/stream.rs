@@ -1,5 +1,7 @@
 //! The one stream that carries a broker's messages.
 
+use std::convert::Infallible;
+
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Status};
@@ -69,10 +71,35 @@ pub(crate) fn open(channel: Channel) -> (BrokerSender, BrokerReceiver) {
 /// Carries messages until the stream ends.
 async fn run(
     channel: Channel,
+    mut messages: mpsc::Receiver<BrokerMessage>,
+    arrive: &mpsc::Sender<Result<BrokerMessage, BrokerError>>,
+) -> BrokerError {
+    // HTTP/2 keeps what it is given for as long as the plugin takes nothing. So it is not given what senders send to: that ends with this
+    // function, whatever the plugin does.
+    let (forward, forwarded) = mpsc::channel(1);
+    let forwarding = async move {
+        while let Some(message) = messages.recv().await {
+            if forward.send(message).await.is_err() {
+                break;
+            }
+        }
+        drop(forward);
+        // What is received goes on.
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        error = exchange(channel, forwarded, arrive) => error,
+        never = forwarding => match never {},
+    }
+}
+
+/// Sends these messages, and hands on what arrives.
+async fn exchange(
+    channel: Channel,
     messages: mpsc::Receiver<BrokerMessage>,
     arrive: &mpsc::Sender<Result<BrokerMessage, BrokerError>>,
 ) -> BrokerError {
-    // Dropped with this function, which ends what is sent: HTTP/2 may keep that for longer.
+    // Dropped with this function, which ends what is sent, as soon as HTTP/2 takes more.
     let (_going, ended) = oneshot::channel::<()>();
     let messages = futures::stream::unfold(messages, async |mut messages| {
         let message = ConnInfo::from(messages.recv().await?);
