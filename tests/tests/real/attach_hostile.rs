@@ -56,8 +56,9 @@ fn hello(versions: (u16, u16), instance: &str, resumes: bool) -> Vec<u8> {
 
 fn refused(answer: Option<FromController>) -> String {
     match answer {
-        Some(FromController::Refuse { message }) => message,
-        Some(FromController::Exit { code: 1, message: Some(message) }) => message,
+        Some(
+            FromController::Refuse { message } | FromController::Exit { code: 1, message: Some(message) },
+        ) => message,
         other => panic!("it was not refused: {other:?}"),
     }
 }

@@ -161,9 +161,9 @@ impl Attach {
         let protocol = Protocol::of(&spec);
         let variables = Asks::variables(&protocol, &spec.attach.pass_env)?;
         launcher.tell(&FromController::Ask { version: VERSION, variables: variables.clone() });
-        let found = match timeout(GREETING, launcher.receive()).await {
-            Ok(Ok(Some((FromLauncher::Environment { variables }, _)))) => variables,
-            _ => return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher did not answer")),
+        let answer = timeout(GREETING, launcher.receive()).await;
+        let Ok(Ok(Some((FromLauncher::Environment { variables: found }, _)))) = answer else {
+            return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher did not answer"));
         };
         let environment: BTreeMap<String, Vec<u8>> =
             found.into_iter().filter(|(name, _)| variables.contains(name)).collect();

@@ -104,13 +104,13 @@ impl Attach {
             let living = async {
                 let (joined, listening) = self.prepare(launcher, &session, &spec).await?;
                 self.hand_over(launcher, &session, &joined, &identity, &listening, began);
-                present.live(self.kind(&session, &joined.slot), listening).await;
+                present.live(session.kind(&joined.slot), listening).await;
                 Ok(())
             };
             tokio::select! {
                 done = living => done,
                 // It goes on for as long as it is let.
-                () = async { passing.await } => Ok(()),
+                () = passing => Ok(()),
             }
         };
         let done = done.await;
@@ -174,7 +174,7 @@ impl Attach {
         self.view.gateway.settle(&session.instance, &session.id);
         launcher.tell(&FromController::Print { line: handshake.to_string() });
         let took = began.elapsed();
-        self.view.metrics.attached(&session.instance, self.kind(session, &joined.slot), took);
+        self.view.metrics.attached(&session.instance, session.kind(&joined.slot), took);
         tracing::info!(session = %session.id, slot = %joined.slot, pid = session.caller.pid, ?took, "a host is attached");
         let message = format!("a host of user {} attached", session.caller.user());
         self.view.book.event(&session.instance, EventType::Normal, "Attached", message);
@@ -230,7 +230,7 @@ impl Attach {
             session.stands(protocol_version, attached_at);
             self.view.gateway.settle(&session.instance, &session.id);
             let slot = self.view.gateway.session_slot(&session.instance, &session.id);
-            let kind = self.kind(&session, &slot.unwrap_or(SlotName::Shared));
+            let kind = session.kind(&slot.unwrap_or(SlotName::Shared));
             self.view.metrics.session_resumed(&session.instance, kind);
             tracing::info!(session = %session.id, pid = session.caller.pid, "a host's session is taken up again");
             let standard_error = self.standard_errors.clone();
@@ -312,10 +312,6 @@ impl Attach {
             plugin_type,
             worked,
         )
-    }
-
-    fn kind(&self, session: &Session, slot: &SlotName) -> SessionKind {
-        session.kind(slot)
     }
 }
 

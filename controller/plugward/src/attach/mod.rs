@@ -97,7 +97,7 @@ impl Attach {
                 None => session.end(Ending::Deleted),
                 Some((_, spec)) if !spec.attach.enabled => session.end(Ending::Deleted),
                 Some((_, spec)) if !session.caller.may(&spec.attach, self.us) => {
-                    session.end(Ending::NotPermitted)
+                    session.end(Ending::NotPermitted);
                 }
                 Some(_) => {}
             }

@@ -144,7 +144,7 @@ impl Seats {
     /// What the host of a session had told its plugin before, by an earlier controller's word.
     pub(super) fn restore(&mut self, mount: &MountName, told: Vec<KeptPriming>) {
         if let Some(mount) = self.mounts.get_mut(mount) {
-            mount.kept = Box::new(Kept::restored(told));
+            *mount.kept = Kept::restored(told);
         }
         self.settle();
     }

@@ -161,7 +161,7 @@ impl Drop for PrimingCall {
                     state.unkept.insert(mount.clone(), why);
                 }
             }
-            instance.tell_settled(state, mount);
+            Instance::tell_settled(state, mount);
             if primes {
                 instance.parts.memory.primed(&instance.name, mount, *start);
             } else if state.seats.is_unprimed(mount) {

@@ -141,7 +141,7 @@ impl Instance {
     pub(in crate::gateway) fn remove(self: &Arc<Self>, id: &SessionId) -> Vec<Control> {
         let name = MountName::Session(id.clone());
         let controls = self.change(|state| {
-            let Some(mount) = state.mounts.remove(&name) else { return None };
+            let mount = state.mounts.remove(&name)?;
             mount.delete();
             state.unkept.remove(&name);
             let State { terms, seats, .. } = state;
@@ -185,7 +185,7 @@ impl Instance {
     /// Tells a session's hand what is settled of it.
     pub(in crate::gateway) fn settle(&self, mount: &MountName) {
         let state = self.lock();
-        self.tell_settled(&state, mount);
+        Self::tell_settled(&state, mount);
     }
 
     /// The slot of each session, as it is now.
@@ -194,7 +194,7 @@ impl Instance {
     }
 
     /// Tells a session's hand what another controller would have to know of its priming.
-    pub(super) fn tell_settled(&self, state: &State, mount: &MountName) {
+    pub(super) fn tell_settled(state: &State, mount: &MountName) {
         let door = state.mounts.get(mount).and_then(|mount| mount.door.as_ref());
         if let Some(door) = door {
             door.hand.settled(state.seats.storable(mount));
