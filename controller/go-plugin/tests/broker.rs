@@ -21,7 +21,12 @@ use hyper_util::{
 };
 use storage::Storage;
 use tempfile::TempDir;
-use tokio::{net::UnixListener, time};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+    sync::watch,
+    time,
+};
 
 /// Long enough for any machine. No test waits for it to pass in real time.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -190,4 +195,35 @@ async fn the_stream_ends_with_its_receiver_and_with_its_plugin() {
     assert!(matches!(end.as_str(), "broker_failed" | "broker_ended"), "{end}");
     let ended = async { while sender.send(BrokerMessage::Knock { id: 1 }).await.is_ok() {} };
     time::timeout(LIMIT, ended).await.unwrap();
+}
+
+/// A peer that takes as much as HTTP/2 lets be sent at first, and nothing more.
+async fn takes_nothing_more(listener: UnixListener) {
+    /// Settings, of which there are none.
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let (mut peer, _) = listener.accept().await.unwrap();
+    peer.write_all(&SETTINGS).await.unwrap();
+    let mut heard = vec![0; 4096];
+    while peer.read(&mut heard).await.is_ok_and(|count| count > 0) {}
+}
+
+#[tokio::test]
+async fn who_sends_to_a_broker_that_takes_nothing_is_let_go_when_nobody_listens_to_it_any_more() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("plugin");
+    tokio::spawn(takes_nothing_more(UnixListener::bind(&path).unwrap()));
+    let address = Address::Unix(path.to_str().unwrap().to_owned());
+    let address = SocketAddress::translate(&address, directory.path(), directory.path()).unwrap();
+    let plugin = Plugin::connect(&address, None, LIMIT).await.unwrap();
+    let (sender, receiver) = plugin.broker();
+    let (count, mut sent) = watch::channel(0_usize);
+    let sending = tokio::spawn(async move {
+        while sender.send(BrokerMessage::Knock { id: 7 }).await.is_ok() {
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    // Messages of 11 bytes, as many as a stream's first window of 65,535 has room for, and those that wait on the way there.
+    time::timeout(LIMIT, sent.wait_for(|count| *count >= 5_960)).await.unwrap().unwrap();
+    drop((plugin, receiver));
+    time::timeout(LIMIT, sending).await.expect("it is let go").unwrap();
 }

@@ -77,6 +77,15 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
     flush_directory(directory)
 }
 
+/// The same for what need not outlive a power cut: nothing is flushed, so that it takes no longer than memory does, however busy the disk is.
+/// A process that comes after this one finds the new bytes.
+///
+/// # Errors
+/// The old file is then untouched.
+pub fn write_unflushed(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AtomicError> {
+    Temporary::create(directory_of(path), name_of(path), bytes, mode, Flush::Later)?.rename(path)
+}
+
 /// The same for a file that is to belong to `group`, where we may give it to that: nobody ever sees it there with another.
 ///
 /// # Errors
@@ -186,7 +195,7 @@ struct Temporary {
 enum Flush {
     /// Its creation does.
     Now,
-    /// The caller does, before it renames.
+    /// The caller does, before it renames, if anybody does.
     Later,
 }
 

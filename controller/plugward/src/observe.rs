@@ -289,13 +289,15 @@ impl Observer {
         };
         let guest = session.and_then(|id| guests.iter().find(|guest| guest.id == *id));
         match (guest.map(|guest| &guest.wishes), stored) {
-            (Some(Some(wishes)), _) => match wanted.recipe.for_session(&wishes.passed, wishes.multiplexed) {
-                Some(recipe) => {
-                    let hash = recipe.container.hash(&self.hash_key);
-                    (Arc::new(recipe), hash)
+            (Some(Some(wishes)), _) => {
+                match wanted.recipe.for_session(wishes.passed.variables(), wishes.multiplexed) {
+                    Some(recipe) => {
+                        let hash = recipe.container.hash(&self.hash_key);
+                        (Arc::new(recipe), hash)
+                    }
+                    None => (wanted.recipe.clone(), wanted.hash.clone()),
                 }
-                None => (wanted.recipe.clone(), wanted.hash.clone()),
-            },
+            }
             (Some(None), Some(start)) => (start.recipe.clone(), start.hash.clone()),
             _ => (wanted.recipe.clone(), wanted.hash.clone()),
         }

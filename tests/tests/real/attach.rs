@@ -6,7 +6,7 @@ use go_plugin::external::tonic::Code;
 use plugward_tests::real::{
     BackendHost, CallbackHost, DatabaseHost, HostOptions, Instance, LIMIT, Load, Manifest, NewUser,
     RedisServer, Sdk, Tally, World, callback, copy_for_all, go_counter, kv, launcher, on_each_engine,
-    on_one_engine, redis, runtime, starts,
+    on_one_engine, redis, runtime, skipped, starts,
 };
 use serde_json::{Value, json};
 
@@ -272,6 +272,28 @@ async fn a_host_of_another_user_behind_a_tmp_of_its_own_is_called_back() {
             assert!(host.client("numbers").kill().await.unwrap().graceful);
             world.until_left(before, None).await;
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plugin_in_gvisor_serves_a_host_that_attaches_in_both_directions() {
+    on_each_engine(|world| async move {
+        // Its sandbox lets it connect to no socket: the host's one connection is led on over the plugin's.
+        let runtimes = world.engine.oci_runtimes().await;
+        if !runtimes.iter().any(|known| known == "runsc") {
+            return skipped("this engine has no gVisor");
+        }
+        world.declare("runtime.yaml", &[runtime(&world.engine.host).on("runsc")]);
+        world.declare("plugin.yaml", &[attachable(callback("numbers"), &["root"]).on("runsc")]);
+        world.start().await;
+        world.until_open("numbers").await;
+        let mounts = starts([("numbers", world.attach("numbers", 1).multiplexed())]);
+        let Some(host) = CallbackHost::start(&mounts, &HostOptions::default()) else { return };
+        let before = world.left(host.process().sockets()).await;
+        call_in_both_directions(&world, &host).await;
+        assert!(host.client("numbers").kill().await.unwrap().graceful);
+        world.until_left(before, host.process().sockets()).await;
     })
     .await;
 }

@@ -144,6 +144,31 @@ async fn a_session_of_a_database_goes_on_whole_under_the_next_controller() {
 }
 
 #[tokio::test]
+async fn a_session_goes_on_when_its_controller_is_stopped_and_started_as_in_an_upgrade() {
+    on_one_engine(|world| async move {
+        controller(&world, attachable(database("db"), &["root"]), "none").await;
+        let mounts = starts([("db", world.attach("db", 6))]);
+        let Some(host) = DatabaseHost::start(&mounts, &HostOptions::default()) else { return };
+        host.open("orders", "db").await.unwrap();
+        host.initialize("orders", &json!({ "label": "orders" })).await.unwrap();
+        let before = world.until_sessions(1).await;
+        let (launcher, container) = (host.process().child(), world.containers_of("db").await[0].id.clone());
+
+        world.terminate().await;
+        // Called while there is none, it waits.
+        let waiting = host.new_user("orders", &READ);
+        world.start().await;
+        let user = waiting.await.unwrap();
+
+        assert!(user.starts_with("orders_"), "{user}");
+        assert_eq!(names(&world.until_sessions(1).await), names(&before));
+        assert_eq!(host.process().child(), launcher);
+        assert_eq!(world.containers_of("db").await[0].id, container);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sessions_of_a_shared_database_go_on_whole_under_the_next_controller() {
     on_one_engine(|world| async move {
         controller(&world, attachable(database("db"), &["root"]), "none").await;

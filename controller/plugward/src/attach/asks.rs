@@ -147,3 +147,6 @@ fn cookie_of(protocol: &Protocol) -> Result<Cookie, Refusal> {
 fn is_true(text: &str) -> bool {
     matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ impl SessionHand {
             asks: asks.clone(),
             protocol_version,
             identity: self.identity.clone(),
-            passed: (**passed).clone(),
+            passed: passed.clone(),
             began_at: *began_at,
             attached_at,
             told,

@@ -2,7 +2,6 @@
 //!
 //! It is handed over as a file in memory that nobody can change any more. The launcher never looks into it.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::asks::Asks;
+use super::passed::Passed;
 use crate::gateway::KeptPriming;
 use crate::names::SessionId;
 use crate::recipe::HashKey;
@@ -34,7 +34,7 @@ pub(super) struct KeptSession {
     /// Towards the host.
     pub(super) identity: StoredIdentity,
     /// The variables that are passed on to the plugin.
-    pub(super) passed: BTreeMap<String, String>,
+    pub(super) passed: Passed,
     pub(super) began_at: Timestamp,
     pub(super) attached_at: Timestamp,
     /// What the host told the plugin.
@@ -145,7 +145,7 @@ mod tests {
             asks,
             protocol_version: 6,
             identity: StoredIdentity::new("secret"),
-            passed: BTreeMap::from([("TOKEN".to_owned(), "hidden".to_owned())]),
+            passed: [("TOKEN".to_owned(), "hidden".to_owned())].into_iter().collect(),
             began_at: Timestamp::UNIX_EPOCH,
             attached_at: Timestamp::UNIX_EPOCH,
             told: Vec::new(),

@@ -93,20 +93,21 @@ impl Launcher {
 
     /// What it says next, and the descriptors that came with it. `None` when it has gone. Dropping the future loses nothing.
     pub(super) async fn receive(&self) -> io::Result<Option<(FromLauncher, Vec<OwnedFd>)>> {
-        let mut buffer = vec![0; socket::MAX_PACKET];
-        let received = loop {
+        loop {
             self.socket.readable().await?;
+            // Not before there is something: most launchers say little, and for long.
+            let mut buffer = vec![0; socket::MAX_PACKET];
             let received =
                 self.socket.try_io(Interest::READABLE, || socket::receive(&self.socket, &mut buffer));
-            match received {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                received => break received?,
-            }
-        };
-        let Some((length, descriptors)) = received else { return Ok(None) };
-        let message = FromLauncher::decode(&buffer[..length])
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(Some((message, descriptors)))
+            return match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => Err(error),
+                Ok(None) => Ok(None),
+                Ok(Some((length, descriptors))) => FromLauncher::decode(&buffer[..length])
+                    .map(|message| Some((message, descriptors)))
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            };
+        }
     }
 
     /// Tells it something. When this returns it has left our process. A launcher that does not read is given up.

@@ -10,6 +10,7 @@ use plugward_api::{PluginInstanceSpec, PluginType, SessionKind};
 use plugward_attach::FromController;
 use plugward_relay::grpc::Status;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::Attach;
@@ -52,7 +53,12 @@ impl Attach {
         let span = tracing::info_span!("attach", instance = greeting.instance, user = caller.user());
         async {
             if greeting.resumes {
+                let record = self.record(&greeting.instance);
                 if let Err(why) = self.resume(&launcher, caller, greeting).await {
+                    if let Some((instance, _)) = record {
+                        // Of what kind it was does not matter: it is not among those that are counted.
+                        self.view.metrics.session_ended(&instance, SessionKind::Own, SessionEnd::Lost);
+                    }
                     tracing::warn!(
                         why,
                         "a session is not taken up again: its host has to start its plugin anew"
@@ -78,44 +84,22 @@ impl Attach {
     /// Begins a session, and sees it through to its end.
     async fn begin(&self, launcher: &Arc<Launcher>, admitted: Admitted) -> Result<(), Refusal> {
         let Admitted { session, identity, peer, spec, began } = admitted;
-        let most = usize::try_from(spec.attach.max_sessions.get()).unwrap_or(usize::MAX);
-        self.view.roster.enter(&session, most).map_err(|not| match not {
-            NotEntered::Full => Refusal::new(
-                AttachRefusal::TooMany,
-                format!(
-                    "there are {most} sessions of plugin instance {} already (spec.attach.maxSessions)",
-                    session.instance
-                ),
-            ),
-            NotEntered::Known => {
-                Refusal::new(AttachRefusal::NotReady, "a session of that id is there: try again")
-            }
-        })?;
-        let attending = tokio::spawn({
-            let launcher = launcher.clone();
-            async move { launcher.attend().await }.in_current_span()
-        });
-        let present = Present { attach: self.clone(), session: session.clone(), launcher: launcher.clone() };
-        let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, false);
-        let done = async {
-            self.join(&session, hand.clone(), peer, &spec, None).await?;
-            let standard_error = self.standard_errors.clone();
-            let passing = standard_error.pass_on(&self.view.gateway, &session, launcher);
-            let living = async {
-                let (joined, listening) = self.prepare(launcher, &session, &spec).await?;
-                self.hand_over(launcher, &session, &joined, &identity, &listening, began);
-                present.live(session.kind(&joined.slot), listening).await;
-                Ok(())
+        let present = self.take_in(&session, launcher, &spec).map_err(|not| {
+            let reason = match not {
+                NotEntered::Full => AttachRefusal::TooMany,
+                NotEntered::Known => AttachRefusal::NotReady,
             };
-            tokio::select! {
-                done = living => done,
-                // It goes on for as long as it is let.
-                () = passing => Ok(()),
-            }
+            Refusal::new(reason, told(not, &session, &spec))
+        })?;
+        let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, false);
+        let living = async {
+            self.join(&session, hand, peer, &spec, None).await?;
+            let (joined, listening) = self.prepare(launcher, &session, &spec).await?;
+            self.hand_over(launcher, &session, &joined, &identity, &listening, began);
+            present.live(session.kind(&joined.slot), listening).await;
+            Ok(())
         };
-        let done = done.await;
-        attending.abort();
-        done
+        self.accompany(launcher, &session, living).await
     }
 
     /// Waits for a container, and has the launcher make the socket that the host is to connect to.
@@ -193,7 +177,7 @@ impl Attach {
         else {
             return Err("the launcher kept nothing".to_owned());
         };
-        let kept = self
+        let mut kept = self
             .sealer
             .unseal(state)
             .map_err(|error| format!("what the launcher kept is of no use: {}", chain(&error)))?;
@@ -203,29 +187,22 @@ impl Attach {
         let (instance, spec) =
             self.permitted(kept.instance.as_str(), &caller).await.map_err(|(_, refusal)| refusal.message)?;
         let primed = self.view.state.last_primed(&instance, &kept.id.clone().into());
-        if primed.is_some() && kept.told.is_empty() {
+        let told_before = std::mem::take(&mut kept.told);
+        if primed.is_some() && told_before.is_empty() {
             // The launcher was told before, and never that it is settled.
             return Err("what the host had told its plugin is not known".to_owned());
         }
-        let KeptSession { id, asks, protocol_version, identity, passed, began_at, attached_at, told, .. } =
-            kept;
+        let KeptSession { id, asks, protocol_version, identity, passed, began_at, attached_at, .. } = kept;
         let identity = Identity::from_pem(identity.reveal()).map_err(|error| chain(&error))?;
         let peer = asks.peer(&identity).map_err(|refusal| refusal.message)?;
         let standing = Standing::Resuming { protocol_version, attached_at };
         let session = Session::new(id, instance, caller, asks, passed, began_at, standing);
-        let most = usize::try_from(spec.attach.max_sessions.get()).unwrap_or(usize::MAX);
-        self.view.roster.enter(&session, most).map_err(|not| match not {
-            NotEntered::Full => format!("there are {most} sessions already (spec.attach.maxSessions)"),
-            NotEntered::Known => "the session is there already".to_owned(),
-        })?;
-        let attending = tokio::spawn({
-            let launcher = launcher.clone();
-            async move { launcher.attend().await }.in_current_span()
-        });
-        let present = Present { attach: self.clone(), session: session.clone(), launcher: launcher.clone() };
+        let present = self.take_in(&session, launcher, &spec).map_err(|not| told(not, &session, &spec))?;
         let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, true);
-        let done = async {
-            self.join(&session, hand, peer, &spec, Some(told)).await.map_err(|refusal| refusal.message)?;
+        let living = async {
+            self.join(&session, hand, peer, &spec, Some(told_before))
+                .await
+                .map_err(|refusal| refusal.message)?;
             let listening = self.take_up(launcher, &session, (listener, directory))?;
             session.stands(protocol_version, attached_at);
             self.view.gateway.settle(&session.instance, &session.id);
@@ -233,15 +210,37 @@ impl Attach {
             let kind = session.kind(&slot.unwrap_or(SlotName::Shared));
             self.view.metrics.session_resumed(&session.instance, kind);
             tracing::info!(session = %session.id, pid = session.caller.pid, "a host's session is taken up again");
-            let standard_error = self.standard_errors.clone();
-            tokio::select! {
-                () = present.live(kind, listening) => Ok(()),
-                () = standard_error.pass_on(&self.view.gateway, &session, launcher) => Ok(()),
-            }
+            present.live(kind, listening).await;
+            Ok(())
         };
-        let done = done.await;
-        attending.abort();
-        done
+        self.accompany(launcher, &session, living).await
+    }
+
+    /// Takes a session onto the roster, for as long as what this gives is there.
+    fn take_in(
+        &self,
+        session: &Arc<Session>,
+        launcher: &Arc<Launcher>,
+        spec: &PluginInstanceSpec,
+    ) -> Result<Present, NotEntered> {
+        self.view.roster.enter(session, most(spec))?;
+        Ok(Present { attach: self.clone(), session: session.clone(), launcher: launcher.clone() })
+    }
+
+    /// Hears what a launcher says, and passes on what its plugin does, while its session lives.
+    async fn accompany<E>(
+        &self,
+        launcher: &Arc<Launcher>,
+        session: &Session,
+        living: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        let hearing = launcher.clone();
+        let hearing = async move { hearing.attend().await };
+        let _attending = AbortOnDropHandle::new(tokio::spawn(hearing.in_current_span()));
+        tokio::select! {
+            done = living => done,
+            () = self.standard_errors.pass_on(&self.view.gateway, session, launcher) => Ok(()),
+        }
     }
 
     /// Lets the host of a session that is taken up come again.
@@ -312,6 +311,23 @@ impl Attach {
             plugin_type,
             worked,
         )
+    }
+}
+
+/// How many sessions a record lets there be.
+fn most(spec: &PluginInstanceSpec) -> usize {
+    usize::try_from(spec.attach.max_sessions.get()).unwrap_or(usize::MAX)
+}
+
+/// Why a session is not taken onto the roster, in words.
+fn told(not: NotEntered, session: &Session, spec: &PluginInstanceSpec) -> String {
+    match not {
+        NotEntered::Full => format!(
+            "there are {} sessions of plugin instance {} already (spec.attach.maxSessions)",
+            most(spec),
+            session.instance
+        ),
+        NotEntered::Known => format!("a session {} is there already: try again", session.id),
     }
 }
 

@@ -29,6 +29,7 @@ mod hand;
 mod kept;
 mod launcher;
 mod life;
+mod passed;
 mod refusal;
 pub mod roster;
 pub mod server;
@@ -42,6 +43,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use self::kept::Sealer;
+pub use self::passed::Passed;
 pub use self::roster::{Guest, Roster, Wishes};
 use self::session::Ending;
 use self::stderr::StandardErrors;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plugward_api::Name;
 
+use super::passed::Passed;
 use super::session::{Ending, Session};
 use crate::names::{MountName, SessionId, SlotName};
 use crate::session::Wake;
@@ -39,7 +40,7 @@ pub struct Guest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
     /// The variables that are passed on to it.
-    pub passed: Arc<BTreeMap<String, String>>,
+    pub passed: Passed,
     /// Whether the host has one connection for all that its broker does: such a one meets only a plugin that has, too.
     pub multiplexed: bool,
 }
@@ -149,3 +150,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

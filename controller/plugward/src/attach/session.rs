@@ -1,6 +1,5 @@
 //! One session as others see it: who, of what, and where it is in its life.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Caller, user_name};
 use super::asks::Asks;
+use super::passed::Passed;
 use crate::metrics::SessionEnd;
 use crate::names::{SessionId, SlotName};
 
@@ -21,7 +21,7 @@ pub(super) struct Session {
     pub(super) caller: Caller,
     pub(super) asks: Asks,
     /// The variables that are passed on to the plugin.
-    pub(super) passed: Arc<BTreeMap<String, String>>,
+    pub(super) passed: Passed,
     pub(super) began_at: Timestamp,
     standing: Mutex<Standing>,
     ending: OnceLock<Ending>,
@@ -66,7 +66,7 @@ impl Session {
         instance: Name,
         caller: Caller,
         asks: Asks,
-        passed: BTreeMap<String, String>,
+        passed: Passed,
         began_at: Timestamp,
         standing: Standing,
     ) -> Arc<Self> {
@@ -75,7 +75,7 @@ impl Session {
             instance,
             caller,
             asks,
-            passed: Arc::new(passed),
+            passed,
             began_at,
             standing: Mutex::new(standing),
             ending: OnceLock::new(),

@@ -199,6 +199,11 @@ pub(super) fn write<T: Serialize>(path: &Path, data: &T) -> Result<(), StateErro
     atomic::write(path, &encode(path, data)?, 0o600).map_err(StateError::Write)
 }
 
+/// The same for what need not outlive a power cut, without a wait for the disk.
+pub(super) fn write_unflushed<T: Serialize>(path: &Path, data: &T) -> Result<(), StateError> {
+    atomic::write_unflushed(path, &encode(path, data)?, 0o600).map_err(StateError::Write)
+}
+
 /// Writes `NAME.json` for each, with one flush of the disk where they are many.
 pub(super) fn write_all<K: ToString, T: Serialize>(
     directory: &Path,

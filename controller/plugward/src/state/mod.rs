@@ -34,7 +34,7 @@ use plugward_engine::ContainerId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use self::notes::Notes;
+use self::notes::{Notes, Outlive};
 use crate::gateway::Memory;
 use crate::names::{MountName, SlotName};
 use crate::parallel;
@@ -125,10 +125,10 @@ impl State {
         Ok(Self {
             root: root.into(),
             slots: Arc::new(Mutex::new(slots)),
-            images: Notes::open(root.join("images.json"))?,
-            priming: Notes::open(root.join("priming.json"))?,
-            renewals: Notes::open(root.join("renewals.json"))?,
-            brokers: Notes::open(root.join("brokers.json"))?,
+            images: Notes::open(root.join("images.json"), Outlive::Process)?,
+            priming: Notes::open(root.join("priming.json"), Outlive::Process)?,
+            renewals: Notes::open(root.join("renewals.json"), Outlive::PowerCut)?,
+            brokers: Notes::open(root.join("brokers.json"), Outlive::Process)?,
             counts: Arc::new(Mutex::new(counts)),
         })
     }

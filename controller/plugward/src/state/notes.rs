@@ -2,6 +2,9 @@
 //!
 //! They change rarely, and are stored when a change returns: a controller that ends at any moment afterwards is followed by
 //! one that knows. Changes that come while another thread writes are left to that one.
+//!
+//! Most of them are about processes that run, which no power cut leaves running: these are not flushed. Who changes them does so where
+//! hosts' connections are served, and a busy disk takes seconds to flush.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +18,19 @@ use super::files::{self, StateError};
 #[derive(Debug)]
 pub(super) struct Notes<T>(Arc<Shared<T>>);
 
+/// What facts outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlive {
+    /// The controller.
+    Process,
+    /// A power cut, too.
+    PowerCut,
+}
+
 #[derive(Debug)]
 struct Shared<T> {
     path: PathBuf,
+    outlive: Outlive,
     inner: Mutex<Inner<T>>,
 }
 
@@ -37,7 +50,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Default + Send + 'static> Notes<T
     ///
     /// # Errors
     /// When the file is there and cannot be read.
-    pub(super) fn open(path: PathBuf) -> Result<Self, StateError> {
+    pub(super) fn open(path: PathBuf, outlive: Outlive) -> Result<Self, StateError> {
         let facts = match files::read(&path) {
             Ok(facts) => facts.unwrap_or_default(),
             Err(error @ StateError::Damaged { .. }) => {
@@ -47,7 +60,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Default + Send + 'static> Notes<T
             Err(error) => return Err(error),
         };
         let inner = Mutex::new(Inner { facts, unwritten: false, writing: false });
-        Ok(Self(Arc::new(Shared { path, inner })))
+        Ok(Self(Arc::new(Shared { path, outlive, inner })))
     }
 
     /// Looks at them.
@@ -55,7 +68,7 @@ impl<T: Serialize + DeserializeOwned + Clone + Default + Send + 'static> Notes<T
         look(&self.0.lock().facts)
     }
 
-    /// Changes them, and stores that: it blocks for as long as a small file takes. `change` says whether it did.
+    /// Changes them, and stores that: it blocks for as long as a small file takes, on the disk if it is to outlive a power cut. `change` says whether it did.
     pub(super) fn change(&self, change: impl FnOnce(&mut T) -> bool) {
         let mut inner = self.0.lock();
         if !change(&mut inner.facts) {
@@ -88,7 +101,11 @@ impl<T: Serialize + Clone> Shared<T> {
                 }
                 inner.facts.clone()
             };
-            if let Err(error) = files::write(&self.path, &facts) {
+            let written = match self.outlive {
+                Outlive::Process => files::write_unflushed(&self.path, &facts),
+                Outlive::PowerCut => files::write(&self.path, &facts),
+            };
+            if let Err(error) = written {
                 let error = crate::errors::chain(&error);
                 tracing::warn!(path = %self.path.display(), error, "not stored; a restart would not know it");
             }

@@ -42,6 +42,31 @@ fn the_last_call_that_succeeded_is_kept_until_it_is_undone() {
 }
 
 #[test]
+fn what_is_kept_of_a_session_is_told_again_by_another_controller_unless_something_is_missing() {
+    let (own, other) = (HostId::NONE, HostId::named("other"));
+    let mut kept = Kept::default();
+    assert_eq!(kept.storable().map(|told| told.len()), Some(0));
+    let metadata = vec![("trace".to_owned(), zeroize::Zeroizing::new(b"7".to_vec()))];
+    let with_metadata = KeptCall::of(metadata, Some(&body(b"one")));
+    kept.keep(&own, INITIALIZE, with_metadata, (1, 1)).1.unwrap();
+    kept.keep(&other, INITIALIZE, call(b"two"), (1, 1)).1.unwrap();
+
+    let stored = serde_json::to_vec(&kept.storable().unwrap()).unwrap();
+    let restored = Kept::restored(serde_json::from_slice(&stored).unwrap());
+    assert_eq!(
+        (told(&restored, &own), told(&restored, &other)),
+        (vec![b"one".to_vec()], vec![b"two".to_vec()])
+    );
+    let calls = restored.calls(&own, &rules());
+    assert_eq!(calls[0].1.fields().collect::<Vec<_>>(), [("trace", &b"7"[..])]);
+    assert!(restored.knows_all(7, 7), "nothing else was said");
+
+    kept.keep(&other, INITIALIZE, Err(Unkept::TooLarge), (1, 1)).1.unwrap_err();
+    assert!(kept.storable().is_none());
+    assert!(Kept::recalling(Some(3)).storable().is_none(), "by an earlier controller's word alone");
+}
+
+#[test]
 fn only_one_message_without_compression_is_kept() {
     assert_eq!(KeptCall::of(Vec::new(), None).unwrap_err(), Unkept::TooLarge);
     for odd in [&b""[..], b"\0\0\0\0", b"\x01\0\0\0\0", b"\0\0\0\0\x02x", b"\0\0\0\0\0\0\0\0\0\0"] {
