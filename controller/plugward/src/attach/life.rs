@@ -1,5 +1,6 @@
 //! The life of a session, from where its host is let in to its end.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -335,6 +336,8 @@ impl Present {
     /// Waits for the session's end, and ends it as the reason wants.
     async fn live(&self, kind: SessionKind, listening: Listening) {
         let Self { attach, session, launcher } = self;
+        // Where this is dropped in the middle the controller ends: the socket's file stays, since the host is to come to it again.
+        let listening = ManuallyDrop::new(listening);
         let ending = tokio::select! {
             ending = session.ended() => Some(ending),
             () = launcher.gone() => None,
@@ -354,7 +357,7 @@ impl Present {
         let code = u8::from(gracefully);
         let message = ending.and_then(|ending| ending.message(session));
         launcher.tell(&FromController::Exit { code, message });
-        drop(listening);
+        drop(ManuallyDrop::into_inner(listening));
         attach.view.metrics.session_ended(&session.instance, kind, counted);
         tracing::info!(session = %session.id, reason = counted.as_str(), "a host is detached");
         let message = format!("a host of user {} detached", session.caller.user());
