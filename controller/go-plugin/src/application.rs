@@ -13,7 +13,20 @@ pub enum Application {
     Backend,
 }
 
+/// The variable by which a host says that it only wants to know what a plugin is.
+const METADATA_MODE: &str = "PLUGIN_METADATA_MODE";
+
+/// A variable's name as OpenBao has it, and as Vault does.
+fn spellings(name: &str) -> [String; 2] {
+    ["BAO", "VAULT"].map(|prefix| format!("{prefix}_{name}"))
+}
+
 impl Application {
+    /// The variables by which a host of either says, with `true`, that it only wants to know what a plugin is.
+    pub fn metadata_mode() -> [String; 2] {
+        spellings(METADATA_MODE)
+    }
+
     /// The cookie that these plugins look for.
     pub fn cookie(self) -> Cookie {
         match self {
@@ -42,16 +55,14 @@ impl Application {
     pub fn environment(self, version: &str, mlock: bool) -> Vec<(String, String)> {
         let variables = [
             ("PLUGIN_AUTOMTLS_ENABLED", Some("true")),
-            ("PLUGIN_METADATA_MODE", Some("false")),
+            (METADATA_MODE, Some("false")),
             ("VERSION", Some(version)),
             ("PLUGIN_MLOCK_ENABLED", mlock.then_some("true")),
         ];
         variables
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
-            .flat_map(|(name, value)| {
-                ["BAO", "VAULT"].map(|prefix| (format!("{prefix}_{name}"), value.to_owned()))
-            })
+            .flat_map(|(name, value)| spellings(name).map(|name| (name, value.to_owned())))
             .collect()
     }
 }

@@ -189,12 +189,20 @@ fn certificate(field: &str) -> Result<Option<CertificateDer<'static>>, Problem> 
     }
 }
 
-/// Go's `strconv.ParseBool`.
+/// A bool as go-plugin reads it: Go's `strconv.ParseBool`. `None` where that fails.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 fn multiplexing(field: &str) -> BrokerMultiplexing {
-    match field {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => BrokerMultiplexing::Supported,
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => BrokerMultiplexing::Unsupported,
-        other => BrokerMultiplexing::Unclear(Excerpt::of(other.as_bytes())),
+    match parse_bool(field) {
+        Some(true) => BrokerMultiplexing::Supported,
+        Some(false) => BrokerMultiplexing::Unsupported,
+        None => BrokerMultiplexing::Unclear(Excerpt::of(field.as_bytes())),
     }
 }
 

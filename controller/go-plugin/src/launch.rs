@@ -3,13 +3,17 @@
 use std::{fmt::Write as _, iter};
 
 /// Names of the environment variables by which host and plugin agree.
-pub(crate) mod variable {
+pub mod variable {
     pub(crate) const MIN_PORT: &str = "PLUGIN_MIN_PORT";
     pub(crate) const MAX_PORT: &str = "PLUGIN_MAX_PORT";
-    pub(crate) const PROTOCOL_VERSIONS: &str = "PLUGIN_PROTOCOL_VERSIONS";
-    pub(crate) const MULTIPLEX_GRPC: &str = "PLUGIN_MULTIPLEX_GRPC";
-    pub(crate) const CLIENT_CERT: &str = "PLUGIN_CLIENT_CERT";
-    pub(crate) const UNIX_SOCKET_GROUP: &str = "PLUGIN_UNIX_SOCKET_GROUP";
+    /// The versions of the application's protocol that the host speaks, with commas between.
+    pub const PROTOCOL_VERSIONS: &str = "PLUGIN_PROTOCOL_VERSIONS";
+    /// Whether the broker's servers share the plugin's one connection, as [`parse_bool`](crate::parse_bool) reads it.
+    pub const MULTIPLEX_GRPC: &str = "PLUGIN_MULTIPLEX_GRPC";
+    /// The host's certificate, as PEM.
+    pub const CLIENT_CERT: &str = "PLUGIN_CLIENT_CERT";
+    /// The group of sockets, by number or name.
+    pub const UNIX_SOCKET_GROUP: &str = "PLUGIN_UNIX_SOCKET_GROUP";
     pub(crate) const UNIX_SOCKET_DIR: &str = "PLUGIN_UNIX_SOCKET_DIR";
 
     pub(crate) const ALL: [&str; 7] = [

@@ -83,10 +83,12 @@ pub use broker::{
 pub use call::{CallError, Lost};
 pub use channel::{Channel, MAX_MESSAGE_SIZE};
 pub use excerpt::Excerpt;
-pub use handshake::{Address, BrokerMultiplexing, Expected, Handshake, HandshakeError, Problem, Protocol};
+pub use handshake::{
+    Address, BrokerMultiplexing, Expected, Handshake, HandshakeError, Problem, Protocol, parse_bool,
+};
 pub use identity::{Identity, IdentityError};
 pub use inbound::Inbound;
-pub use launch::{Cookie, CookieError, Launch};
+pub use launch::{Cookie, CookieError, Launch, variable};
 pub use line::{Fed, FirstLine, LINE_LIMIT, LineError, LineReader, ReadLineError, read_line};
 pub use listener::{ListenError, Listener};
 pub use mux::{Inbounds, MAX_STREAMS, MAX_WAITING, Session, Turn};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use go_plugin::{Cookie, Identity, Peer};
+use go_plugin::variable::{CLIENT_CERT, MULTIPLEX_GRPC, PROTOCOL_VERSIONS, UNIX_SOCKET_GROUP};
+use go_plugin::{Application, Cookie, Identity, Peer, parse_bool};
 use plugward_api::PluginType;
 use plugward_api::instance::EnvName;
 use serde::{Deserialize, Serialize};
@@ -11,16 +12,6 @@ use super::refusal::Refusal;
 use crate::errors::chain;
 use crate::metrics::AttachRefusal;
 use crate::recipe::Protocol;
-
-/// The variables of go-plugin itself.
-const VERSIONS: &str = "PLUGIN_PROTOCOL_VERSIONS";
-const CERTIFICATE: &str = "PLUGIN_CLIENT_CERT";
-const MULTIPLEX: &str = "PLUGIN_MULTIPLEX_GRPC";
-const GROUP: &str = "PLUGIN_UNIX_SOCKET_GROUP";
-
-/// The variable by which Vault and OpenBao say that they only want to know what a plugin is, after either's prefix.
-const METADATA: &str = "PLUGIN_METADATA_MODE";
-const PREFIXES: [&str; 2] = ["BAO_", "VAULT_"];
 
 /// What a host asks of the plugin that it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +36,9 @@ impl Asks {
     /// When the record's cookie is none.
     pub(super) fn variables(protocol: &Protocol, passed: &[EnvName]) -> Result<Vec<String>, Refusal> {
         let cookie = cookie_of(protocol)?;
-        let own = [cookie.key(), VERSIONS, CERTIFICATE, MULTIPLEX, GROUP].map(ToOwned::to_owned);
-        let metadata = PREFIXES.map(|prefix| format!("{prefix}{METADATA}"));
+        let own = [cookie.key(), PROTOCOL_VERSIONS, CLIENT_CERT, MULTIPLEX_GRPC, UNIX_SOCKET_GROUP]
+            .map(ToOwned::to_owned);
+        let metadata = Application::metadata_mode();
         Ok(own.into_iter().chain(metadata).chain(passed.iter().map(ToString::to_string)).collect())
     }
 
@@ -74,20 +66,21 @@ impl Asks {
                 ),
             ));
         }
-        let Some(versions) = text(VERSIONS) else {
+        let Some(versions) = text(PROTOCOL_VERSIONS) else {
             return Err(Refusal::new(
                 AttachRefusal::ProtocolVersion,
-                format!("{VERSIONS} is not set: the host is older than go-plugin's protocol 1 with versions"),
+                format!(
+                    "{PROTOCOL_VERSIONS} is not set: the host is older than go-plugin's protocol 1 with versions"
+                ),
             ));
         };
-        let metadata =
-            PREFIXES.iter().any(|prefix| text(&format!("{prefix}{METADATA}")).as_deref() == Some("true"));
+        let metadata = Application::metadata_mode().iter().any(|name| text(name).as_deref() == Some("true"));
         let asks = Self {
             versions: versions.split(',').filter_map(|version| version.trim().parse().ok()).collect(),
-            certificate: text(CERTIFICATE),
-            multiplexed: text(MULTIPLEX).map(|text| is_true(&text)),
+            certificate: text(CLIENT_CERT),
+            multiplexed: text(MULTIPLEX_GRPC).map(|text| parse_bool(&text) == Some(true)),
             metadata,
-            group: text(GROUP).is_some(),
+            group: text(UNIX_SOCKET_GROUP).is_some(),
         };
         if plugin_type != PluginType::Custom && asks.certificate.is_none() && !metadata {
             return Err(Refusal::new(
@@ -126,7 +119,7 @@ impl Asks {
         Peer::pinned_pem(identity, pem).map_err(|error| {
             Refusal::new(
                 AttachRefusal::Transport,
-                format!("{CERTIFICATE} is no certificate: {}", chain(&error)),
+                format!("{CLIENT_CERT} is no certificate: {}", chain(&error)),
             )
         })
     }
@@ -141,11 +134,6 @@ fn cookie_of(protocol: &Protocol) -> Result<Cookie, Refusal> {
     protocol.cookie().map_err(|error| {
         Refusal::new(AttachRefusal::Cookie, format!("the record's cookie cannot be used: {error}"))
     })
-}
-
-/// What Go takes for true.
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
 }
 
 #[cfg(test)]
