@@ -56,4 +56,4 @@ pub use scenario::{busy, on_each_engine, on_every_engine, on_one_engine, on_the_
 pub use spare::{SpareEngine, on_each_spare_engine};
 pub use systemd::Systemd;
 pub use terminal::Terminal;
-pub use world::{Held, LIMIT, Left, World, launcher, restarts, slot};
+pub use world::{Held, LIMIT, Left, World, launcher, open_files, restarts, slot};

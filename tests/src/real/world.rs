@@ -28,7 +28,7 @@ use super::ports::free_port;
 use super::program::{self, Ended, Following, Program, RunAs, Said};
 
 pub use attached::{Left, launcher};
-pub use held::Held;
+pub use held::{Held, open_files};
 pub use seen::{LIMIT, restarts, slot};
 
 /// Lines of the controller's log that a failed test shows.

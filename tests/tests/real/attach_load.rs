@@ -1,20 +1,26 @@
 //! Sessions under load, and many of them.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use plugward_tests::real::{
     BackendHost, CallbackHost, Cycle, GenericHost, HostOptions, Instance, LIMIT, Load, Tally, World,
-    callback, counter, kv, on_each_engine, on_one_engine, starts,
+    callback, counter, kv, on_each_engine, on_one_engine, open_files, starts,
 };
 use serde_json::json;
 
 use super::attach::{attachable, controller};
+
+const NUMBERS: Instance<'_> = Instance::only("numbers");
 
 const LOAD: Load = Load { callers: 4, rate: Some(60.0), deadline: LIMIT };
 
 /// How many sessions come and go, one after the other, and how many at once.
 const IN_A_ROW: usize = 200;
 const AT_ONCE: usize = 50;
+
+/// How many servers a plugin offers its host.
+const OFFERS: usize = 50;
 
 /// Descriptors that the controller may have more of than before: connections to the engine come and go.
 const SPARE_FILES: usize = 4;
@@ -53,7 +59,7 @@ async fn an_update_under_load_fails_no_call_of_a_sessions_own_container() {
             let start = if multiplexed { start.multiplexed() } else { start };
             let mounts = starts([("numbers", start)]);
             let Some(host) = CallbackHost::start(&mounts, &HostOptions::default()) else { return };
-            let load = host.load(Instance::only("numbers"), &LOAD).await.unwrap();
+            let load = host.load(NUMBERS, &LOAD).await.unwrap();
             load.until_answered(50).await;
             let before = container(&world).await;
             let edited = callback("numbers").with("/spec/env", json!({ "EDIT": multiplexed.to_string() }));
@@ -85,6 +91,32 @@ fn failures(cycles: &[Cycle]) -> BTreeMap<&str, usize> {
         *failures.entry(failure).or_default() += 1;
     }
     failures
+}
+
+#[tokio::test]
+async fn a_launcher_keeps_nothing_of_the_servers_that_its_plugin_has_offered() {
+    on_one_engine(|world| async move {
+        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        let mounts = starts([("numbers", world.attach("numbers", 1))]);
+        let Some(host) = CallbackHost::start(&mounts, &HostOptions::default()) else { return };
+        host.attach(NUMBERS).await.unwrap();
+        let launcher = host.process().child();
+        let (sockets, before) = (host.process().sockets().unwrap(), open_files(launcher));
+        let offered = || fs::read_dir(sockets).unwrap().count();
+        let own = offered();
+        for _ in 0..OFFERS {
+            let opened = host.open(NUMBERS).await.unwrap();
+            host.echo(&opened, "hello").await.unwrap();
+            assert!(open_files(launcher) > before, "what is offered is made by the launcher");
+            host.end(&opened).await.unwrap();
+        }
+        world
+            .wait("what was offered is gone", async || {
+                (offered() <= own && open_files(launcher) <= before).then_some(())
+            })
+            .await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -335,9 +335,7 @@ async fn no_socket_is_left_of_what_was_offered() {
             let shared: usize = shared.map(|directory| fs::read_dir(directory.path()).unwrap().count()).sum();
             shared + fs::read_dir(world.sockets().join("mounts/.broker")).unwrap().count()
         };
-        let files = || {
-            world.with_program(|program| fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().count())
-        };
+        let files = || world.held().files;
         world.settle().await;
         let before = files();
         for _ in 0..OFFERS {

@@ -101,12 +101,7 @@ impl Hand for SessionHand {
 
     fn offer(&self) -> BoxFuture<'static, io::Result<OfferedSocket>> {
         let launcher = self.launcher.clone();
-        let offer = async move {
-            let mut listening = launcher.listen(false).await?;
-            let listener = listening.take().ok_or(io::ErrorKind::NotFound)?;
-            Ok(OfferedSocket { listener, path: listening.path.clone(), guard: Box::new(listening) })
-        };
-        offer.boxed()
+        async move { launcher.offer().await }.boxed()
     }
 
     fn unsettled(&self) {

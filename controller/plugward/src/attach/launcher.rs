@@ -1,30 +1,29 @@
 //! One launcher, as the controller has it: what it is told, and what it is asked to do where its host is.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use plugward_attach::socket;
 use plugward_attach::{FromController, FromLauncher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, FileType, statat, unlinkat};
 use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred, socket_type};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname};
+use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
+use rustix::net::{AddressFamily, SocketType};
 use tokio::io::Interest;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Caller;
+use super::listening::{Listening, Offered};
+use crate::gateway::OfferedSocket;
 
 /// How long a launcher may take over what it is asked for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -54,23 +53,8 @@ enum Answer {
     Dialled { stream: OwnedFd },
 }
 
-/// A socket that a launcher made. Its file is removed when this is dropped, if it is still there and we may.
-pub(super) struct Listening {
-    pub(super) path: PathBuf,
-    listener: Option<UnixListener>,
-    _file: File,
-}
-
-/// Where a socket's file is, however its path looks from here.
-struct File {
-    directory: OwnedFd,
-    name: PathBuf,
-    /// Its device and number when it was made.
-    identity: Option<(u64, u64)>,
-}
-
 /// The number of the session's own socket.
-pub(super) const MAIN: u32 = 0;
+const MAIN: u32 = 0;
 
 // === impl Launcher ===
 
@@ -118,7 +102,8 @@ impl Launcher {
     /// The same, with descriptors.
     pub(super) fn tell_with(&self, message: &FromController, descriptors: &[BorrowedFd<'_>]) {
         if let Err(error) = socket::send(&self.socket, &message.encode(), descriptors) {
-            if error.kind() != io::ErrorKind::BrokenPipe && !self.gone.is_cancelled() {
+            let ended = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+            if !ended && !self.gone.is_cancelled() {
                 tracing::warn!(%error, "a launcher is not told any more: it does not read");
             }
             self.gone.cancel();
@@ -174,16 +159,32 @@ impl Launcher {
         self.gone.cancelled().await;
     }
 
-    /// Has it make a socket that listens where its host finds it.
-    pub(super) async fn listen(&self, main: bool) -> io::Result<Listening> {
-        let answer = self.ask(main, |id| FromController::Listen { id }).await?;
+    /// Has it make the session's socket, which listens where its host finds it.
+    pub(super) async fn listen(&self) -> io::Result<Listening> {
+        self.listen_as(MAIN).await
+    }
+
+    /// Has it make another, for a server that the plugin offers its host. It keeps that until what guards it is dropped.
+    pub(super) async fn offer(self: &Arc<Self>) -> io::Result<OfferedSocket> {
+        let id = self.number();
+        // From here on, so that it also lets go of what is made too late for us.
+        let mut offered = Offered { launcher: self.clone(), id, file: None };
+        let Listening { listener, file } = self.listen_as(id).await?;
+        let path = file.path().to_owned();
+        offered.file = Some(file);
+        Ok(OfferedSocket { listener, path, guard: Box::new(offered) })
+    }
+
+    async fn listen_as(&self, id: u32) -> io::Result<Listening> {
+        let answer = self.ask(id, &FromController::Listen { id }).await?;
         let Answer::Listening { path, listener, directory } = answer else { return Err(wrong()) };
         Listening::new(path, listener, directory)
     }
 
     /// Has it connect to a socket that its host named.
     pub(super) async fn dial(&self, path: PathBuf) -> io::Result<UnixStream> {
-        let answer = self.ask(false, |id| FromController::Dial { id, path }).await?;
+        let id = self.number();
+        let answer = self.ask(id, &FromController::Dial { id, path }).await?;
         let Answer::Dialled { stream } = answer else { return Err(wrong()) };
         if !is_stream(&stream) {
             return Err(wrong());
@@ -192,21 +193,18 @@ impl Launcher {
         UnixStream::from_std(stream.into())
     }
 
-    async fn ask(&self, main: bool, question: impl FnOnce(u32) -> FromController) -> io::Result<Answer> {
+    /// Of another socket than the session's, or a connection.
+    fn number(&self) -> u32 {
+        let mut asked = self.asked();
+        // Millions of sessions' worth: no number comes again while it is in use.
+        asked.last = asked.last.checked_add(1).unwrap_or(MAIN + 1);
+        asked.last
+    }
+
+    async fn ask(&self, id: u32, question: &FromController) -> io::Result<Answer> {
         let (sender, answer) = oneshot::channel();
-        let id = {
-            let mut asked = self.asked();
-            let id = if main {
-                MAIN
-            } else {
-                // Millions of sessions' worth: no number comes again while it is waited for.
-                asked.last = asked.last.checked_add(1).unwrap_or(1);
-                asked.last
-            };
-            asked.waiting.insert(id, sender);
-            id
-        };
-        self.tell(&question(id));
+        self.asked().waiting.insert(id, sender);
+        self.tell(question);
         let answered = timeout(ANSWER_LIMIT, answer).await;
         self.asked().waiting.remove(&id);
         match answered {
@@ -256,79 +254,12 @@ impl fmt::Debug for Launcher {
     }
 }
 
-// === impl Listening ===
-
-impl Listening {
-    /// A listener that a launcher gave us, of a file in that directory.
-    pub(super) fn new(path: PathBuf, listener: OwnedFd, directory: OwnedFd) -> io::Result<Self> {
-        let name = path.file_name().map(PathBuf::from).ok_or_else(wrong)?;
-        let file = File::new(directory, name);
-        let listener = taken(listener)?;
-        Ok(Self { path, listener: Some(listener), _file: file })
-    }
-
-    /// The listener of a session that another controller had, in the directory that its launcher still has open.
-    pub(super) fn again(listener: OwnedFd, directory: OwnedFd) -> io::Result<Self> {
-        let address = SocketAddrUnix::try_from(getsockname(&listener)?)?;
-        let path = address.path_bytes().ok_or_else(wrong)?;
-        Self::new(PathBuf::from(OsStr::from_bytes(path)), listener, directory)
-    }
-
-    /// The listener. It can be taken once.
-    pub(super) fn take(&mut self) -> Option<UnixListener> {
-        self.listener.take()
-    }
-}
-
-/// A listener from another process, as one of ours. Must be called within a Tokio runtime.
-///
-/// # Errors
-/// When it is none.
-pub(super) fn taken(listener: OwnedFd) -> io::Result<UnixListener> {
-    if !is_stream(&listener) || !socket_acceptconn(&listener)? {
-        return Err(wrong());
-    }
-    ioctl_fionbio(&listener, true)?;
-    UnixListener::from_std(listener.into())
-}
-
-// === impl File ===
-
-impl File {
-    fn new(directory: OwnedFd, name: PathBuf) -> Self {
-        let identity = Self::look(&directory, &name);
-        Self { directory, name, identity }
-    }
-
-    /// What is there now, if it is a socket.
-    fn look(directory: &OwnedFd, name: &Path) -> Option<(u64, u64)> {
-        let found = statat(directory, name.as_os_str().as_bytes(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
-        socket.then_some((found.st_dev, found.st_ino))
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // The launcher removes it itself, unless it was killed.
-        if self.identity.is_some() && Self::look(&self.directory, &self.name) == self.identity {
-            let _ = unlinkat(&self.directory, self.name.as_os_str().as_bytes(), AtFlags::empty());
-        }
-    }
-}
-
-impl fmt::Debug for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listening").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-fn is_stream(socket: &OwnedFd) -> bool {
+pub(super) fn is_stream(socket: &OwnedFd) -> bool {
     let domain = socket_domain(socket.as_fd());
     domain == Ok(AddressFamily::UNIX) && socket_type(socket.as_fd()) == Ok(SocketType::STREAM)
 }
 
-fn wrong() -> io::Error {
+pub(super) fn wrong() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the launcher gave something else than it was asked for")
 }
 

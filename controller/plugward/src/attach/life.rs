@@ -1,6 +1,5 @@
 //! The life of a session, from where its host is let in to its end.
 
-use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,8 @@ use super::accounts::Caller;
 use super::admission::{Admitted, Greeting};
 use super::hand::SessionHand;
 use super::kept::KeptSession;
-use super::launcher::{Launcher, Listening};
+use super::launcher::Launcher;
+use super::listening::{Listening, SocketFile};
 use super::refusal::Refusal;
 use super::roster::NotEntered;
 use super::session::{Ending, Session, Standing};
@@ -95,9 +95,9 @@ impl Attach {
         let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, false);
         let living = async {
             self.join(&session, hand, peer, &spec, None).await?;
-            let (joined, listening) = self.prepare(launcher, &session, &spec).await?;
-            self.hand_over(launcher, &session, &joined, &identity, &listening, began);
-            present.live(session.kind(&joined.slot), listening).await;
+            let (joined, file) = self.prepare(launcher, &session, &spec).await?;
+            self.hand_over(launcher, &session, &joined, &identity, &file, began);
+            present.live(session.kind(&joined.slot), file).await;
             Ok(())
         };
         self.accompany(launcher, &session, living).await
@@ -109,7 +109,7 @@ impl Attach {
         launcher: &Launcher,
         session: &Session,
         spec: &PluginInstanceSpec,
-    ) -> Result<(Joined, Listening), Refusal> {
+    ) -> Result<(Joined, SocketFile), Refusal> {
         let limit = spec.start_timeout.get().min(HOSTS_WAIT);
         let waiting = self.view.gateway.joined(&session.instance, &session.id, limit);
         let joined = tokio::select! {
@@ -125,13 +125,11 @@ impl Attach {
             () = launcher.gone() => return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher has gone")),
         };
         session.asks.admits(joined.protocol_version)?;
-        let mut listening = launcher.listen(true).await.map_err(|error| {
+        let Listening { listener, file } = launcher.listen().await.map_err(|error| {
             Refusal::new(AttachRefusal::NotReady, format!("the session's socket cannot be made: {error}"))
         })?;
-        if let Some(listener) = listening.take() {
-            self.view.gateway.admit(&session.instance, &session.id, listener);
-        }
-        Ok((joined, listening))
+        self.view.gateway.admit(&session.instance, &session.id, listener);
+        Ok((joined, file))
     }
 
     /// Gives the host its handshake line: from now on it takes us for its plugin.
@@ -141,13 +139,13 @@ impl Attach {
         session: &Session,
         joined: &Joined,
         identity: &Identity,
-        listening: &Listening,
+        file: &SocketFile,
         began: Instant,
     ) {
         let pinned = session.asks.certificate.is_some();
         let handshake = Handshake {
             app_version: joined.protocol_version,
-            address: Address::Unix(listening.path.display().to_string()),
+            address: Address::Unix(file.path().display().to_string()),
             protocol: Transport::Grpc,
             server_certificate: pinned.then(|| identity.certificate().clone()),
             broker_multiplexing: match session.asks.multiplexed {
@@ -204,14 +202,14 @@ impl Attach {
             self.join(&session, hand, peer, &spec, Some(told_before))
                 .await
                 .map_err(|refusal| refusal.message)?;
-            let listening = self.take_up(launcher, &session, (listener, directory))?;
+            let file = self.take_up(launcher, &session, (listener, directory))?;
             session.stands(protocol_version, attached_at);
             self.view.gateway.settle(&session.instance, &session.id);
             let slot = self.view.gateway.session_slot(&session.instance, &session.id);
             let kind = session.kind(&slot.unwrap_or(SlotName::Shared));
             self.view.metrics.session_resumed(&session.instance, kind);
             tracing::info!(session = %session.id, pid = session.caller.pid, "a host's session is taken up again");
-            present.live(kind, listening).await;
+            present.live(kind, file).await;
             Ok(())
         };
         self.accompany(launcher, &session, living).await
@@ -250,13 +248,12 @@ impl Attach {
         launcher: &Launcher,
         session: &Session,
         (listener, directory): (OwnedFd, OwnedFd),
-    ) -> Result<Listening, String> {
-        let mut listening = Listening::again(listener, directory).map_err(|error| chain(&error))?;
+    ) -> Result<SocketFile, String> {
+        let Listening { listener, file } =
+            Listening::again(listener, directory).map_err(|error| chain(&error))?;
         launcher.tell(&FromController::Resumed);
-        if let Some(listener) = listening.take() {
-            self.view.gateway.admit(&session.instance, &session.id, listener);
-        }
-        Ok(listening)
+        self.view.gateway.admit(&session.instance, &session.id, listener);
+        Ok(file)
     }
 
     /// Takes a session into the gateway, as soon as its instance is served there.
@@ -333,11 +330,10 @@ fn told(not: NotEntered, session: &Session, spec: &PluginInstanceSpec) -> String
 }
 
 impl Present {
-    /// Waits for the session's end, and ends it as the reason wants.
-    async fn live(&self, kind: SessionKind, listening: Listening) {
+    /// Waits for the session's end, and ends it as the reason wants. Where this is dropped in the middle the controller ends: then the
+    /// socket's file stays, since the host is to come to it again.
+    async fn live(&self, kind: SessionKind, file: SocketFile) {
         let Self { attach, session, launcher } = self;
-        // Where this is dropped in the middle the controller ends: the socket's file stays, since the host is to come to it again.
-        let listening = ManuallyDrop::new(listening);
         let ending = tokio::select! {
             ending = session.ended() => Some(ending),
             () = launcher.gone() => None,
@@ -357,7 +353,7 @@ impl Present {
         let code = u8::from(gracefully);
         let message = ending.and_then(|ending| ending.message(session));
         launcher.tell(&FromController::Exit { code, message });
-        drop(ManuallyDrop::into_inner(listening));
+        file.remove();
         attach.view.metrics.session_ended(&session.instance, kind, counted);
         tracing::info!(session = %session.id, reason = counted.as_str(), "a host is detached");
         let message = format!("a host of user {} detached", session.caller.user());

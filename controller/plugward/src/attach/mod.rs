@@ -12,7 +12,7 @@
 //! - `admission` decides who is let in: `accounts` knows users and groups, `asks` what a host asks for by its environment, `refusal` what it
 //!   is told if it cannot have it.
 //! - `life` is a session from then on: it joins the gateway as a mount does, gets a socket where its host is, and ends as one of the three wants.
-//! - `launcher` is the other end of the attach socket, and `hand` is it as the gateway has it.
+//! - `launcher` is the other end of the attach socket, `listening` the sockets that it makes, and `hand` is it as the gateway has it.
 //! - `kept` seals what a launcher keeps for the next controller; [`roster`] has the sessions that there are, and those that may come back.
 //! - `stderr` copies what plugins write to their standard error.
 //!
@@ -29,6 +29,7 @@ mod hand;
 mod kept;
 mod launcher;
 mod life;
+mod listening;
 mod passed;
 mod refusal;
 pub mod roster;

@@ -52,13 +52,13 @@ pub trait Hand: fmt::Debug + Send + Sync {
     fn shut_down(&self);
 }
 
-/// A socket in the host's namespaces. Its file goes with this.
+/// A socket in the host's namespaces. It goes with this, wherever it is.
 pub struct OfferedSocket {
     /// It listens.
     pub listener: UnixListener,
     /// Where the host finds it.
     pub path: PathBuf,
-    /// Removes the file when it is dropped.
+    /// When it is dropped, nothing is left of the socket.
     pub guard: Box<dyn fmt::Debug + Send + Sync>,
 }
 

@@ -1,5 +1,6 @@
 //! What a controller holds of the system.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
@@ -23,12 +24,17 @@ impl World {
     pub fn held(&self) -> Held {
         let (pid, peak_memory) = self.with_program(|program| (program.pid(), program.peak_memory()));
         Held {
-            files: entries(Path::new(&format!("/proc/{pid}/fd"))),
+            files: open_files(pid),
             sockets: files(&self.sockets()),
             offered: entries(&self.sockets().join("mounts/.broker")),
             peak_memory,
         }
     }
+}
+
+/// How many descriptors a process has.
+pub fn open_files(pid: impl Display) -> usize {
+    entries(Path::new(&format!("/proc/{pid}/fd")))
 }
 
 fn entries(directory: &Path) -> usize {
