@@ -15,6 +15,7 @@
 //!
 //! - [`wire`] has the messages, and the table of how they are written.
 //! - [`socket`] sends and receives them, with descriptors. One connection is one session.
+//! - [`accounts`] knows the machine's users and groups.
 //! - The program is in `src/bin/plugward-attach`: `place` finds the controller, `session` does what it says, `listener` and `dial` make
 //!   sockets, `stderr` writes what the plugin wrote, `wait` watches the host.
 //!
@@ -52,6 +53,7 @@
 //! Its own sockets in `PLUGIN_UNIX_SOCKET_DIR`, `TMPDIR` or `/tmp`, the controller's socket, the sockets that the controller has it dial,
 //! and `/etc/group`. It starts no program, and does not read stdin.
 
+pub mod accounts;
 pub mod socket;
 pub mod wire;
 

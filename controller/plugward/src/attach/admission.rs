@@ -13,8 +13,8 @@ use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use super::Attach;
-use super::accounts::Caller;
 use super::asks::Asks;
+use super::caller::Caller;
 use super::launcher::Launcher;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};

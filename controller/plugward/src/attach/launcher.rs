@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use plugward_attach::accounts::Accounts;
 use plugward_attach::socket;
 use plugward_attach::{FromController, FromLauncher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::Caller;
+use super::caller::Caller;
 use super::listening::{Listening, Offered};
 use crate::gateway::OfferedSocket;
 
@@ -72,7 +73,8 @@ impl Launcher {
         let uid = peer.uid.as_raw();
         let mut groups = vec![peer.gid.as_raw()];
         groups.extend(pid.and_then(|pid| supplementary_groups(pid, uid)).unwrap_or_default());
-        Ok(Caller { pid, uid, groups })
+        let name = Accounts::Users.name_of(uid).ok().flatten();
+        Ok(Caller { pid, uid, name, groups })
     }
 
     /// What it says next, and the descriptors that came with it. `None` when it has gone. Dropping the future loses nothing.

@@ -14,8 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::Attach;
-use super::accounts::Caller;
 use super::admission::{Admitted, Greeting};
+use super::caller::Caller;
 use super::hand::SessionHand;
 use super::kept::KeptSession;
 use super::launcher::Launcher;

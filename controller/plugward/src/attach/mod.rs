@@ -9,7 +9,7 @@
 //! # The tour
 //!
 //! - [`server`] accepts launchers, as many as it can bear, and asks the system whose they are.
-//! - `admission` decides who is let in: `accounts` knows users and groups, `asks` what a host asks for by its environment, `refusal` what it
+//! - `admission` decides who is let in: `caller` is who a host is, `asks` what a host asks for by its environment, `refusal` what it
 //!   is told if it cannot have it.
 //! - `life` is a session from then on: it joins the gateway as a mount does, gets a socket where its host is, and ends as one of the three wants.
 //! - `launcher` is the other end of the attach socket, `listening` the sockets that it makes, and `hand` is it as the gateway has it.
@@ -22,9 +22,9 @@
 //! - A session that looks alive is: where its host cannot go on as it was, its launcher ends, and the host starts it again.
 //! - With a launcher everything of its session goes: its place in the gateway, its container if it has one, its sockets.
 
-mod accounts;
 mod admission;
 mod asks;
+mod caller;
 mod hand;
 mod kept;
 mod launcher;

@@ -7,8 +7,8 @@ use plugward_api::session::{SessionMetadata, SessionSpec, SessionStatus};
 use plugward_api::{Name, PluginSession, SessionKind, SessionPhase};
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::{Caller, user_name};
 use super::asks::Asks;
+use super::caller::Caller;
 use super::passed::Passed;
 use crate::metrics::SessionEnd;
 use crate::names::{SessionId, SlotName};
@@ -139,7 +139,7 @@ impl Session {
                 phase,
                 kind: slot.map(|slot| self.kind(slot)),
                 slot: slot.map(ToString::to_string),
-                user: user_name(self.caller.uid),
+                user: self.caller.name.clone(),
                 uid: self.caller.uid,
                 pid: self.caller.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
                 protocol_version: agreed.map(|(version, _)| version),

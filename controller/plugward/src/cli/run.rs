@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use plugward_attach::accounts::Accounts;
 
 use super::Failed;
 use crate::app::{self, Settings};
@@ -107,11 +108,7 @@ fn group_number(group: &str) -> Result<u32, Failed> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
-    let groups = std::fs::read_to_string("/etc/group")?;
-    let number = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    number
+    Accounts::Groups
+        .number_of(group)?
         .ok_or_else(|| format!("there is no group {group:?}: make it, or give --socket-group another").into())
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use plugward_attach::accounts::Accounts;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::umask;
@@ -81,23 +82,13 @@ impl Wishes {
             // The number of no group: that would leave it as it is.
             return if number == u32::MAX { Err(no_group(group)) } else { Ok(Some(Gid::from_raw(number))) };
         }
-        let groups = std::fs::read("/etc/group").map_err(ListenError::Groups)?;
-        number_of(group, &String::from_utf8_lossy(&groups)).map(Some).ok_or_else(|| no_group(group))
+        let number = Accounts::Groups.number_of(group).map_err(ListenError::Groups)?;
+        number.map(|number| Some(Gid::from_raw(number))).ok_or_else(|| no_group(group))
     }
 }
 
 fn no_group(group: &str) -> ListenError {
     ListenError::NoGroup { group: group.to_owned() }
-}
-
-/// The number of a group in the text of /etc/group: the C library's own look-up needs parts that a static program lacks.
-fn number_of(group: &str, groups: &str) -> Option<Gid> {
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let number = fields.nth(1)?.parse().ok()?;
-        (name == group).then(|| Gid::from_raw(number))
-    })
 }
 
 // === impl Listener ===
@@ -210,9 +201,6 @@ mod tests {
 
     #[test]
     fn a_group_is_a_number_first_and_then_a_name() {
-        let groups = "root:x:0:\n7:x:9:\n# plugins:x:3:\nbroken\nplugins:x:42:ann,bob\n";
-        assert_eq!(number_of("plugins", groups), Some(Gid::from_raw(42)));
-        assert_eq!(number_of("none", groups), None);
         let gid = |group| wishes(&[("PLUGIN_UNIX_SOCKET_GROUP", group)]).gid();
         assert_eq!(gid("7").unwrap(), Some(Gid::from_raw(7)));
         assert_eq!(gid("root").unwrap(), Some(Gid::from_raw(0)));

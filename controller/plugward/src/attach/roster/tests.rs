@@ -3,8 +3,8 @@ use std::sync::Mutex as StdMutex;
 use jiff::Timestamp;
 
 use super::*;
-use crate::attach::accounts::Caller;
 use crate::attach::asks::Asks;
+use crate::attach::caller::Caller;
 use crate::attach::session::Standing;
 use crate::plan::tests::scene::Scene;
 use crate::slot::Slot;
@@ -21,7 +21,7 @@ fn session(number: u8, instance: &str, multiplexed: bool) -> Arc<Session> {
         metadata: false,
         group: false,
     };
-    let caller = Caller { pid: None, uid: 0, groups: Vec::new() };
+    let caller = Caller { pid: None, uid: 0, name: None, groups: Vec::new() };
     let passed = [("REGION".to_owned(), "north".to_owned())].into_iter().collect();
     let id = SessionId::from_random([number; 7]);
     Session::new(id, name(instance), caller, asks, passed, Timestamp::UNIX_EPOCH, Standing::Starting)
