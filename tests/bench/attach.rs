@@ -7,31 +7,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plugward_tests::real::{
-    DatabaseHost, GenericHost, HostOptions, LIMIT, Load, Manifest, Start, TestEngine, World, couchbase,
-    counter, go_program, starts,
+    DatabaseHost, GenericHost, HostOptions, LIMIT, Load, Manifest, RunningLoad, Start, TestEngine, World,
+    couchbase, counter, go_program, starts,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
-use tokio::time::sleep;
 
+use crate::gateway::revival::{process_of, until_spared, with_spare};
 use crate::raw;
-use crate::table::{Goal, Pairs, Row, compare, percentile};
+use crate::table::{Goal, Pairs, Row, millis, percentile};
+use crate::turns::against_process;
 
 /// How often a host attaches, and starts the same plugin.
 const CYCLES: usize = 200;
 
 /// What 99 of 100 handshake lines may take.
 const MOST_TO_ATTACH: Duration = Duration::from_millis(10);
-
-/// How long calls are made before they count, and then.
-const WARM_UP: Duration = Duration::from_millis(200);
-const TURN: Duration = Duration::from_millis(1500);
-
-/// How often each way is taken.
-const ROUNDS: usize = 9;
-
-/// Calls at a time.
-const IN_FLIGHT: [usize; 2] = [1, 64];
 
 /// What calls through a session should reach of those to a process.
 const GOAL: Goal = Goal::AtLeast(0.85);
@@ -65,15 +56,10 @@ pub(crate) async fn measure() -> Vec<Row> {
     rows
 }
 
-/// The same for hosts that attach and for none else.
-fn attachable(plugin: Manifest) -> Manifest {
-    plugin.serving(&[]).with("/spec/attach", json!({ "enabled": true, "users": ["root"] }))
-}
-
 async fn world(engine: &TestEngine, engines: &[TestEngine], plugin: Manifest) -> World {
     let world = World::new(engine.clone(), engines);
     world.declare_runtime();
-    world.declare("plugin.yaml", &[attachable(plugin)]);
+    world.declare("plugin.yaml", &[plugin.attachable(&["root"])]);
     world.start().await;
     world
 }
@@ -115,45 +101,21 @@ async fn attaching(engine: &TestEngine, engines: &[TestEngine], program: &Path) 
 
 /// Calls through a session, against the same host's calls to the plugin as its process.
 async fn calling(engine: &TestEngine, engines: &[TestEngine], program: &Path) -> Vec<Row> {
-    eprintln!("attach: {ROUNDS} rounds of calls");
+    eprintln!("attach: calls");
     let world = world(engine, engines, counter(NAME)).await;
     world.until_open(NAME).await;
-    let ways = [world.attach(NAME, 1), Start::program(program, &[], 1)];
-    let hosts = ways.map(|start| {
+    let hosts = [world.attach(NAME, 1), Start::program(program, &[], 1)].map(|start| {
         GenericHost::start(&starts([(NAME, start)]), &HostOptions::default()).expect("there is Go")
     });
-    let mut rows = Vec::new();
-    for in_flight in IN_FLIGHT {
-        let mut rates = [const { Vec::new() }; 2];
-        for _ in 0..ROUNDS {
-            for (host, rates) in hosts.iter().zip(&mut rates) {
-                rates.push(rate(host, in_flight).await);
-            }
-        }
-        let [ours, process] = rates;
-        let work = format!("call through a session, {in_flight} in flight: per second");
-        let per_second = |rate: f64| format!("{rate:.0}");
-        rows.push(compare(work, &ours, "the plugin as a process", &process, per_second, Some(GOAL)));
-    }
+    let rows = against_process("call through a session", hosts.each_ref(), begin, GOAL).await;
     drop(hosts);
     world.terminate().await;
     world.clear_away().await;
     rows
 }
 
-async fn rate(host: &GenericHost, in_flight: usize) -> f64 {
-    let load = host.load(NAME, &Load { callers: in_flight, rate: None, deadline: LIMIT }).await.unwrap();
-    sleep(WARM_UP).await;
-    let before = load.tally().await.answered;
-    let began = Instant::now();
-    sleep(TURN).await;
-    let answered = load.tally().await.answered - before;
-    let took = began.elapsed();
-    let all = load.stop().await;
-    assert_eq!((all.failures(), all.lost, all.wrong), (0, 0, 0), "{all:?}");
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = answered as f64 / took.as_secs_f64();
-    rate
+async fn begin<'a>(host: &'a GenericHost, load: &Load) -> RunningLoad<'a> {
+    host.load(NAME, load).await.unwrap()
 }
 
 /// From the death of a session's own container to the answer of its host's next call.
@@ -189,23 +151,21 @@ async fn dying(engine: &TestEngine, engines: &[TestEngine]) -> Row {
 /// The same where a spare is ready: that is nothing which an engine has to do, so the time itself has a goal.
 async fn dying_beside_a_spare(engine: &TestEngine, engines: &[TestEngine]) -> Row {
     eprintln!("attach: {KILLS_WITH_SPARE} kills beside a spare on {}", engine.name);
-    let restart = json!({ "initialBackoff": "10ms", "maxBackoff": "10ms", "resetAfter": "1s" });
-    let plugin = counter(NAME).with("/spec/standby", json!(1)).with("/spec/restart", restart);
-    let world = world(engine, engines, plugin).await;
+    let world = world(engine, engines, with_spare(NAME)).await;
     let host = attached(&world);
     answered(&host).await;
-    let mut took = Vec::new();
+    let (mut took, mut dead) = (Vec::new(), None::<String>);
     for round in 0..=KILLS_WITH_SPARE {
-        let pid = serving_beside_a_spare(&world).await;
+        let container = until_spared(&world, NAME, dead.as_deref()).await;
         answered(&host).await;
-        // Not by the engine, whose answer may come after the next plugin's.
-        let process = Pid::from_raw(pid).expect("a container that runs has a process");
+        let process = process_of(engine, &container).await;
         let began = Instant::now();
         kill_process(process, Signal::KILL).expect("its process is here");
         answered(&host).await;
         if round > 0 {
             took.push(began.elapsed());
         }
+        dead = Some(container);
     }
     world.terminate().await;
     world.clear_away().await;
@@ -233,27 +193,4 @@ async fn answered(host: &GenericHost) {
     while let Err(error) = host.increment(NAME, "a", 1, Some(LIMIT)).await {
         assert!(Instant::now() < deadline, "{error:?}");
     }
-}
-
-/// Waits until the session's container serves and a spare is ready. Gives the process of the first.
-async fn serving_beside_a_spare(world: &World) -> i32 {
-    world
-        .wait("a spare is ready", async || {
-            let slots = world.status(NAME).await?.slots;
-            let ready = |prefix: &str| {
-                let found =
-                    slots.iter().find(|slot| slot.name.starts_with(prefix) && slot.ready_at.is_some());
-                found.and_then(|slot| slot.container_id.clone())
-            };
-            let (serving, _) = ready("session-").zip(ready("spare-"))?;
-            match world.engine.container(&serving).await.state {
-                plugward_engine::ContainerState::Running { pid, .. } => Some(pid.cast_signed()),
-                _ => None,
-            }
-        })
-        .await
-}
-
-fn millis(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }

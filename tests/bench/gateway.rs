@@ -13,7 +13,7 @@ mod calls;
 mod mounts;
 mod nginx;
 pub(crate) mod pump;
-mod revival;
+pub(crate) mod revival;
 mod streams;
 mod unary;
 mod way;

@@ -39,6 +39,7 @@ mod raw;
 mod soak;
 mod start;
 mod table;
+mod turns;
 
 use std::process::ExitCode;
 

@@ -98,8 +98,8 @@ impl Pairs {
         let ratio = ours.as_secs_f64() / raw.as_secs_f64();
         Row {
             work,
-            seen: format!("{ratio:.2} ×  ({} ms)", millis(ours)),
-            against: format!("{against} ({} ms)", millis(raw)),
+            seen: format!("{ratio:.2} ×  ({})", whole_millis(ours)),
+            against: format!("{against} ({})", whole_millis(raw)),
             goal: Goal::told(goal),
             met: goal.map(|goal| goal.is_met_by(ratio)),
         }
@@ -120,8 +120,13 @@ pub(crate) fn percentile(durations: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
 
-fn millis(duration: Duration) -> String {
-    format!("{:.0}", duration.as_secs_f64() * 1e3)
+/// A time in milliseconds, with one place: for what takes a few of them.
+pub(crate) fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn whole_millis(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1e3)
 }
 
 /// Bytes as people read them.

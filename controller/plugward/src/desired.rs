@@ -118,6 +118,19 @@ impl Declaration {
     }
 }
 
+/// What an instance's record says now, if there is one.
+pub fn declared_of<T>(
+    instance: &Name,
+    records: &Records,
+    read: impl FnOnce(&PluginInstanceSpec) -> T,
+) -> Option<T> {
+    let key = RecordKey { kind: Kind::PluginInstance, name: instance.clone() };
+    match records.get(&key)?.record.as_ref() {
+        Record::Instance(instance) => Some(read(&instance.spec)),
+        Record::Runtime(_) => None,
+    }
+}
+
 /// The runtime of a name, and its generation: a declared one, or the built-in `default` (generation 0).
 pub fn runtime(name: &Name, records: &Records) -> Option<(PluginRuntime, u64)> {
     let key = RecordKey { kind: Kind::PluginRuntime, name: name.clone() };

@@ -20,7 +20,7 @@ use futures::{FutureExt, StreamExt};
 use go_plugin::{Expected, Fed, Handshake, LineReader};
 use jiff::Timestamp;
 use plugward_api::instance::Probe;
-use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey, RestartReason};
+use plugward_api::{Name, PluginInstanceSpec, RestartReason};
 use plugward_engine::{ContainerId, Engine, LogQuery};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -29,7 +29,7 @@ use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::death::cause_of_death;
-use crate::desired::Records;
+use crate::desired::{self, Records};
 use crate::gateway::{Backend, Broken, Gateway};
 use crate::gvisor::{hides_the_socket, is_gvisor};
 use crate::metrics::Metrics;
@@ -433,11 +433,7 @@ impl Talk {
 
     /// What the record says now.
     fn declared<T>(&self, read: impl FnOnce(&PluginInstanceSpec) -> T) -> Option<T> {
-        let key = RecordKey { kind: Kind::PluginInstance, name: self.opening().instance.clone() };
-        match self.shared.records.get(&key)?.record.as_ref() {
-            Record::Instance(instance) => Some(read(&instance.spec)),
-            Record::Runtime(_) => None,
-        }
+        desired::declared_of(&self.opening().instance, &self.shared.records, read)
     }
 
     /// Writes the plugin's output to the log, and probes it, until the connection ends, or the plugin answers no more or breaks the rules.

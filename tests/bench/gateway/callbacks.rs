@@ -4,7 +4,7 @@
 //! it, with AutoMTLS. The hosts make the load, in turns.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use go_plugin::Application;
 use plugward_tests::real::{
@@ -12,21 +12,9 @@ use plugward_tests::real::{
     callback, go_program, kv, starts,
 };
 use serde_json::json;
-use tokio::time::sleep;
 
-use crate::table::{Goal, Row, compare};
-
-/// How long calls are made before they count.
-const WARM_UP: Duration = Duration::from_millis(200);
-
-/// How long one way is taken.
-const TURN: Duration = Duration::from_millis(1500);
-
-/// How often each is.
-const ROUNDS: usize = 9;
-
-/// Calls at a time.
-const IN_FLIGHT: [usize; 2] = [1, 64];
+use crate::table::{Goal, Row};
+use crate::turns::against_process;
 
 /// What a plugin in a container should reach of one that is a process.
 const GOAL: Goal = Goal::AtLeast(0.8);
@@ -46,7 +34,7 @@ enum Calls<'a> {
 }
 
 pub(crate) async fn measure(engine: &TestEngine, engines: &[TestEngine]) -> Vec<Row> {
-    eprintln!("gateway: {ROUNDS} rounds of calls that call back");
+    eprintln!("gateway: calls that call back");
     let kv_package = "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv";
     let (Some(numbers_program), Some(kv_program)) =
         (go_program("plugins/go", "./callback"), go_program("plugins/kv", kv_package))
@@ -82,7 +70,7 @@ async fn numbers(world: &World, program: &Path) -> Vec<Row> {
         CallbackHost::start(&starts([(NUMBERS, Start::program(program, &[], 1))]), &HostOptions::default())
             .expect("there is Go");
     let ways = [Calls::Numbers(&mounted), Calls::Numbers(&of_process)];
-    let rows = measured("call with one callback", ways).await;
+    let rows = against_process("call with one callback", ways, Calls::begin, GOAL).await;
     of_process.close(NUMBERS).await.unwrap();
     rows
 }
@@ -100,25 +88,14 @@ async fn secrets(world: &World, program: &Path) -> Vec<Row> {
             assert!(Instant::now() < deadline, "{error:?}");
         }
     }
-    let rows = measured("kv: write and read", [Calls::Kv(&mounted), Calls::Kv(&of_process)]).await;
+    let rows = against_process(
+        "kv: write and read",
+        [Calls::Kv(&mounted), Calls::Kv(&of_process)],
+        Calls::begin,
+        GOAL,
+    )
+    .await;
     of_process.shutdown(KV).await.unwrap();
-    rows
-}
-
-async fn measured(work: &str, ways: [Calls<'_>; 2]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for in_flight in IN_FLIGHT {
-        let mut rates = [const { Vec::new() }; 2];
-        for _ in 0..ROUNDS {
-            for (way, rates) in ways.iter().zip(&mut rates) {
-                rates.push(way.rate(in_flight).await);
-            }
-        }
-        let [ours, process] = rates;
-        let work = format!("{work}, {in_flight} in flight: per second");
-        let per_second = |rate: f64| format!("{rate:.0}");
-        rows.push(compare(work, &ours, "the plugin as a process", &process, per_second, Some(GOAL)));
-    }
     rows
 }
 
@@ -130,21 +107,5 @@ impl<'a> Calls<'a> {
             Self::Numbers(host) => host.load(Instance::only(NUMBERS), load).await.unwrap(),
             Self::Kv(host) => host.load(KV, load).await.unwrap(),
         }
-    }
-
-    /// Calls per second.
-    async fn rate(self, in_flight: usize) -> f64 {
-        let load = self.begin(&Load { callers: in_flight, rate: None, deadline: LIMIT }).await;
-        sleep(WARM_UP).await;
-        let before = load.tally().await.answered;
-        let began = Instant::now();
-        sleep(TURN).await;
-        let answered = load.tally().await.answered - before;
-        let took = began.elapsed();
-        let all = load.stop().await;
-        assert_eq!((all.failures(), all.lost, all.wrong), (0, 0, 0), "{all:?}");
-        #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let rate = answered as f64 / took.as_secs_f64();
-        rate
     }
 }

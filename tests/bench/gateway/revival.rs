@@ -15,7 +15,7 @@ use tonic::Code;
 use super::calls;
 use super::way::Way;
 use crate::raw;
-use crate::table::{Pairs, Row, percentile};
+use crate::table::{Pairs, Row, millis, percentile};
 
 /// How often a plugin is killed.
 const ROUNDS: usize = 15;
@@ -83,11 +83,7 @@ pub(crate) async fn measure_with_spare(engine: &TestEngine, engines: &[TestEngin
     for round in 0..=KILLS_WITH_SPARE {
         let container = until_spared(&world, NAME, dead.as_deref()).await;
         answered(&way).await;
-        let ContainerState::Running { pid, .. } = engine.container(&container).await.state else {
-            panic!("a container that serves runs")
-        };
-        // Not by the engine, whose answer may come after the next plugin's.
-        let process = Pid::from_raw(pid.cast_signed()).expect("a container that runs has a process");
+        let process = process_of(engine, &container).await;
         let began = Instant::now();
         kill_process(process, Signal::KILL).expect("its process is here");
         let died_first = first_answered(&way).await;
@@ -100,7 +96,6 @@ pub(crate) async fn measure_with_spare(engine: &TestEngine, engines: &[TestEngin
     world.terminate().await;
     world.clear_away().await;
     let [half, most] = [50, 99].map(|percent| percentile(&took, percent));
-    let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
     Row {
         work: format!("killed beside a spare → next call answered, {}: 99 of 100", engine.name),
         seen: format!(
@@ -114,15 +109,23 @@ pub(crate) async fn measure_with_spare(engine: &TestEngine, engines: &[TestEngin
     }
 }
 
+/// A container's process, which is killed by us: the engine's answer may come after the next plugin's.
+pub(crate) async fn process_of(engine: &TestEngine, container: &str) -> Pid {
+    let ContainerState::Running { pid, .. } = engine.container(container).await.state else {
+        panic!("a container that serves runs")
+    };
+    Pid::from_raw(pid.cast_signed()).expect("a container that runs has a process")
+}
+
 /// An instance with a spare, which comes again at once however often it is needed.
-fn with_spare(name: &str) -> Manifest {
+pub(crate) fn with_spare(name: &str) -> Manifest {
     let restart = json!({ "initialBackoff": "10ms", "maxBackoff": "10ms", "resetAfter": "1s" });
     counter(name).with("/spec/standby", json!(1)).with("/spec/restart", restart)
 }
 
 /// Waits until one container serves and another one is ready beside it, neither of which is `dead`, and the engine has no other to remove.
 /// Answers with the ID of the one that serves.
-async fn until_spared(world: &World, instance: &str, dead: Option<&str>) -> String {
+pub(crate) async fn until_spared(world: &World, instance: &str, dead: Option<&str>) -> String {
     let lives = |slot: &SlotStatus| {
         slot.ready_at.is_some() && slot.container_id.is_some() && slot.container_id.as_deref() != dead
     };

@@ -152,6 +152,12 @@ impl Manifest {
         self.with("/spec/mounts", json!(mounts))
     }
 
+    /// The same for hosts of these users that start the launcher, and for none else.
+    #[must_use]
+    pub fn attachable(self, users: &[&str]) -> Self {
+        self.serving(&[]).with("/spec/attach", json!({ "enabled": true, "users": users }))
+    }
+
     /// The same under another name of the runtime.
     #[must_use]
     pub fn named_by_runtime(self, runtime: &str) -> Self {

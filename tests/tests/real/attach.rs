@@ -25,11 +25,6 @@ const UNKNOWN: u32 = 4_242;
 /// How often a container is killed under load.
 const KILLS: usize = 2;
 
-/// The plugin for hosts that attach as one of these users, and for no others.
-pub(super) fn attachable(plugin: Manifest, users: &[&str]) -> Manifest {
-    plugin.serving(&[]).with("/spec/attach", json!({ "enabled": true, "users": users }))
-}
-
 /// A controller with such a plugin on the runtime `runc`, on this network.
 pub(super) async fn controller(world: &World, plugin: Manifest, network: &str) {
     let name = plugin.name().to_owned();
@@ -49,7 +44,7 @@ fn spared(tally: &Tally) {
 async fn redis_under_both_sdks_makes_users_whatever_becomes_of_its_container() {
     on_each_engine(|world| async move {
         let Some(server) = RedisServer::start().await else { return };
-        controller(&world, attachable(redis("db"), &["root"]), "host").await;
+        controller(&world, redis("db").attachable(&["root"]), "host").await;
         for sdk in Sdk::ALL {
             let mounts = starts([("db", world.attach("db", 5))]);
             let Some(host) = DatabaseHost::with(sdk, &mounts, &HostOptions::default()) else { return };
@@ -89,7 +84,7 @@ async fn redis_under_both_sdks_makes_users_whatever_becomes_of_its_container() {
 async fn each_session_of_a_plugin_that_does_not_multiplex_has_a_container() {
     on_one_engine(|world| async move {
         let Some(server) = RedisServer::start().await else { return };
-        controller(&world, attachable(redis("db"), &["root"]), "host").await;
+        controller(&world, redis("db").attachable(&["root"]), "host").await;
         let mounts = starts([("db", world.attach("db", 5))]);
         let Some(host) = DatabaseHost::start(&mounts, &HostOptions::default()) else { return };
         let before = world.left(host.process().sockets()).await;
@@ -112,7 +107,7 @@ async fn each_session_of_a_plugin_that_does_not_multiplex_has_a_container() {
 #[tokio::test]
 async fn kv_keeps_what_is_whose_for_hosts_of_both_sdks_in_one_container() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(kv("kv"), &["root"]), "none").await;
+        controller(&world, kv("kv").attachable(&["root"]), "none").await;
         world.until_ready("kv").await;
         let mounts = starts([("kv", world.attach("kv", 5))]);
         let before = world.left(None).await;
@@ -161,7 +156,7 @@ fn of(sdk: Sdk, backend: &str) -> Value {
 #[tokio::test]
 async fn hosts_of_both_sdks_ask_kv_what_it_is() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(kv("kv"), &["root"]), "none").await;
+        controller(&world, kv("kv").attachable(&["root"]), "none").await;
         let before = world.until_ready("kv").await;
         for sdk in Sdk::ALL {
             let mounts = starts([("kv", world.attach("kv", 5))]);
@@ -204,7 +199,7 @@ async fn call_in_both_directions(world: &World, host: &CallbackHost) {
 #[tokio::test]
 async fn a_plugin_calls_back_in_both_modes_of_the_broker() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         let start = world.attach("numbers", 1);
         for start in [start.clone(), start.clone().multiplexed(), start.plaintext()] {
             let Some(host) =
@@ -228,7 +223,7 @@ async fn plugin_counter_counts_in_its_host_in_both_modes_on_both_sides() {
         for plugin_mode in ["Enabled", "Disabled"] {
             let plugin = go_counter("numbers").with("/spec/brokerMultiplexing", json!(plugin_mode));
             world.declare_runtime();
-            world.declare("plugin.yaml", &[attachable(plugin, &["root"])]);
+            world.declare("plugin.yaml", &[plugin.attachable(&["root"])]);
             if plugin_mode == "Enabled" {
                 world.start().await;
             }
@@ -257,7 +252,7 @@ async fn plugin_counter_counts_in_its_host_in_both_modes_on_both_sides() {
 async fn a_host_of_another_user_behind_a_tmp_of_its_own_is_called_back() {
     on_each_engine(|world| async move {
         world.open_to_all();
-        controller(&world, attachable(callback("numbers"), &[&UNKNOWN.to_string()]), "none").await;
+        controller(&world, callback("numbers").attachable(&[&UNKNOWN.to_string()]), "none").await;
         let (place, launcher) = copy_for_all(&launcher());
         let start = world.attach_by(&launcher, "numbers", 1);
         for start in [start.clone(), start.multiplexed()] {
@@ -285,7 +280,7 @@ async fn a_plugin_in_gvisor_serves_a_host_that_attaches_in_both_directions() {
             return skipped("this engine has no gVisor");
         }
         world.declare("runtime.yaml", &[runtime(&world.engine.host).on("runsc")]);
-        world.declare("plugin.yaml", &[attachable(callback("numbers"), &["root"]).on("runsc")]);
+        world.declare("plugin.yaml", &[callback("numbers").attachable(&["root"]).on("runsc")]);
         world.start().await;
         world.until_open("numbers").await;
         let mounts = starts([("numbers", world.attach("numbers", 1).multiplexed())]);
@@ -302,7 +297,7 @@ async fn a_plugin_in_gvisor_serves_a_host_that_attaches_in_both_directions() {
 async fn a_host_that_may_not_attach_is_told_so() {
     on_one_engine(|world| async move {
         world.open_to_all();
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         let (_place, launcher) = copy_for_all(&launcher());
         let mounts = starts([
             ("numbers", world.attach_by(&launcher, "numbers", 1)),

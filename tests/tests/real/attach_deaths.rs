@@ -10,7 +10,7 @@ use plugward_tests::real::{
 };
 use serde_json::{Value, json};
 
-use super::attach::{attachable, controller};
+use super::attach::controller;
 
 const LONG: Option<Duration> = Some(LIMIT);
 
@@ -38,7 +38,7 @@ fn names(sessions: &[Value]) -> BTreeSet<String> {
 #[tokio::test]
 async fn nothing_is_left_of_a_session_whose_launcher_is_killed() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         for multiplexed in [false, true] {
             let before = world.left(None).await;
             let Some(host) = called_back(&world, multiplexed).await else { return };
@@ -62,7 +62,7 @@ async fn nothing_is_left_of_a_session_whose_launcher_is_killed() {
 #[tokio::test]
 async fn nothing_is_left_of_a_session_whose_host_is_killed() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         for multiplexed in [false, true] {
             let before = world.left(None).await;
             let Some(host) = called_back(&world, multiplexed).await else { return };
@@ -81,7 +81,7 @@ async fn nothing_is_left_of_a_session_whose_host_is_killed() {
 #[tokio::test]
 async fn a_shared_container_outlives_the_hosts_that_are_killed() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(kv("kv"), &["root"]), "none").await;
+        controller(&world, kv("kv").attachable(&["root"]), "none").await;
         let ready = world.until_ready("kv").await;
         let before = world.left(None).await;
         let mounts = starts([("kv", world.attach("kv", 5))]);
@@ -128,7 +128,7 @@ async fn is_whole_after_a_kill(world: &World, host: &DatabaseHost, instance: &st
 async fn a_session_of_a_database_goes_on_whole_under_the_next_controller() {
     on_each_engine(|world| async move {
         let Some(server) = RedisServer::start().await else { return };
-        controller(&world, attachable(redis("db"), &["root"]), "host").await;
+        controller(&world, redis("db").attachable(&["root"]), "host").await;
         for sdk in Sdk::ALL {
             let mounts = starts([("db", world.attach("db", 5))]);
             let Some(host) = DatabaseHost::with(sdk, &mounts, &HostOptions::default()) else { return };
@@ -146,7 +146,7 @@ async fn a_session_of_a_database_goes_on_whole_under_the_next_controller() {
 #[tokio::test]
 async fn a_session_goes_on_when_its_controller_is_stopped_and_started_as_in_an_upgrade() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(database("db"), &["root"]), "none").await;
+        controller(&world, database("db").attachable(&["root"]), "none").await;
         let mounts = starts([("db", world.attach("db", 6))]);
         let Some(host) = DatabaseHost::start(&mounts, &HostOptions::default()) else { return };
         host.open("orders", "db").await.unwrap();
@@ -171,7 +171,7 @@ async fn a_session_goes_on_when_its_controller_is_stopped_and_started_as_in_an_u
 #[tokio::test]
 async fn sessions_of_a_shared_database_go_on_whole_under_the_next_controller() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(database("db"), &["root"]), "none").await;
+        controller(&world, database("db").attachable(&["root"]), "none").await;
         world.until_ready("db").await;
         let mounts = starts([("db", world.attach("db", 6))]);
         let Some(host) = DatabaseHost::start(&mounts, &HostOptions::default()) else { return };
@@ -187,7 +187,7 @@ async fn sessions_of_a_shared_database_go_on_whole_under_the_next_controller() {
 #[tokio::test]
 async fn a_backend_whose_storage_went_with_the_controller_is_started_again_by_its_host() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(kv("kv"), &["root"]), "none").await;
+        controller(&world, kv("kv").attachable(&["root"]), "none").await;
         world.until_ready("kv").await;
         for sdk in Sdk::ALL {
             let mounts = starts([("kv", world.attach("kv", 5))]);
@@ -214,7 +214,7 @@ async fn a_backend_whose_storage_went_with_the_controller_is_started_again_by_it
 #[tokio::test]
 async fn a_launcher_whose_controller_stays_away_ends_and_its_host_is_told_why() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         let Some(host) = called_back(&world, false).await else { return };
         let launcher = host.process().child();
 

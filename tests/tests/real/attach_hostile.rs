@@ -12,7 +12,7 @@ use plugward_tests::real::{
 };
 use serde_json::{Value, json};
 
-use super::attach::{attachable, controller};
+use super::attach::controller;
 
 const USER: NewUser<'_> = NewUser { password: "first", statements: &[], deadline: LIMIT };
 
@@ -66,7 +66,7 @@ fn refused(answer: Option<FromController>) -> String {
 #[tokio::test]
 async fn what_is_no_launcher_is_refused_with_words_and_costs_others_nothing() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(database("db"), &["root"]), "none").await;
+        controller(&world, database("db").attachable(&["root"]), "none").await;
         let mounts = starts([("db", world.attach("db", 6))]);
         let Some(host) = DatabaseHost::start(&mounts, &HostOptions::default()) else { return };
         host.open("orders", "db").await.unwrap();
@@ -110,7 +110,7 @@ async fn what_is_no_launcher_is_refused_with_words_and_costs_others_nothing() {
 async fn who_says_nothing_is_waited_for_a_moment_and_a_crowd_keeps_no_host_away() {
     on_one_engine(|world| async move {
         world.open_to_all();
-        controller(&world, attachable(database("db"), &["root"]), "none").await;
+        controller(&world, database("db").attachable(&["root"]), "none").await;
         let before = world.held();
         let place = place(&world);
         let crowd: Vec<OwnedFd> = (0..CROWD).map(|_| socket::connect(&place).unwrap()).collect();

@@ -9,7 +9,7 @@ use plugward_tests::real::{
 };
 use serde_json::json;
 
-use super::attach::{attachable, controller};
+use super::attach::controller;
 
 const NUMBERS: Instance<'_> = Instance::only("numbers");
 
@@ -33,7 +33,7 @@ fn unnoticed(tally: &Tally) -> Tally {
 #[tokio::test]
 async fn an_update_under_load_fails_no_call_of_a_shared_container() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(kv("kv"), &["root"]), "none").await;
+        controller(&world, kv("kv").attachable(&["root"]), "none").await;
         let seen = world.until_ready("kv").await;
         let mounts = starts([("kv", world.attach("kv", 5))]);
         let Some(host) = BackendHost::start(&mounts, &HostOptions::default()) else { return };
@@ -41,7 +41,7 @@ async fn an_update_under_load_fails_no_call_of_a_shared_container() {
         let load = host.load("secrets", &LOAD).await.unwrap();
         load.until_answered(50).await;
         let edited = kv("kv").with("/spec/env", json!({ "EDIT": "1" }));
-        world.declare("plugin.yaml", &[attachable(edited, &["root"])]);
+        world.declare("plugin.yaml", &[edited.attachable(&["root"])]);
         world.until_ready_again("kv", &seen).await;
         load.until_answered(load.tally().await.answered + 50).await;
         let tally = load.stop().await;
@@ -53,7 +53,7 @@ async fn an_update_under_load_fails_no_call_of_a_shared_container() {
 #[tokio::test]
 async fn an_update_under_load_fails_no_call_of_a_sessions_own_container() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         for multiplexed in [false, true] {
             let start = world.attach("numbers", 1);
             let start = if multiplexed { start.multiplexed() } else { start };
@@ -63,7 +63,7 @@ async fn an_update_under_load_fails_no_call_of_a_sessions_own_container() {
             load.until_answered(50).await;
             let before = container(&world).await;
             let edited = callback("numbers").with("/spec/env", json!({ "EDIT": multiplexed.to_string() }));
-            world.declare("plugin.yaml", &[attachable(edited, &["root"])]);
+            world.declare("plugin.yaml", &[edited.attachable(&["root"])]);
             world
                 .wait("another container serves", async || {
                     let containers = world.containers_of("numbers").await;
@@ -96,7 +96,7 @@ fn failures(cycles: &[Cycle]) -> BTreeMap<&str, usize> {
 #[tokio::test]
 async fn a_launcher_keeps_nothing_of_the_servers_that_its_plugin_has_offered() {
     on_one_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         let mounts = starts([("numbers", world.attach("numbers", 1))]);
         let Some(host) = CallbackHost::start(&mounts, &HostOptions::default()) else { return };
         host.attach(NUMBERS).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_launcher_keeps_nothing_of_the_servers_that_its_plugin_has_offered() {
 async fn nothing_is_left_of_sessions_that_came_and_went_in_a_row_and_at_once() {
     on_one_engine(|world| async move {
         let plugin = counter("numbers").with("/spec/args", json!(["--multiplex"]));
-        controller(&world, attachable(plugin, &["root"]), "none").await;
+        controller(&world, plugin.attachable(&["root"]), "none").await;
         world.until_ready("numbers").await;
         let mounts = starts([("numbers", world.attach("numbers", 1))]);
         let Some(host) = GenericHost::start(&mounts, &HostOptions::default()) else { return };

@@ -6,7 +6,7 @@ use plugward_tests::real::{
 };
 use serde_json::{Value, json};
 
-use super::attach::{attachable, controller};
+use super::attach::controller;
 
 const USER: NewUser<'_> = NewUser { password: "first", statements: &[], deadline: LIMIT };
 
@@ -15,7 +15,7 @@ const UNKNOWN: u32 = 4_242;
 
 /// The database plugin with a container for each host.
 fn apart(users: &[&str]) -> plugward_tests::real::Manifest {
-    attachable(database("db"), users).with("/spec/multiplexing", json!("Disabled"))
+    database("db").attachable(users).with("/spec/multiplexing", json!("Disabled"))
 }
 
 fn host(start: Start, options: &HostOptions) -> Option<DatabaseHost> {
@@ -67,7 +67,7 @@ async fn what_a_record_has_passed_on_reaches_the_container_and_nothing_else_of_a
 #[tokio::test]
 async fn no_more_hosts_attach_than_their_record_lets() {
     on_one_engine(|world| async move {
-        let plugin = attachable(database("db"), &["root"]).with("/spec/attach/maxSessions", json!(1));
+        let plugin = database("db").attachable(&["root"]).with("/spec/attach/maxSessions", json!(1));
         controller(&world, plugin, "none").await;
         let start = || host(world.attach("db", 6), &HostOptions::default());
         let (Some(first), Some(second)) = (start(), start()) else { return };
@@ -126,7 +126,7 @@ async fn hosts_are_detached_that_their_record_permits_no_more() {
         world.open_to_all();
         let user = UNKNOWN.to_string();
         let permitting =
-            |users: &[&str]| attachable(database("db"), users).with("/spec/update/drainTimeout", json!("1s"));
+            |users: &[&str]| database("db").attachable(users).with("/spec/update/drainTimeout", json!("1s"));
         controller(&world, permitting(&[&user]), "none").await;
         let (_place, launcher) = copy_for_all(&launcher());
         let options = HostOptions { user: Some(UNKNOWN), ..HostOptions::default() };
@@ -163,7 +163,7 @@ async fn hosts_are_detached_that_their_record_permits_no_more() {
 #[tokio::test]
 async fn what_a_plugin_writes_to_its_standard_error_is_what_its_host_logs() {
     on_each_engine(|world| async move {
-        controller(&world, attachable(callback("numbers"), &["root"]), "none").await;
+        controller(&world, callback("numbers").attachable(&["root"]), "none").await;
         let mounts = starts([("numbers", world.attach("numbers", 1))]);
         let Some(host) = CallbackHost::start(&mounts, &HostOptions::default()) else { return };
         let started = host.client("numbers").start().await.unwrap();

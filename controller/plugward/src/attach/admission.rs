@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use go_plugin::{Identity, Peer};
 use plugward_api::status::EventType;
-use plugward_api::{Kind, Name, PluginInstanceSpec, Record, RecordKey};
+use plugward_api::{Name, PluginInstanceSpec};
 use plugward_attach::{FromController, FromLauncher, VERSION};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
@@ -18,6 +18,7 @@ use super::caller::Caller;
 use super::launcher::Launcher;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
+use crate::desired;
 use crate::errors::chain;
 use crate::metrics::AttachRefusal;
 use crate::names::SessionId;
@@ -142,11 +143,8 @@ impl Attach {
     /// An instance's record, as it is declared now.
     pub(super) fn record(&self, name: &str) -> Option<(Name, PluginInstanceSpec)> {
         let name: Name = name.parse().ok()?;
-        let key = RecordKey { kind: Kind::PluginInstance, name };
-        match self.view.records.get(&key)?.record.as_ref() {
-            Record::Instance(instance) => Some((key.name, instance.spec.clone())),
-            Record::Runtime(_) => None,
-        }
+        let spec = desired::declared_of(&name, &self.view.records, PluginInstanceSpec::clone)?;
+        Some((name, spec))
     }
 
     /// Asks a host's environment what the host wants of its plugin.

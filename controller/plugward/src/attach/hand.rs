@@ -70,9 +70,7 @@ impl SessionHand {
 
     fn keep(&self, told: Vec<KeptPriming>) -> io::Result<()> {
         let Session { id, instance, caller, asks, passed, began_at, .. } = &*self.session;
-        let (Standing::Attached { protocol_version, attached_at }
-        | Standing::Resuming { protocol_version, attached_at }) = self.session.standing()
-        else {
+        let (Standing::Attached(agreed) | Standing::Resuming(agreed)) = self.session.standing() else {
             // Its host has no line yet: there is nothing to keep.
             return Ok(());
         };
@@ -81,11 +79,10 @@ impl SessionHand {
             instance: instance.clone(),
             uid: caller.uid,
             asks: asks.clone(),
-            protocol_version,
+            agreed,
             identity: self.identity.clone(),
             passed: passed.clone(),
             began_at: *began_at,
-            attached_at,
             told,
         })?;
         self.launcher.tell_with(&FromController::Keep { patience: PATIENCE }, &[state.as_fd()]);

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::asks::Asks;
 use super::passed::Passed;
+use super::session::Agreed;
 use crate::gateway::KeptPriming;
 use crate::names::SessionId;
 use crate::recipe::HashKey;
@@ -29,14 +30,13 @@ pub(super) struct KeptSession {
     /// The launcher's user: nobody else's can come back with it.
     pub(super) uid: u32,
     pub(super) asks: Asks,
-    /// The version of the application's protocol that the host was told.
-    pub(super) protocol_version: u32,
+    #[serde(flatten)]
+    pub(super) agreed: Agreed,
     /// Towards the host.
     pub(super) identity: StoredIdentity,
     /// The variables that are passed on to the plugin.
     pub(super) passed: Passed,
     pub(super) began_at: Timestamp,
-    pub(super) attached_at: Timestamp,
     /// What the host told the plugin.
     pub(super) told: Vec<KeptPriming>,
 }
@@ -143,11 +143,10 @@ mod tests {
             instance: "db".parse().unwrap(),
             uid: 998,
             asks,
-            protocol_version: 6,
+            agreed: Agreed { protocol_version: 6, attached_at: Timestamp::UNIX_EPOCH },
             identity: StoredIdentity::new("secret"),
             passed: [("TOKEN".to_owned(), "hidden".to_owned())].into_iter().collect(),
             began_at: Timestamp::UNIX_EPOCH,
-            attached_at: Timestamp::UNIX_EPOCH,
             told: Vec::new(),
         }
     }

@@ -22,7 +22,7 @@ use super::launcher::Launcher;
 use super::listening::{Listening, SocketFile};
 use super::refusal::Refusal;
 use super::roster::NotEntered;
-use super::session::{Ending, Session, Standing};
+use super::session::{Agreed, Ending, Session, Standing};
 use crate::errors::chain;
 use crate::gateway::{Door, Joined, KeptPriming, Memory, NotJoined};
 use crate::metrics::{AttachRefusal, SessionEnd};
@@ -153,7 +153,8 @@ impl Attach {
                 None => BrokerMultiplexing::NotSaid,
             },
         };
-        session.stands(joined.protocol_version, self.clock.now());
+        let protocol_version = joined.protocol_version;
+        session.stands(Agreed { protocol_version, attached_at: self.clock.now() });
         self.view.gateway.settle(&session.instance, &session.id);
         launcher.tell(&FromController::Print { line: handshake.to_string() });
         let took = began.elapsed();
@@ -191,10 +192,10 @@ impl Attach {
             // The launcher was told before, and never that it is settled.
             return Err("what the host had told its plugin is not known".to_owned());
         }
-        let KeptSession { id, asks, protocol_version, identity, passed, began_at, attached_at, .. } = kept;
+        let KeptSession { id, asks, agreed, identity, passed, began_at, .. } = kept;
         let identity = Identity::from_pem(identity.reveal()).map_err(|error| chain(&error))?;
         let peer = asks.peer(&identity).map_err(|refusal| refusal.message)?;
-        let standing = Standing::Resuming { protocol_version, attached_at };
+        let standing = Standing::Resuming(agreed);
         let session = Session::new(id, instance, caller, asks, passed, began_at, standing);
         let present = self.take_in(&session, launcher, &spec).map_err(|not| told(not, &session, &spec))?;
         let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, true);
@@ -203,7 +204,7 @@ impl Attach {
                 .await
                 .map_err(|refusal| refusal.message)?;
             let file = self.take_up(launcher, &session, (listener, directory))?;
-            session.stands(protocol_version, attached_at);
+            session.stands(agreed);
             self.view.gateway.settle(&session.instance, &session.id);
             let slot = self.view.gateway.session_slot(&session.instance, &session.id);
             let kind = session.kind(&slot.unwrap_or(SlotName::Shared));

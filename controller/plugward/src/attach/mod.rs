@@ -39,7 +39,7 @@ mod stderr;
 
 use std::time::Duration;
 
-use plugward_api::{Kind, PluginSession};
+use plugward_api::PluginSession;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
@@ -49,6 +49,7 @@ pub use self::roster::{Guest, Roster, Wishes};
 use self::session::Ending;
 use self::stderr::StandardErrors;
 use crate::clock::Clock;
+use crate::desired;
 use crate::recipe::HashKey;
 use crate::view::View;
 
@@ -78,12 +79,15 @@ impl Attach {
     pub async fn keep(self) {
         let mut news = self.view.book.news();
         let reviewing = async {
+            let mut reviewed = None;
             loop {
-                match news.recv().await {
-                    Ok((Kind::PluginInstance, name)) => self.review(|session| session.instance == name),
-                    Ok((Kind::PluginRuntime, _)) => {}
-                    Err(RecvError::Lagged(_)) => self.review(|_| true),
-                    Err(RecvError::Closed) => return std::future::pending().await,
+                if matches!(news.recv().await, Err(RecvError::Closed)) {
+                    return std::future::pending().await;
+                }
+                // Most news is of what plugins do. Before the records: what changes meanwhile is told again.
+                let version = self.view.records.version();
+                if reviewed.replace(version) != Some(version) {
+                    self.review();
                 }
             }
         };
@@ -94,14 +98,13 @@ impl Attach {
         tokio::join!(reviewing, giving_up);
     }
 
-    fn review(&self, which: impl Fn(&session::Session) -> bool) {
-        for session in self.view.roster.sessions().iter().filter(|session| which(session)) {
-            match self.record(session.instance.as_str()) {
+    fn review(&self) {
+        for session in self.view.roster.sessions() {
+            let attach =
+                desired::declared_of(&session.instance, &self.view.records, |spec| spec.attach.clone());
+            match attach.filter(|attach| attach.enabled) {
                 None => session.end(Ending::Deleted),
-                Some((_, spec)) if !spec.attach.enabled => session.end(Ending::Deleted),
-                Some((_, spec)) if !session.caller.may(&spec.attach, self.us) => {
-                    session.end(Ending::NotPermitted);
-                }
+                Some(attach) if !session.caller.may(&attach, self.us) => session.end(Ending::NotPermitted),
                 Some(_) => {}
             }
         }

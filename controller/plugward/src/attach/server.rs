@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attach;
 use super::launcher::Launcher;
-use crate::control::server::ListenError;
+use crate::control::server::{ListenError, socket_lies_at};
 
 /// How many may wait in the socket's queue.
 const QUEUE: i32 = 4096;
@@ -47,14 +47,7 @@ struct Place {
 /// When something else has its name, or it cannot be made.
 pub fn bind(path: &Path) -> Result<OwnedFd, ListenError> {
     let failed = |source: io::Error| ListenError::Socket { path: path.to_owned(), source };
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(ListenError::InTheWay { path: path.to_owned() });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
+    socket_lies_at(path)?;
     // Beside its place first: there is always one for launchers to find, and it is open to all when it is there.
     let beside = path.with_extension("new");
     if let Err(error) = fs::remove_file(&beside)

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use jiff::Timestamp;
 use plugward_api::session::{SessionMetadata, SessionSpec, SessionStatus};
 use plugward_api::{Name, PluginSession, SessionKind, SessionPhase};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::asks::Asks;
@@ -29,24 +30,24 @@ pub(super) struct Session {
 }
 
 /// Where a session is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Its host waits for the handshake line.
     Starting,
     /// Another controller had it.
-    Resuming {
-        /// The version of the application's protocol that the host was told.
-        protocol_version: u32,
-        /// When.
-        attached_at: Timestamp,
-    },
+    Resuming(Agreed),
     /// Its host uses the plugin.
-    Attached {
-        /// As above.
-        protocol_version: u32,
-        /// As above.
-        attached_at: Timestamp,
-    },
+    Attached(Agreed),
+}
+
+/// What a host was told with its handshake line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Agreed {
+    /// The version of the application's protocol.
+    pub(super) protocol_version: u32,
+    /// When.
+    pub(super) attached_at: Timestamp,
 }
 
 /// Why a session is to end.
@@ -97,12 +98,12 @@ impl Session {
     }
 
     pub(super) fn standing(&self) -> Standing {
-        self.lock().clone()
+        *self.lock()
     }
 
     /// The host has its handshake line.
-    pub(super) fn stands(&self, protocol_version: u32, attached_at: Timestamp) {
-        *self.lock() = Standing::Attached { protocol_version, attached_at };
+    pub(super) fn stands(&self, agreed: Agreed) {
+        *self.lock() = Standing::Attached(agreed);
     }
 
     /// What it uses, if its calls go to this slot.
@@ -116,18 +117,12 @@ impl Session {
 
     /// It as an object, served from a slot, with so many requests over.
     pub(super) fn object(&self, slot: Option<&SlotName>, requests: u64) -> Option<PluginSession> {
-        let standing = self.standing();
-        let agreed = match &standing {
-            Standing::Starting => None,
-            Standing::Resuming { protocol_version, attached_at }
-            | Standing::Attached { protocol_version, attached_at } => Some((*protocol_version, *attached_at)),
+        let (phase, agreed) = match self.standing() {
+            Standing::Starting => (SessionPhase::Starting, None),
+            Standing::Resuming(agreed) => (SessionPhase::Resuming, Some(agreed)),
+            Standing::Attached(agreed) => (SessionPhase::Attached, Some(agreed)),
         };
-        let phase = match standing {
-            _ if self.ends.is_cancelled() => SessionPhase::Ending,
-            Standing::Starting => SessionPhase::Starting,
-            Standing::Resuming { .. } => SessionPhase::Resuming,
-            Standing::Attached { .. } => SessionPhase::Attached,
-        };
+        let phase = if self.ends.is_cancelled() { SessionPhase::Ending } else { phase };
         Some(PluginSession {
             metadata: SessionMetadata {
                 // An id is a name.
@@ -142,10 +137,10 @@ impl Session {
                 user: self.caller.name.clone(),
                 uid: self.caller.uid,
                 pid: self.caller.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
-                protocol_version: agreed.map(|(version, _)| version),
+                protocol_version: agreed.map(|agreed| agreed.protocol_version),
                 tls: self.asks.certificate.is_some(),
                 broker_multiplexing: self.asks.multiplexes(),
-                attached_at: agreed.map(|(_, at)| at),
+                attached_at: agreed.map(|agreed| agreed.attached_at),
                 requests,
             },
         })

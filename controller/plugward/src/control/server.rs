@@ -83,21 +83,29 @@ pub fn let_pass(path: &Path) -> io::Result<()> {
 /// When somebody answers on it, or it cannot be made.
 pub fn bind_control(path: &Path, group: Option<u32>) -> Result<UnixListener, ListenError> {
     let failed = |source| ListenError::Socket { path: path.to_owned(), source };
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(ListenError::InTheWay { path: path.to_owned() });
-        }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+    if socket_lies_at(path)? {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(ListenError::SocketInUse { path: path.to_owned() });
         }
-        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
     chown(path, None, group).map_err(failed)?;
     Ok(listener)
+}
+
+/// Whether a socket lies at `path`, which one of ours may take the place of.
+///
+/// # Errors
+/// When something else does, or it cannot be seen.
+pub fn socket_lies_at(path: &Path) -> Result<bool, ListenError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(ListenError::InTheWay { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(ListenError::Socket { path: path.to_owned(), source }),
+    }
 }
 
 /// Takes the metrics port.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plugward_api::{Kind, Name, Record, RecordKey};
+use plugward_api::{Kind, Name, PluginInstanceSpec, RecordKey};
 use plugward_runtime::{WatchEvent, Writer};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,9 +52,10 @@ async fn take_event(
         view.book.tell(key.kind, &key.name);
         match key.kind {
             Kind::PluginInstance => {
-                if let Some(runtime) = instance_runtime(view, key) {
+                let said = |spec: &PluginInstanceSpec| (spec.runtime.clone(), spec.attach.enabled);
+                if let Some((runtime, attach)) = desired::declared_of(&key.name, &view.records, said) {
                     view.metrics.instance_declared(&key.name);
-                    if lets_hosts_attach(view, key) {
+                    if attach {
                         view.metrics.attach_declared(&key.name);
                     }
                     if !first_list {
@@ -84,18 +85,6 @@ async fn take_event(
     }
 }
 
-fn instance_runtime(view: &View, key: &RecordKey) -> Option<Name> {
-    match view.records.get(key)?.record.as_ref() {
-        Record::Instance(instance) => Some(instance.spec.runtime.clone()),
-        Record::Runtime(_) => None,
-    }
-}
-
-fn lets_hosts_attach(view: &View, key: &RecordKey) -> bool {
-    let record = view.records.get(key);
-    matches!(record.as_ref().map(|declared| declared.record.as_ref()), Some(Record::Instance(instance)) if instance.spec.attach.enabled)
-}
-
 /// Asks for a reconcile of these.
 pub(super) fn wake(view: &View, instances: impl IntoIterator<Item = Name>, reason: Reason) {
     for instance in instances {
@@ -111,9 +100,9 @@ fn halt_failed_rolls(view: &View, rolls: &Rolls) {
             .slots(&instance)
             .values()
             .any(|slot| slot.updating && slot.current.as_ref().is_some_and(|start| start.end.is_some()));
-        let key = RecordKey { kind: Kind::PluginInstance, name: instance };
-        if let Some(runtime) = instance_runtime(view, &key).filter(|_| failed) {
-            wake(view, rolls.halt(&runtime, &key.name), Reason::Turn);
+        let runtime = desired::declared_of(&instance, &view.records, |spec| spec.runtime.clone());
+        if let Some(runtime) = runtime.filter(|_| failed) {
+            wake(view, rolls.halt(&runtime, &instance), Reason::Turn);
         }
     }
 }

@@ -22,7 +22,7 @@ impl Instance {
     pub(in crate::gateway) fn serve(self: &Arc<Self>, terms: &Terms) -> Vec<Arc<Mount>> {
         {
             let state = self.lock();
-            if state.terms.as_ref() == Some(&state.with_sessions(terms)) && state.refusal.is_none() {
+            if state.terms.as_ref() == Some(state.with_sessions(terms).as_ref()) && state.refusal.is_none() {
                 return Vec::new();
             }
         }
@@ -34,8 +34,8 @@ impl Instance {
         let (gone, moved) = self.change(|state| {
             self.refused.store(false, Ordering::Release);
             state.refusal = None;
-            let terms = &state.with_sessions(terms);
-            let before = state.terms.replace(terms.clone());
+            let terms = state.with_sessions(terms);
+            let before = state.terms.replace(terms.as_ref().clone());
             state.prospects.retain(|slot, _| terms.mounts.values().any(|used| used == slot));
             let memory = &self.parts.memory;
             state.seats.assign(&terms.mounts, &terms.priming, |mount| memory.last_primed(&self.name, mount));

@@ -1,5 +1,6 @@
 //! Sessions: mounts that hosts bring along, and take with them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -212,7 +213,11 @@ impl Instance {
 
 impl State {
     /// New terms with the sessions that there are: each where it is to be, or where it is.
-    pub(super) fn with_sessions(&self, terms: &Terms) -> Terms {
+    pub(super) fn with_sessions<'a>(&self, terms: &'a Terms) -> Cow<'a, Terms> {
+        let mut mounts = terms.mounts.keys().chain(self.mounts.keys());
+        if !mounts.any(|name| name.session().is_some()) {
+            return Cow::Borrowed(terms);
+        }
         let mut terms = terms.clone();
         // Others have ended, or not come back yet.
         terms.mounts.retain(|name, _| name.session().is_none() || self.mounts.contains_key(name));
@@ -224,6 +229,6 @@ impl State {
                 terms.mounts.insert(name.clone(), slot);
             }
         }
-        terms
+        Cow::Owned(terms)
     }
 }
