@@ -33,7 +33,8 @@
 //!       ◀────────────────────────── Exit
 //! ```
 //!
-//! When the connection ends, a session ends, unless the controller had something [kept](wire::FromController::Keep). Then the launcher
+//! When the connection ends before the handshake line was printed, the launcher begins anew with the next controller, for 20 seconds: a host
+//! that starts its plugin during an upgrade waits, and does not fail. After that a session ends with its connection, unless the controller had something [kept](wire::FromController::Keep). Then the launcher
 //! connects again for as long as it was told to, and its Hello brings the kept state and the session's listener. Hosts' connections wait
 //! in the listener's queue meanwhile. [`Resumed`](wire::FromController::Resumed) goes on; anything else that the controller may say ends
 //! the session, so that none looks alive and is not.

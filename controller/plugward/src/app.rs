@@ -112,12 +112,15 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let cluster = state.cluster(settings.cluster.as_ref())?;
     let _cluster_lock = ClusterLock::acquire(&cluster.id)?;
     let directories = RunDirectory::new(&settings.run_directory, &cluster.id);
-    for path in [directories.path().to_owned(), directories.plugins(), directories.mounts()] {
-        server::make_socket_directory(&path, settings.socket_group)
+    let own = [
+        (directories.path().to_owned(), server::PASSED),
+        (directories.plugins(), server::CLOSED),
+        (directories.mounts(), server::CLOSED),
+    ];
+    for (path, mode) in own {
+        server::make_socket_directory(&path, mode, settings.socket_group)
             .map_err(|source| RunError::RunDirectory { path, source })?;
     }
-    server::let_pass(directories.path())
-        .map_err(|source| RunError::RunDirectory { path: directories.path().to_owned(), source })?;
     let key = cluster.hash_key.clone();
     let attach_socket = attach::server::bind(&directories.attach_socket())?;
     let control = server::bind_control(&directories.control_socket(), settings.socket_group)?;

@@ -11,6 +11,7 @@ mod applying;
 mod attach;
 mod attach_deaths;
 mod attach_hostile;
+mod attach_hosts;
 mod attach_load;
 mod attach_rules;
 mod backends;

@@ -39,9 +39,27 @@ fn hear_resuming(peer: &Peer) -> (String, OwnedFd) {
 
 /// A session with its socket.
 fn attached(controller: &Controller) -> (Launcher, Peer, PathBuf) {
+    let (mut launcher, peer) = controller.attach();
+    let (path, ..) = peer.listen(0);
+    peer.say(&FromController::Print { line: "the handshake line".into() });
+    assert_eq!(launcher.line(), "the handshake line\n");
+    (launcher, peer, path)
+}
+
+#[test]
+fn who_has_no_handshake_line_yet_begins_anew_with_the_next_controller() {
+    let mut controller = Controller::start();
     let (launcher, peer) = controller.attach();
     let (path, ..) = peer.listen(0);
-    (launcher, peer, path)
+    controller.go(true);
+    drop(peer);
+    controller.come();
+    let peer = controller.accept();
+    let (message, descriptors) = peer.hear();
+    assert!(matches!(message, FromLauncher::Hello { resumes: false, .. }) && descriptors.is_empty());
+    assert!(!path.exists(), "what was made for the first is gone");
+    peer.say(&FromController::Refuse { message: "not today".into() });
+    launcher.end().failed_with(&["not today"]);
 }
 
 #[test]

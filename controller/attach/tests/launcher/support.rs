@@ -61,8 +61,11 @@ impl Controller {
         Self { run: tempfile::tempdir().unwrap(), host: tempfile::tempdir().unwrap(), listener: None }
     }
 
+    /// It comes, and its socket takes the place of the last one's, as in the program.
     pub(crate) fn come(&mut self) {
-        self.listener = Some(socket::listen(&self.socket(), 16).unwrap());
+        let beside = self.socket().with_extension("new");
+        self.listener = Some(socket::listen(&beside, 16).unwrap());
+        std::fs::rename(beside, self.socket()).unwrap();
     }
 
     /// It goes, and leaves its socket's file, or not.

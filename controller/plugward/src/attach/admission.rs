@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout};
 
 use super::Attach;
 use super::asks::Asks;
-use super::caller::Caller;
+use super::caller::{Caller, Permission};
 use super::launcher::Launcher;
-use super::refusal::Refusal;
+use super::refusal::{NotBegun, Refusal};
 use super::session::{Session, Standing};
 use crate::desired;
 use crate::errors::chain;
@@ -26,6 +26,9 @@ use crate::recipe::Protocol;
 
 /// How long a launcher may take to say what it wants, and a host's environment to arrive.
 const GREETING: Duration = Duration::from_secs(5);
+
+/// The longest name of an instance, in bytes.
+const LONGEST_NAME: usize = 253;
 
 /// How long a launcher waits for the records of a controller that has just begun.
 const BEGINNING: Duration = Duration::from_secs(20);
@@ -55,7 +58,13 @@ impl Attach {
     pub(super) async fn greeted(&self, launcher: &Launcher, caller: &Caller) -> Option<Greeting> {
         let message = match timeout(GREETING, launcher.receive()).await {
             Ok(Ok(Some((FromLauncher::Hello { versions, instance, resumes }, descriptors)))) => {
-                return Some(Greeting { versions, instance, resumes, descriptors });
+                if instance.len() <= LONGEST_NAME {
+                    return Some(Greeting { versions, instance, resumes, descriptors });
+                }
+                format!(
+                    "the name of an instance has at most {LONGEST_NAME} bytes, and not {}",
+                    instance.len()
+                )
             }
             // Who connects and goes away wants nothing.
             Ok(Ok(None)) => return None,
@@ -77,14 +86,27 @@ impl Attach {
         caller: &Caller,
         refusal: &Refusal,
     ) {
-        let Refusal { reason, message } = refusal;
-        self.view.metrics.attach_refused(*reason);
-        tracing::warn!(reason = reason.as_str(), user = caller.user(), message, "a host is refused");
-        if let Some(instance) = instance {
+        let message = &refusal.message;
+        if self.count_refused(caller, refusal)
+            && let Some(instance) = instance
+        {
             let message = format!("a host of user {} was refused: {message}", caller.user());
             self.view.book.event(instance, EventType::Warning, "AttachRefused", message);
         }
         launcher.tell(&FromController::Refuse { message: message.clone() });
+    }
+
+    /// Counts a host that is refused, and says so in the log, unless that was said often enough of its user just now: any user may come, as
+    /// often as it likes. Whether it was said.
+    pub(super) fn count_refused(&self, caller: &Caller, refusal: &Refusal) -> bool {
+        let Refusal { reason, message } = refusal;
+        self.view.metrics.attach_refused(*reason);
+        let said = self.complaints.another(caller.uid);
+        if said {
+            let (reason, user) = (reason.as_str(), caller.user());
+            tracing::warn!(reason, user, uid = caller.uid, pid = caller.pid, message, "a host is refused");
+        }
+        said
     }
 
     /// Lets in a host that starts its plugin, or does not. Says which instance it named, if there is such a one.
@@ -94,7 +116,7 @@ impl Attach {
         caller: Caller,
         greeting: &Greeting,
         began: Instant,
-    ) -> Result<Admitted, (Option<Name>, Refusal)> {
+    ) -> Result<Admitted, (Option<Name>, NotBegun)> {
         let (lowest, highest) = greeting.versions;
         if !(lowest..=highest).contains(&VERSION) {
             let message = format!(
@@ -102,11 +124,12 @@ impl Attach {
                  install both from the same release",
                 env!("CARGO_PKG_VERSION")
             );
-            return Err((None, Refusal::new(AttachRefusal::LauncherVersion, message)));
+            return Err((None, Refusal::new(AttachRefusal::LauncherVersion, message).into()));
         }
-        let (instance, spec) = self.permitted(&greeting.instance, &caller).await?;
+        let permitted = self.permitted(&greeting.instance, &caller).await;
+        let (instance, spec) = permitted.map_err(|(instance, refusal)| (instance, refusal.into()))?;
         let admitted = self.asked(launcher, caller, instance.clone(), spec, began).await;
-        admitted.map_err(|refusal| (Some(instance), refusal))
+        admitted.map_err(|not_begun| (Some(instance), not_begun))
     }
 
     /// The record that a launcher names, if it permits that.
@@ -129,15 +152,32 @@ impl Attach {
             );
             return Err((Some(instance), Refusal::new(AttachRefusal::NotEnabled, message)));
         }
-        if !caller.may(&spec.attach, self.us) {
-            let user = caller.user();
-            let message = format!(
-                "user {user} may not attach to plugin instance {instance}: name it in spec.attach.users, or one of its groups in \
-                 spec.attach.groups"
-            );
-            return Err((Some(instance), Refusal::new(AttachRefusal::NotPermitted, message)));
-        }
-        Ok((instance, spec))
+        let user = caller.user();
+        let refusal = match caller.permission(&spec.attach, self.us) {
+            Permission::Granted => return Ok((instance, spec)),
+            Permission::Denied { unknown } => {
+                let unknown = match unknown.as_slice() {
+                    [] => String::new(),
+                    unknown => format!(
+                        ". It names {}, of whom the controller finds nobody in /etc/passwd and /etc/group: name them by number",
+                        unknown.join(", ")
+                    ),
+                };
+                let message = format!(
+                    "user {user} may not attach to plugin instance {instance}: name it in spec.attach.users, or one of its groups in \
+                     spec.attach.groups{unknown}"
+                );
+                Refusal::new(AttachRefusal::NotPermitted, message)
+            }
+            Permission::Unreadable => {
+                let message = format!(
+                    "it is not known whether user {user} may attach to plugin instance {instance}: the controller cannot read \
+                     /etc/passwd or /etc/group now. Try again, or name users and groups by number"
+                );
+                Refusal::new(AttachRefusal::NotReady, message)
+            }
+        };
+        Err((Some(instance), refusal))
     }
 
     /// An instance's record, as it is declared now.
@@ -155,13 +195,14 @@ impl Attach {
         instance: Name,
         spec: PluginInstanceSpec,
         began: Instant,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, NotBegun> {
         let protocol = Protocol::of(&spec);
         let variables = Asks::variables(&protocol, &spec.attach.pass_env)?;
         launcher.tell(&FromController::Ask { version: VERSION, variables: variables.clone() });
-        let answer = timeout(GREETING, launcher.receive()).await;
-        let Ok(Ok(Some((FromLauncher::Environment { variables: found }, _)))) = answer else {
-            return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher did not answer"));
+        let found = match timeout(GREETING, launcher.receive()).await {
+            Ok(Ok(Some((FromLauncher::Environment { variables }, _)))) => variables,
+            Ok(Ok(None)) => return Err(NotBegun::Left),
+            _ => return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher did not answer").into()),
         };
         let environment: BTreeMap<String, Vec<u8>> =
             found.into_iter().filter(|(name, _)| variables.contains(name)).collect();

@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use plugward_attach::accounts::Accounts;
 use plugward_attach::socket;
 use plugward_attach::{FromController, FromLauncher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{socket_domain, socket_peercred, socket_type};
+use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -22,7 +21,6 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Caller;
 use super::listening::{Listening, Offered};
 use crate::gateway::OfferedSocket;
 
@@ -36,6 +34,8 @@ const PIECE: usize = 16 << 10;
 pub(super) struct Launcher {
     /// It is one of packets, whatever the type says: the two have all in common that is used of this.
     socket: UnixStream,
+    /// Its user.
+    uid: u32,
     asked: Mutex<Asked>,
     gone: CancellationToken,
     /// Bytes of the plugin's standard error that it did not take.
@@ -55,26 +55,19 @@ enum Answer {
 }
 
 /// The number of the session's own socket.
-const MAIN: u32 = 0;
+pub(super) const MAIN: u32 = 0;
 
 // === impl Launcher ===
 
 impl Launcher {
-    /// One that has just connected.
-    pub(super) fn new(socket: UnixStream) -> Self {
-        Self { socket, asked: Mutex::default(), gone: CancellationToken::new(), lost: AtomicU64::new(0) }
+    /// One of this user that has just connected.
+    pub(super) fn new(socket: UnixStream, uid: u32) -> Self {
+        Self { socket, uid, asked: Mutex::default(), gone: CancellationToken::new(), lost: AtomicU64::new(0) }
     }
 
-    /// Who it is.
-    pub(super) fn caller(&self) -> io::Result<Caller> {
-        let peer = socket_peercred(&self.socket)?;
-        // Of another PID namespace it has none that we can see.
-        let pid = Some(peer.pid.as_raw_nonzero().get()).filter(|pid| *pid > 0);
-        let uid = peer.uid.as_raw();
-        let mut groups = vec![peer.gid.as_raw()];
-        groups.extend(pid.and_then(|pid| supplementary_groups(pid, uid)).unwrap_or_default());
-        let name = Accounts::Users.name_of(uid).ok().flatten();
-        Ok(Caller { pid, uid, name, groups })
+    /// Its user.
+    pub(super) const fn uid(&self) -> u32 {
+        self.uid
     }
 
     /// What it says next, and the descriptors that came with it. `None` when it has gone. Dropping the future loses nothing.
@@ -112,24 +105,26 @@ impl Launcher {
         }
     }
 
-    /// Passes on what the plugin writes to its standard error. What a launcher does not take at once is lost, and counted: what else it is
-    /// told must not wait behind that.
+    /// Passes on what the plugin writes to its standard error. What a launcher does not take at once is lost, which is said there once it
+    /// takes something again: what else it is told must not wait behind that.
     pub(super) fn write(&self, bytes: &[u8]) {
         for piece in bytes.chunks(PIECE) {
             let mut room = [PollFd::new(&self.socket, PollFlags::OUT)];
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
             if matches!(poll(&mut room, Some(&at_once)), Ok(1)) && room[0].revents().contains(PollFlags::OUT)
             {
+                let lost = self.lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    let left_out = format!(
+                        "plugward: {lost} bytes of the plugin's stderr are left out here, since the host did not read it\n"
+                    );
+                    self.tell(&FromController::Stderr { bytes: left_out.into_bytes() });
+                }
                 self.tell(&FromController::Stderr { bytes: piece.to_vec() });
             } else {
                 self.lost.fetch_add(piece.len() as u64, Ordering::Relaxed);
             }
         }
-    }
-
-    /// The bytes that it did not take since this was last asked.
-    pub(super) fn take_lost(&self) -> u64 {
-        self.lost.swap(0, Ordering::Relaxed)
     }
 
     /// Takes what it says until it is gone, or says what it must not.
@@ -180,7 +175,7 @@ impl Launcher {
     async fn listen_as(&self, id: u32) -> io::Result<Listening> {
         let answer = self.ask(id, &FromController::Listen { id }).await?;
         let Answer::Listening { path, listener, directory } = answer else { return Err(wrong()) };
-        Listening::new(path, listener, directory)
+        Listening::new(path, listener, directory, self.uid)
     }
 
     /// Has it connect to a socket that its host named.
@@ -263,15 +258,4 @@ pub(super) fn is_stream(socket: &OwnedFd) -> bool {
 
 pub(super) fn wrong() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the launcher gave something else than it was asked for")
-}
-
-/// The groups that a process has beside its own, if it is still the one of this user.
-fn supplementary_groups(pid: i32, uid: u32) -> Option<Vec<u32>> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    // The effective one is second. Who has its number by now is another.
-    if field("Uid")?.split_ascii_whitespace().nth(1)?.parse() != Ok(uid) {
-        return None;
-    }
-    Some(field("Groups")?.split_ascii_whitespace().filter_map(|group| group.parse().ok()).collect())
 }

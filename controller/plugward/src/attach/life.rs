@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use go_plugin::{Address, BrokerMultiplexing, Handshake, Identity, Peer, Protocol as Transport};
 use plugward_api::status::EventType;
-use plugward_api::{PluginInstanceSpec, PluginType, SessionKind};
+use plugward_api::{Name, PluginInstanceSpec, PluginType, SessionKind};
 use plugward_attach::FromController;
 use plugward_relay::grpc::Status;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -18,9 +19,9 @@ use super::admission::{Admitted, Greeting};
 use super::caller::Caller;
 use super::hand::SessionHand;
 use super::kept::KeptSession;
-use super::launcher::Launcher;
+use super::launcher::{Launcher, MAIN};
 use super::listening::{Listening, SocketFile};
-use super::refusal::Refusal;
+use super::refusal::{NotBegun, Refusal};
 use super::roster::NotEntered;
 use super::session::{Agreed, Ending, Session, Standing};
 use crate::errors::chain;
@@ -54,38 +55,47 @@ impl Attach {
         let span = tracing::info_span!("attach", instance = greeting.instance, user = caller.user());
         async {
             if greeting.resumes {
-                let record = self.record(&greeting.instance);
-                if let Err(why) = self.resume(&launcher, caller, greeting).await {
-                    if let Some((instance, _)) = record {
-                        // Of what kind it was does not matter: it is not among those that are counted.
-                        self.view.metrics.session_ended(&instance, SessionKind::Own, SessionEnd::Lost);
-                    }
-                    tracing::warn!(
-                        why,
-                        "a session is not taken up again: its host has to start its plugin anew"
-                    );
-                    launcher.tell(&FromController::Exit { code: 1, message: Some(why) });
-                }
-                return;
+                return self.take_back(&launcher, caller, greeting).await;
             }
-            match self.admit(&launcher, caller.clone(), &greeting, began).await {
+            let (instance, not_begun) = match self.admit(&launcher, caller.clone(), &greeting, began).await {
                 Ok(admitted) => {
                     let instance = admitted.session.instance.clone();
-                    if let Err(refusal) = self.begin(&launcher, admitted).await {
-                        self.refuse(&launcher, Some(&instance), &caller, &refusal);
-                    }
+                    let Err(not_begun) = self.begin(&launcher, admitted).await else { return };
+                    (Some(instance), not_begun)
                 }
-                Err((instance, refusal)) => self.refuse(&launcher, instance.as_ref(), &caller, &refusal),
+                Err((instance, not_begun)) => (instance, not_begun),
+            };
+            match not_begun {
+                NotBegun::Refused(refusal) => self.refuse(&launcher, instance.as_ref(), &caller, &refusal),
+                NotBegun::Left => tracing::info!("a host went before it had its plugin"),
             }
         }
         .instrument(span)
         .await;
     }
 
+    /// Serves a launcher to whom another controller gave a session, to its end.
+    async fn take_back(&self, launcher: &Arc<Launcher>, caller: Caller, greeting: Greeting) {
+        // Before anything is done for it.
+        let (instance, spec) = match self.permitted(&greeting.instance, &caller).await {
+            Ok(permitted) => permitted,
+            Err((_, refusal)) => {
+                self.count_refused(&caller, &refusal);
+                return launcher.tell(&FromController::Exit { code: 1, message: Some(refusal.message) });
+            }
+        };
+        if let Err(why) = self.resume(launcher, caller, &instance, spec, greeting.descriptors).await {
+            // Of what kind it was does not matter: it is not among those that are counted.
+            self.view.metrics.session_ended(&instance, SessionKind::Own, SessionEnd::Lost);
+            tracing::warn!(why, "a session is not taken up again: its host has to start its plugin anew");
+            launcher.tell(&FromController::Exit { code: 1, message: Some(why) });
+        }
+    }
+
     /// Begins a session, and sees it through to its end.
-    async fn begin(&self, launcher: &Arc<Launcher>, admitted: Admitted) -> Result<(), Refusal> {
+    async fn begin(&self, launcher: &Arc<Launcher>, admitted: Admitted) -> Result<(), NotBegun> {
         let Admitted { session, identity, peer, spec, began } = admitted;
-        let present = self.take_in(&session, launcher, &spec).map_err(|not| {
+        let present = self.take_in(&session, launcher, Some(most(&spec))).map_err(|not| {
             let reason = match not {
                 NotEntered::Full => AttachRefusal::TooMany,
                 NotEntered::Known => AttachRefusal::NotReady,
@@ -95,7 +105,7 @@ impl Attach {
         let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, false);
         let living = async {
             self.join(&session, hand, peer, &spec, None).await?;
-            let (joined, file) = self.prepare(launcher, &session, &spec).await?;
+            let (joined, file) = self.prepare(launcher, &session, &spec, began).await?;
             self.hand_over(launcher, &session, &joined, &identity, &file, began);
             present.live(session.kind(&joined.slot), file).await;
             Ok(())
@@ -109,8 +119,9 @@ impl Attach {
         launcher: &Launcher,
         session: &Session,
         spec: &PluginInstanceSpec,
-    ) -> Result<(Joined, SocketFile), Refusal> {
-        let limit = spec.start_timeout.get().min(HOSTS_WAIT);
+        began: Instant,
+    ) -> Result<(Joined, SocketFile), NotBegun> {
+        let limit = spec.start_timeout.get().min(HOSTS_WAIT.saturating_sub(began.elapsed()));
         let waiting = self.view.gateway.joined(&session.instance, &session.id, limit);
         let joined = tokio::select! {
             joined = waiting => joined.map_err(|status| Refusal::new(
@@ -118,11 +129,14 @@ impl Attach {
                 format!("no container of plugin instance {} is ready: {}", session.instance, status.message),
             ))?,
             ending = session.ended() => {
-                let message = ending.message(session).unwrap_or_default();
-                return Err(Refusal::new(AttachRefusal::NotEnabled, message));
+                let reason = match ending {
+                    Ending::Shutdown => return Err(NotBegun::Left),
+                    Ending::Deleted => AttachRefusal::NotEnabled,
+                    Ending::NotPermitted => AttachRefusal::NotPermitted,
+                };
+                return Err(Refusal::new(reason, ending.message(session).unwrap_or_default()).into());
             }
-            // Nobody is there to be told.
-            () = launcher.gone() => return Err(Refusal::new(AttachRefusal::BadRequest, "the launcher has gone")),
+            () = launcher.gone() => return Err(NotBegun::Left),
         };
         session.asks.admits(joined.protocol_version)?;
         let Listening { listener, file } = launcher.listen().await.map_err(|error| {
@@ -169,24 +183,26 @@ impl Attach {
         &self,
         launcher: &Arc<Launcher>,
         caller: Caller,
-        greeting: Greeting,
+        instance: &Name,
+        spec: PluginInstanceSpec,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<(), String> {
-        let mut descriptors = greeting.descriptors.into_iter();
+        let mut descriptors = descriptors.into_iter();
         let (Some(state), Some(listener), Some(directory)) =
             (descriptors.next(), descriptors.next(), descriptors.next())
         else {
             return Err("the launcher kept nothing".to_owned());
         };
-        let mut kept = self
-            .sealer
-            .unseal(state)
+        // It may be large.
+        let sealer = self.sealer.clone();
+        let mut kept = spawn_blocking(move || sealer.unseal(state))
+            .await
+            .map_err(|error| error.to_string())?
             .map_err(|error| format!("what the launcher kept is of no use: {}", chain(&error)))?;
-        if kept.uid != caller.uid {
-            return Err("the launcher is another user's than before".to_owned());
+        if kept.uid != caller.uid || kept.instance != *instance {
+            return Err("the launcher is another user's than before, or another instance's".to_owned());
         }
-        let (instance, spec) =
-            self.permitted(kept.instance.as_str(), &caller).await.map_err(|(_, refusal)| refusal.message)?;
-        let primed = self.view.state.last_primed(&instance, &kept.id.clone().into());
+        let primed = self.view.state.last_primed(instance, &kept.id.clone().into());
         let told_before = std::mem::take(&mut kept.told);
         if primed.is_some() && told_before.is_empty() {
             // The launcher was told before, and never that it is settled.
@@ -196,8 +212,8 @@ impl Attach {
         let identity = Identity::from_pem(identity.reveal()).map_err(|error| chain(&error))?;
         let peer = asks.peer(&identity).map_err(|refusal| refusal.message)?;
         let standing = Standing::Resuming(agreed);
-        let session = Session::new(id, instance, caller, asks, passed, began_at, standing);
-        let present = self.take_in(&session, launcher, &spec).map_err(|not| told(not, &session, &spec))?;
+        let session = Session::new(id, instance.clone(), caller, asks, passed, began_at, standing);
+        let present = self.take_in(&session, launcher, None).map_err(|not| told(not, &session, &spec))?;
         let hand = self.hand(launcher, &session, &identity, spec.plugin.plugin_type, true);
         let living = async {
             self.join(&session, hand, peer, &spec, Some(told_before))
@@ -221,9 +237,11 @@ impl Attach {
         &self,
         session: &Arc<Session>,
         launcher: &Arc<Launcher>,
-        spec: &PluginInstanceSpec,
+        most: Option<usize>,
     ) -> Result<Present, NotEntered> {
-        self.view.roster.enter(session, most(spec))?;
+        self.view.roster.enter(session, most)?;
+        // The record may have changed since it was asked, and those on the roster been reviewed.
+        self.review(session);
         Ok(Present { attach: self.clone(), session: session.clone(), launcher: launcher.clone() })
     }
 
@@ -251,7 +269,7 @@ impl Attach {
         (listener, directory): (OwnedFd, OwnedFd),
     ) -> Result<SocketFile, String> {
         let Listening { listener, file } =
-            Listening::again(listener, directory).map_err(|error| chain(&error))?;
+            Listening::again(listener, directory, launcher.uid()).map_err(|error| chain(&error))?;
         launcher.tell(&FromController::Resumed);
         self.view.gateway.admit(&session.instance, &session.id, listener);
         Ok(file)
@@ -350,11 +368,13 @@ impl Present {
             }
         };
         let gracefully = matches!(ending, Some(Ending::Deleted | Ending::NotPermitted));
-        gateway.part(&session.instance, &session.id, &status, gracefully).await;
+        // Who comes from now on finds nobody, instead of waiting for somebody.
+        file.remove();
+        launcher.tell(&FromController::Unlisten { id: MAIN });
+        gateway.part(&session.instance, &session.id, &status, gracefully, launcher.gone()).await;
         let code = u8::from(gracefully);
         let message = ending.and_then(|ending| ending.message(session));
         launcher.tell(&FromController::Exit { code, message });
-        file.remove();
         attach.view.metrics.session_ended(&session.instance, kind, counted);
         tracing::info!(session = %session.id, reason = counted.as_str(), "a host is detached");
         let message = format!("a host of user {} detached", session.caller.user());

@@ -10,7 +10,7 @@
 //!
 //! - [`server`] accepts launchers, as many as it can bear, and asks the system whose they are.
 //! - `admission` decides who is let in: `caller` is who a host is, `asks` what a host asks for by its environment, `refusal` what it
-//!   is told if it cannot have it.
+//!   is told if it cannot have it, `complaints` how often the log says so.
 //! - `life` is a session from then on: it joins the gateway as a mount does, gets a socket where its host is, and ends as one of the three wants.
 //! - `launcher` is the other end of the attach socket, `listening` the sockets that it makes, and `hand` is it as the gateway has it.
 //! - `kept` seals what a launcher keeps for the next controller; [`roster`] has the sessions that there are, and those that may come back.
@@ -25,6 +25,7 @@
 mod admission;
 mod asks;
 mod caller;
+mod complaints;
 mod hand;
 mod kept;
 mod launcher;
@@ -43,10 +44,12 @@ use plugward_api::PluginSession;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
+use self::caller::Permission;
+use self::complaints::Complaints;
 use self::kept::Sealer;
 pub use self::passed::Passed;
 pub use self::roster::{Guest, Roster, Wishes};
-use self::session::Ending;
+use self::session::{Ending, Session};
 use self::stderr::StandardErrors;
 use crate::clock::Clock;
 use crate::desired;
@@ -63,6 +66,7 @@ pub struct Attach {
     clock: Clock,
     sealer: Sealer,
     standard_errors: StandardErrors,
+    complaints: Complaints,
     /// The controller's own user.
     us: u32,
 }
@@ -72,7 +76,7 @@ impl Attach {
     pub fn new(view: View, clock: Clock, key: &HashKey) -> Self {
         let standard_errors = StandardErrors::new(view.engines.clone());
         let us = rustix::process::geteuid().as_raw();
-        Self { view, clock, sealer: Sealer::new(key), standard_errors, us }
+        Self { view, clock, sealer: Sealer::new(key), standard_errors, complaints: Complaints::default(), us }
     }
 
     /// Ends sessions that their records do not permit any more, and gives up those that do not come back.
@@ -87,7 +91,7 @@ impl Attach {
                 // Most news is of what plugins do. Before the records: what changes meanwhile is told again.
                 let version = self.view.records.version();
                 if reviewed.replace(version) != Some(version) {
-                    self.review();
+                    self.view.roster.sessions().iter().for_each(|session| self.review(session));
                 }
             }
         };
@@ -98,14 +102,16 @@ impl Attach {
         tokio::join!(reviewing, giving_up);
     }
 
-    fn review(&self) {
-        for session in self.view.roster.sessions() {
-            let attach =
-                desired::declared_of(&session.instance, &self.view.records, |spec| spec.attach.clone());
-            match attach.filter(|attach| attach.enabled) {
-                None => session.end(Ending::Deleted),
-                Some(attach) if !session.caller.may(&attach, self.us) => session.end(Ending::NotPermitted),
-                Some(_) => {}
+    /// Ends a session that its record does not permit any more.
+    fn review(&self, session: &Session) {
+        let attach = desired::declared_of(&session.instance, &self.view.records, |spec| spec.attach.clone());
+        match attach.filter(|attach| attach.enabled) {
+            None => session.end(Ending::Deleted),
+            Some(attach) => {
+                // Where it cannot be said, it stays: it was let in.
+                if let Permission::Denied { .. } = session.caller.permission(&attach, self.us) {
+                    session.end(Ending::NotPermitted);
+                }
             }
         }
     }
@@ -113,7 +119,7 @@ impl Attach {
 
 /// The sessions as objects, in no order.
 pub fn objects(view: &View) -> Vec<PluginSession> {
-    let object = |session: &std::sync::Arc<session::Session>| {
+    let object = |session: &std::sync::Arc<Session>| {
         let slot = view.gateway.session_slot(&session.instance, &session.id);
         let requests = view.gateway.session_requests(&session.instance, &session.id);
         session.object(slot.as_ref(), requests)

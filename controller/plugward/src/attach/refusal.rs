@@ -11,6 +11,21 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
+/// Why a session does not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotBegun {
+    /// The host is not let in.
+    Refused(Refusal),
+    /// It does not want one any more.
+    Left,
+}
+
+impl From<Refusal> for NotBegun {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 impl Refusal {
     pub(super) fn new(reason: AttachRefusal, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }

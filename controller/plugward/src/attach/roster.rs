@@ -87,18 +87,15 @@ impl Roster {
         }
     }
 
-    /// A session begins, if its instance has fewer than so many.
-    pub(super) fn enter(&self, session: &Arc<Session>, most: usize) -> Result<(), NotEntered> {
+    /// A session begins, if its instance has fewer than so many: those do not count that may come back. One that does comes in any case.
+    pub(super) fn enter(&self, session: &Arc<Session>, most: Option<usize>) -> Result<(), NotEntered> {
         let mut entries = self.lock();
-        match entries.get(&session.id) {
-            Some(Entry::Here(_)) => return Err(NotEntered::Known),
-            Some(Entry::Awaited(_)) => {}
-            None => {
-                let others = entries.values().filter(|entry| *entry.instance() == session.instance).count();
-                if others >= most {
-                    return Err(NotEntered::Full);
-                }
-            }
+        if let Some(Entry::Here(_)) = entries.get(&session.id) {
+            return Err(NotEntered::Known);
+        }
+        let here = |entry: &&Entry| matches!(entry, Entry::Here(other) if other.instance == session.instance);
+        if most.is_some_and(|most| entries.values().filter(here).count() >= most) {
+            return Err(NotEntered::Full);
         }
         entries.insert(session.id.clone(), Entry::Here(session.clone()));
         Ok(())

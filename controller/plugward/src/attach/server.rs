@@ -19,14 +19,20 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Attach;
+use super::caller::Caller;
 use super::launcher::Launcher;
+use super::refusal::Refusal;
 use crate::control::server::{ListenError, socket_lies_at};
+use crate::metrics::AttachRefusal;
 
 /// How many may wait in the socket's queue.
 const QUEUE: i32 = 4096;
 
 /// How many launchers of one user there may be at a time: their sessions are counted by instance besides.
 const MOST_OF_A_USER: usize = 1024;
+
+/// How many of all users: one may have the numbers of thousands.
+const MOST: usize = 16 * MOST_OF_A_USER;
 
 /// The pause after the system gave no connection, as it does while too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -94,16 +100,21 @@ pub async fn serve(attach: Attach, listener: OwnedFd, stop: CancellationToken) {
     while launchers.join_next().await.is_some() {}
 }
 
-/// What serves a connection, unless its user has too many.
+/// What serves a connection, unless there are too many.
 fn admit(
     attach: &Attach,
     crowd: &Crowd,
     socket: UnixStream,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
-    let launcher = Launcher::new(socket);
     let caller =
-        launcher.caller().inspect_err(|error| tracing::warn!(%error, "a launcher is nobody's")).ok()?;
-    let place = crowd.enter(caller.uid)?;
+        Caller::of(&socket).inspect_err(|error| tracing::warn!(%error, "a launcher is nobody's")).ok()?;
+    let launcher = Launcher::new(socket, caller.uid);
+    let Some(place) = crowd.enter(caller.uid) else {
+        let message =
+            format!("there are {MOST_OF_A_USER} launchers of this user already, or {MOST} of all users");
+        attach.refuse(&launcher, None, &caller, &Refusal::new(AttachRefusal::TooMany, message));
+        return None;
+    };
     let attach = attach.clone();
     Some(async move {
         attach.serve(launcher, caller).await;
@@ -114,9 +125,11 @@ fn admit(
 impl Crowd {
     fn enter(&self, uid: u32) -> Option<Place> {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.values().sum::<usize>() >= MOST {
+            return None;
+        }
         let count = users.entry(uid).or_default();
         if *count >= MOST_OF_A_USER {
-            tracing::warn!(uid, most = MOST_OF_A_USER, "a user has too many launchers: one is turned away");
             return None;
         }
         *count += 1;

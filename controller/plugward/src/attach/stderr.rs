@@ -23,8 +23,9 @@ use crate::plan::Place;
 /// Pieces that wait for a launcher's task. Of more, the oldest are lost.
 const WAITING: usize = 256;
 
-/// How long to wait before a log is tried again that could not be read.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before a log is asked for again that has ended, or could not be read: at first, and at most. A container that has ended
+/// writes no more, and is another's business.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 /// The standard errors of containers that serve sessions. Clones share them.
 #[derive(Clone)]
@@ -60,13 +61,7 @@ impl StandardErrors {
             let passing = async {
                 loop {
                     match pieces.recv().await {
-                        Ok(piece) => {
-                            launcher.write(&piece);
-                            let lost = launcher.take_lost();
-                            if lost > 0 {
-                                tracing::debug!(lost, session = %session.id, "a launcher reads slowly: some of its plugin's standard error is lost");
-                            }
-                        }
+                        Ok(piece) => launcher.write(&piece),
                         Err(RecvError::Lagged(_)) => {}
                         Err(RecvError::Closed) => return,
                     }
@@ -106,17 +101,20 @@ impl Drop for Reader {
 async fn read(engines: Engines, place: Place, from_the_start: bool, to: broadcast::Sender<Arc<[u8]>>) {
     let mut query =
         LogQuery { follow: true, stderr: true, tail: (!from_the_start).then_some(0), ..LogQuery::default() };
+    let mut pause = AGAIN.0;
     loop {
         if let Some(engine) = engines.engine(&place.engine.id)
             && let Ok(mut log) = engine.logs(&place.id, query).await
         {
             while let Some(Ok(piece)) = log.next().await {
+                pause = AGAIN.0;
                 // That nobody listens at the moment is no failure.
                 let _ = to.send(piece.bytes.into());
             }
             // The end of the log is the container's, or the engine went away.
             query.tail = Some(0);
         }
-        sleep(RETRY).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(AGAIN.1);
     }
 }

@@ -55,26 +55,24 @@ pub enum ListenError {
     },
 }
 
-/// Makes a directory for sockets: 0750, of `group` if there is one. What is missing on the way to it is made, and open to
+/// The mode of a directory whose sockets are its group's.
+pub const CLOSED: u32 = 0o750;
+
+/// The mode of one through which everybody gets, to those in it that are open to everybody. What it holds they do not see.
+pub const PASSED: u32 = 0o751;
+
+/// Makes a directory for sockets with a mode, of `group` if there is one. What is missing on the way to it is made, and open to
 /// everybody: who may use the sockets must get there.
 ///
 /// # Errors
 /// When it cannot be made, or its group cannot be set.
-pub fn make_socket_directory(path: &Path, group: Option<u32>) -> io::Result<()> {
+pub fn make_socket_directory(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o750))?;
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     chown(path, None, group)
-}
-
-/// Lets everybody through a directory for sockets, to those in it that are open to everybody. What it holds they do not see.
-///
-/// # Errors
-/// When its mode cannot be set.
-pub fn let_pass(path: &Path) -> io::Result<()> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o751))
 }
 
 /// Takes the control socket. One that an ended controller left is replaced; anything else is not touched.
@@ -315,7 +313,7 @@ mod tests {
     fn a_directory_for_sockets_is_reached_by_its_group_and_entered_by_nobody_else() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("plugward/cluster");
-        make_socket_directory(&directory, None).unwrap();
+        make_socket_directory(&directory, CLOSED, None).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&directory), 0o750);
         assert_eq!(mode(directory.parent().unwrap()) & 0o011, 0o011);

@@ -54,10 +54,18 @@ impl Gateway {
         }
     }
 
-    /// A session is over: calls of its host that are under way end with `status`, at once, or `gracefully`: when the drain timeout is over.
-    pub async fn part(&self, instance: &Name, id: &SessionId, status: &Status, gracefully: bool) {
+    /// A session is over: calls of its host that are under way end with `status`, at once, or `gracefully`: when the drain timeout is over, or
+    /// the host is `gone`.
+    pub async fn part(
+        &self,
+        instance: &Name,
+        id: &SessionId,
+        status: &Status,
+        gracefully: bool,
+        gone: impl Future<Output = ()>,
+    ) {
         if let Some(instance) = self.get(instance) {
-            instance.part(id, status, gracefully).await;
+            instance.part(id, status, gracefully, gone).await;
         }
     }
 
@@ -65,7 +73,7 @@ impl Gateway {
     pub fn drop_session(&self, instance: &Name, id: &SessionId) {
         if let Some(instance) = self.get(instance) {
             let status = Status::unavailable("the session is over");
-            instance.remove(id).iter().for_each(|control| control.close(status.clone()));
+            instance.remove(id, &status);
         }
     }
 

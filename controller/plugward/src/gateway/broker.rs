@@ -41,7 +41,7 @@
 //! # Sessions
 //!
 //! A go-plugin host opens its broker's stream once. So the session of a host over whose broker something was said, by either side, cannot go
-//! on with another controller, and its launcher is told before (`Hand::unsettled`).
+//! on with another controller, and its launcher is told before (`Hand::brokered`).
 
 mod announced;
 mod bridge;

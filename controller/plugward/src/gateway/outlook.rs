@@ -27,6 +27,12 @@ const CONNECTING: Duration = Duration::from_secs(10);
 // === impl Outlook ===
 
 impl Outlook<'_> {
+    /// The same for one who waits for so long, whatever calls may.
+    pub(super) const fn holding(mut self, timeout: Duration) -> Self {
+        self.hold.timeout = timeout;
+        self
+    }
+
     /// How long a call may wait that its host gives so much time.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub use self::error::{Obstacle, SocketError};
 use self::place::{Found, look, socket_at};
 use self::stored::{Inode, StoredName};
 
-use crate::control::server::make_socket_directory;
+use crate::control::server::{CLOSED, make_socket_directory};
 use crate::errors::chain;
 use crate::systemd::{DescriptorStore, NotifyError};
 
@@ -110,8 +110,8 @@ impl Sockets {
         let path = self.root.join(OFFERS);
         let made = fs::remove_dir_all(&path)
             .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .and_then(|()| make_socket_directory(&self.root, self.group))
-            .and_then(|()| make_socket_directory(&path, self.group));
+            .and_then(|()| make_socket_directory(&self.root, CLOSED, self.group))
+            .and_then(|()| make_socket_directory(&path, CLOSED, self.group));
         if let Err(error) = made {
             tracing::warn!(path = %path.display(), %error, "there is no place for what plugins offer their hosts");
         }
@@ -222,7 +222,7 @@ impl Sockets {
             return Err(io::Error::other("it does not listen"));
         }
         // The group may be another one than before.
-        make_socket_directory(&self.directory(&key.0), self.group)?;
+        make_socket_directory(&self.directory(&key.0), CLOSED, self.group)?;
         place::admit(listener, path, self.group)
     }
 
@@ -261,8 +261,8 @@ impl Sockets {
             let obstacle = Obstacle::of(metadata.file_type());
             return Err(SocketError::InTheWay { path, obstacle });
         }
-        make_socket_directory(&self.root, self.group)
-            .and_then(|()| make_socket_directory(&path, self.group))
+        make_socket_directory(&self.root, CLOSED, self.group)
+            .and_then(|()| make_socket_directory(&path, CLOSED, self.group))
             .map_err(|source| SocketError::Directory { path, source })
     }
 

@@ -54,7 +54,10 @@ fn run(stderr: &Stderr) -> Result<u8, Fail> {
         Err(wait::ParentEnded) => return Ok(1),
     };
     let place = Place::find(&wanted, &Surroundings::of_process())?;
-    let mut session = Session::begin(place.socket(), wanted.instance, parent, stderr)?;
+    // It is not there to be told either.
+    let Some(mut session) = Session::begin(place.socket(), wanted.instance, parent, stderr)? else {
+        return Ok(1);
+    };
     let ended = session.run();
     session.remove_sockets();
     match ended? {

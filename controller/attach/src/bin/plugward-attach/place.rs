@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use plugward_attach::socket::connect;
+
 use crate::arguments::Wanted;
 
 /// Where a controller of the system has its sockets.
@@ -128,6 +130,14 @@ impl Place {
                 Err(error) => closed = Some(error),
             }
         }
+        if found.len() > 1 {
+            // Controllers that ended have left theirs.
+            let answer = |socket: &PathBuf| connect(socket).is_ok();
+            let answering: Vec<PathBuf> = found.iter().filter(|socket| answer(socket)).cloned().collect();
+            if !answering.is_empty() {
+                found = answering;
+            }
+        }
         match (found.pop(), found.is_empty(), closed) {
             (Some(socket), true, _) => Ok(Some(Self { socket })),
             (None, _, Some(closed)) => Err(closed),
@@ -193,6 +203,20 @@ mod tests {
         assert!(several.contains("one, two"), "{several}");
         assert_eq!(find(run.path(), Some("two")).unwrap().socket(), run.path().join("two/attach.sock"));
         assert!(matches!(find(run.path(), Some("three")), Err(PlaceError::None { .. })));
+    }
+
+    #[test]
+    fn of_several_clusters_the_one_is_meant_whose_controller_answers() {
+        let run = tempfile::tempdir().unwrap();
+        make(run.path(), "left");
+        std::fs::create_dir(run.path().join("runs")).unwrap();
+        let socket = run.path().join("runs/attach.sock");
+        let _controller = plugward_attach::socket::listen(&socket, 1).unwrap();
+        assert_eq!(find(run.path(), None).unwrap().socket(), socket);
+        std::fs::create_dir(run.path().join("too")).unwrap();
+        let _another = plugward_attach::socket::listen(&run.path().join("too/attach.sock"), 1).unwrap();
+        let several = find(run.path(), None).unwrap_err().to_string();
+        assert!(several.contains("runs, too"), "{several}");
     }
 
     #[test]

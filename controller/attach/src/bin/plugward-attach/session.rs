@@ -26,8 +26,9 @@ const OWN: u32 = 0;
 /// The first pause between attempts to reach a controller that has gone, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 
-/// How long a controller may be away that has left its socket, when a session begins.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a controller may be away that has left its socket, while a session begins: it ends what it serves, and another one starts. Hosts
+/// wait for a minute.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A session of this process.
 pub(crate) struct Session<'a> {
@@ -35,6 +36,8 @@ pub(crate) struct Session<'a> {
     parent: Parent,
     place: PathBuf,
     instance: String,
+    /// Until when a session may begin.
+    begins_until: Instant,
     state: State,
     /// Shared with those that dial: what they answer belongs to the controller that asked.
     controller: Arc<OwnedFd>,
@@ -73,19 +76,21 @@ enum Next {
 }
 
 impl<'a> Session<'a> {
-    /// Connects to the controller, and greets it.
+    /// Connects to the controller, and greets it. `None` when the host ended before.
     pub(crate) fn begin(
         place: &Path,
         instance: String,
         parent: Parent,
         stderr: &'a Stderr,
-    ) -> Result<Self, Fail> {
-        let controller = connect(place)?;
+    ) -> Result<Option<Self>, Fail> {
+        let begins_until = Instant::now() + RESTARTED_WITHIN;
+        let Some(controller) = connect(place, &parent, begins_until)? else { return Ok(None) };
         let session = Self {
             stderr,
             parent,
             place: place.to_owned(),
             instance,
+            begins_until,
             state: State::Greeted,
             controller: Arc::new(controller),
             buffer: vec![0; MAX_PACKET],
@@ -94,9 +99,8 @@ impl<'a> Session<'a> {
             printed: false,
             kept: None,
         };
-        // One that refuses may have closed its side already: what it said is still to be read.
-        went(socket::send(&session.controller, &session.hello(false), &[]))?;
-        Ok(session)
+        session.greet()?;
+        Ok(Some(session))
     }
 
     /// Does what the controller says, until the session ends.
@@ -123,6 +127,11 @@ impl<'a> Session<'a> {
         for listener in std::mem::take(&mut self.listeners).values() {
             listener.remove();
         }
+    }
+
+    fn greet(&self) -> Result<(), Fail> {
+        // One that refuses may have closed its side already: what it said is still to be read.
+        went(socket::send(&self.controller, &self.hello(false), &[]))
     }
 
     fn hello(&self, resumes: bool) -> Vec<u8> {
@@ -230,8 +239,27 @@ impl<'a> Session<'a> {
         went(sent)
     }
 
-    /// The controller has gone: greets the next one, if the session can outlive it.
+    /// The controller has gone, and the host knows of no session yet: it begins with the next one.
+    fn begin_anew(&mut self) -> Result<Option<Ended>, Fail> {
+        self.remove_sockets();
+        (self.state, self.kept) = (State::Greeted, None);
+        // One that goes at once is not asked all the time.
+        if self.parent.wait(None, Some(Instant::now() + PAUSES.0)).map_err(Fail::Wait)? == Waited::Parent {
+            return Ok(Some(Ended::ByHost));
+        }
+        let Some(controller) = connect(&self.place, &self.parent, self.begins_until)? else {
+            return Ok(Some(Ended::ByHost));
+        };
+        self.controller = Arc::new(controller);
+        self.greet()?;
+        Ok(None)
+    }
+
+    /// The controller has gone: greets the next one, if the session can outlive it, or the host knows of none yet.
     fn come_back(&mut self) -> Result<Option<Ended>, Fail> {
+        if !self.printed && self.kept.is_none() && Instant::now() < self.begins_until {
+            return self.begin_anew();
+        }
         // What was offered on the others ended with the controller.
         self.listeners.retain(|&id, listener| {
             if id != OWN {
@@ -269,17 +297,21 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Connects to the controller. One that is being restarted has left its socket, and is waited for a while.
-fn connect(place: &Path) -> Result<OwnedFd, Fail> {
-    let until = Instant::now() + RESTARTED_WITHIN;
+/// Connects to the controller. One that is being restarted has left its socket, and is waited for a while. `None` when the host went.
+fn connect(place: &Path, parent: &Parent, until: Instant) -> Result<Option<OwnedFd>, Fail> {
     loop {
         let source = match socket::connect(place) {
-            Ok(controller) => return Ok(controller),
+            Ok(controller) => return Ok(Some(controller)),
             Err(source) => source,
         };
         let socket = place.to_owned();
         match source.kind() {
-            io::ErrorKind::ConnectionRefused if Instant::now() < until => std::thread::sleep(PAUSES.0),
+            io::ErrorKind::ConnectionRefused if Instant::now() < until => {
+                let pause = Some(until.min(Instant::now() + PAUSES.0));
+                if parent.wait(None, pause).map_err(Fail::Wait)? == Waited::Parent {
+                    return Ok(None);
+                }
+            }
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 return Err(Fail::Absent { socket, source });
             }

@@ -46,10 +46,10 @@ fn roster(state: &State) -> (Roster, Arc<StdMutex<Vec<Name>>>) {
 fn an_instance_has_its_own_sessions_and_no_more_than_it_lets_in() {
     let (roster, woken) = empty();
     let (one, two, other) = (session(1, "db", true), session(2, "db", false), session(3, "other", false));
-    assert_eq!(roster.enter(&one, 1), Ok(()));
-    assert_eq!(roster.enter(&one, 2), Err(NotEntered::Known));
-    assert_eq!(roster.enter(&two, 1), Err(NotEntered::Full));
-    assert_eq!(roster.enter(&other, 1), Ok(()));
+    assert_eq!(roster.enter(&one, Some(1)), Ok(()));
+    assert_eq!(roster.enter(&one, Some(2)), Err(NotEntered::Known));
+    assert_eq!(roster.enter(&two, Some(1)), Err(NotEntered::Full));
+    assert_eq!(roster.enter(&other, Some(1)), Ok(()));
     let guests = roster.of(&name("db"));
     assert_eq!(guests.len(), 1);
     let wishes = guests[0].wishes.as_ref().unwrap();
@@ -75,7 +75,12 @@ async fn what_an_earlier_controllers_sessions_had_is_kept_until_they_are_given_u
     assert_eq!(awaited.iter().filter(|guest| guest.wishes.is_none()).count(), 2);
     assert!(roster.sessions().is_empty(), "nobody is there yet");
 
-    assert_eq!(roster.enter(&back, 1), Ok(()), "it had its place");
+    let (new, one_more) = (session(3, "db", false), session(4, "db", false));
+    assert_eq!(roster.enter(&new, Some(1)), Ok(()), "nobody is kept away by who may not come back");
+    assert_eq!(roster.enter(&one_more, Some(1)), Err(NotEntered::Full));
+    assert_eq!(roster.enter(&back, None), Ok(()), "it had its place");
+    roster.leave(&new);
+    woken.lock().unwrap().clear();
     roster.give_up();
     let left = roster.of(&name("db"));
     assert_eq!(left.len(), 1);

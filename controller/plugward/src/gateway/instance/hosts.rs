@@ -176,6 +176,9 @@ impl Instance {
         let mut state = self.lock();
         if let Some(status) = &state.closed {
             control.close(status.clone());
+        } else if !state.mounts.contains_key(mount) {
+            // It went while the host proved who it is.
+            control.close(Status::unavailable("the session is over"));
         }
         state
             .connections

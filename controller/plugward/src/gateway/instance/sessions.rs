@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::future::join_all;
 use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
 use tokio::net::UnixListener;
@@ -21,6 +20,12 @@ use crate::plan::Place;
 
 /// How long a session waits for what nothing is done about: it may be that something is about to be, as after a controller has begun.
 const HOPELESS_FOR: Duration = Duration::from_secs(10);
+
+/// A session that was taken out, and its host's connections.
+struct Parted {
+    mount: Arc<Mount>,
+    controls: Vec<Control>,
+}
 
 impl Instance {
     /// Takes in a session. Its calls go where those of mounts do that have no container of their own, if it `shares` one and there is one,
@@ -87,6 +92,7 @@ impl Instance {
         let mut needed = mount.traffic.begin();
         needed.waits();
         let mut changes = self.changes();
+        let began = Instant::now();
         let mut hopeless_since = None;
         loop {
             changes.mark_unchanged();
@@ -99,6 +105,7 @@ impl Instance {
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);
             let is_hopeless = self.outlook(&mount, None, |outlook| {
+                let outlook = outlook.holding(left);
                 outlook.may_go_on(Role::Prelude, left, u32::MAX)?;
                 Ok::<_, Status>(outlook.is_hopeless())
             })??;
@@ -106,8 +113,9 @@ impl Instance {
             let until = hopeless_since.map_or(deadline, |since| deadline.min(since + HOPELESS_FOR));
             self.needed(&name);
             if timeout_at(until, changes.changed()).await.is_err() {
+                let waited = began.elapsed();
                 return Err(self
-                    .outlook(&mount, None, |outlook| outlook.waited())
+                    .outlook(&mount, None, |outlook| outlook.holding(waited).waited())
                     .unwrap_or_else(|refusal| refusal));
             }
         }
@@ -118,30 +126,43 @@ impl Instance {
         Joined { slot, protocol_version: berthed.backend.protocol_version }
     }
 
-    /// A session is over: what its host still has under way ends with `status`, at once or when the drain timeout is over.
+    /// A session is over: what its host still has under way ends with `status`, at once or when the drain timeout is over or the host is `gone`.
     pub(in crate::gateway) async fn part(
         self: &Arc<Self>,
         id: &SessionId,
         status: &Status,
         gracefully: bool,
+        gone: impl Future<Output = ()>,
     ) {
         let limit = self.lock().drain_timeout();
-        let controls = self.remove(id);
-        if gracefully && !limit.is_zero() {
+        let Some(Parted { mount, controls }) = self.take_out(id) else { return };
+        if gracefully {
             controls.iter().for_each(Control::drain);
-            let over = join_all(controls.iter().map(Control::over));
-            // Those that are left are closed.
-            let _ = timeout(limit, over).await;
+            // Not until they are closed: hosts have streams that never end by themselves.
+            let done = async {
+                tokio::select! {
+                    () = mount.traffic.idle() => {}
+                    () = gone => {}
+                }
+            };
+            let _ = timeout(limit, done).await;
         }
         for control in controls {
             control.close(status.clone());
         }
     }
 
-    /// Takes a session out. Gives its host's connections.
-    pub(in crate::gateway) fn remove(self: &Arc<Self>, id: &SessionId) -> Vec<Control> {
+    /// A session is over, and its host's connections end with `status`.
+    pub(in crate::gateway) fn remove(self: &Arc<Self>, id: &SessionId, status: &Status) {
+        if let Some(parted) = self.take_out(id) {
+            parted.controls.iter().for_each(|control| control.close(status.clone()));
+        }
+    }
+
+    /// Takes a session out.
+    fn take_out(self: &Arc<Self>, id: &SessionId) -> Option<Parted> {
         let name = MountName::Session(id.clone());
-        let controls = self.change(|state| {
+        let parted = self.change(|state| {
             let mount = state.mounts.remove(&name)?;
             mount.delete();
             state.unkept.remove(&name);
@@ -152,13 +173,12 @@ impl Instance {
             }
             self.parts.memory.unprimed(&self.name, &name);
             let its = state.connections.values().filter(|connection| connection.mount == name);
-            Some(its.map(|connection| connection.control.clone()).collect())
-        });
-        if controls.is_some() {
-            // Its container may be nobody's any more.
-            (self.parts.wake)(&self.name);
-        }
-        controls.unwrap_or_default()
+            let controls = its.map(|connection| connection.control.clone()).collect();
+            Some(Parted { mount, controls })
+        })?;
+        // Its container may be nobody's any more.
+        (self.parts.wake)(&self.name);
+        Some(parted)
     }
 
     /// How many calls of a session are over.
