@@ -148,6 +148,8 @@ impl Mount {
     /// No host is accepted any more.
     pub(super) fn close(&self) {
         self.closed.cancel();
+        // A session has no listener before its container is ready.
+        self.accepting.close();
     }
 
     /// Waits, once it is [closed](Self::close), until its listener is.

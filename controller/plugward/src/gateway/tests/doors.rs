@@ -336,6 +336,16 @@ async fn the_one_connection_of_a_host_is_its_session() {
 }
 
 #[tokio::test]
+async fn a_session_that_waits_for_its_container_does_not_hold_up_the_end() {
+    let mut world = World::new(&[]);
+    let (session, id, listener) = world.joined_session(false, false);
+    limited(world.gateway.shut_down(Duration::ZERO)).await;
+    // What comes too late is not served.
+    world.gateway.admit(&db(), &id, listener);
+    eventually(|| std::os::unix::net::UnixStream::connect(&session.socket).is_err()).await;
+}
+
+#[tokio::test]
 async fn a_host_that_is_let_in_and_does_not_come_loses_its_session() {
     let mut world = World::new(&[]);
     let mut host = world.session_host(true, false).await;

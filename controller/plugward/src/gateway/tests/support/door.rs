@@ -109,6 +109,17 @@ impl Hand for TestHand {
 impl World {
     /// A session begins whose host has yet to connect.
     pub(in super::super) fn session(&mut self, multiplexed: bool, automtls: bool) -> Session {
+        let (session, id, listener) = self.joined_session(multiplexed, automtls);
+        self.gateway.admit(&db(), &id, listener);
+        session
+    }
+
+    /// A session that waits for its container: its host has no socket yet.
+    pub(in super::super) fn joined_session(
+        &mut self,
+        multiplexed: bool,
+        automtls: bool,
+    ) -> (Session, SessionId, UnixListener) {
         let number = u8::try_from(self.terms.mounts.len()).unwrap();
         let id = SessionId::from_random([number; 7]);
         let directory = tempfile::tempdir().unwrap();
@@ -130,8 +141,7 @@ impl World {
         self.gateway.join(&db(), &id, door, true, None).unwrap();
         self.terms.mounts.insert(id.clone().into(), SlotName::Shared);
         self.serve();
-        self.gateway.admit(&db(), &id, listener);
-        Session { hand, socket, identity, host }
+        (Session { hand, socket, identity, host }, id, listener)
     }
 
     /// A session and its host.
