@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use plugward::control::renewal;
 use plugward_api::instance::Multiplexing;
 use plugward_engine::simulated::Signal;
 use tokio::time::Instant;
 
+use super::hosts::GUESTS;
 use super::invariants::{self, Broken, Ready};
 use super::manifests::{self, Declared, IMAGE, MOUNTS};
 use super::run::Play;
@@ -40,7 +42,7 @@ impl Play {
             }
             Deed::Delete(instance) if self.wanted.instances.remove(instance).is_some() => {
                 self.doom(instance);
-                for mount in MOUNTS {
+                for mount in MOUNTS.into_iter().chain(GUESTS) {
                     self.world.history.mount_goes(instance, mount);
                 }
                 let _ = fs::remove_file(self.world.manifests().join(format!("{instance}.yaml")));
@@ -49,6 +51,12 @@ impl Play {
                 self.wanted.pids = pids;
                 self.write("runtime", &manifests::runtime(pids));
                 self.seen().await?;
+            }
+            Deed::Renew(instance) => {
+                // Once the command has its answer, the wish outlives any controller.
+                if let Some(view) = self.world.view() {
+                    renewal::renew(view, &instance.parse().expect("it is a name"), 0);
+                }
             }
             Deed::Kill(instance) => {
                 self.doom(instance);
@@ -96,22 +104,27 @@ impl Play {
                 self.world.stop().await;
                 self.change_controller(ready, seconds).await?;
             }
-            Deed::Unmount(seconds) => {
-                let away = self.world.root().join("away");
-                fs::rename(self.world.manifests(), &away).map_err(|error| Broken(error.to_string()))?;
-                self.pass(Duration::from_secs(seconds)).await?;
-                fs::rename(&away, self.world.manifests()).map_err(|error| Broken(error.to_string()))?;
-            }
-            Deed::Corrupt(instance) => {
-                self.world.crash().await;
-                let slots = fs::read_dir(self.world.state().join("slots").join(instance));
-                for slot in slots.into_iter().flatten().flatten() {
-                    fs::write(slot.path(), "{").map_err(|error| Broken(error.to_string()))?;
-                }
-                self.world.boot();
-            }
-            Deed::Break(_) | Deed::Delete(_) | Deed::Multiplexing(_) | Deed::Rest => {}
+            Deed::Unmount(seconds) => self.unmount(seconds).await?,
+            Deed::Corrupt(instance) => self.corrupt(instance).await?,
+            Deed::Break(_) | Deed::Delete(_) | Deed::Multiplexing(_) => {}
         }
+        Ok(())
+    }
+
+    async fn unmount(&mut self, seconds: u64) -> Result<(), Broken> {
+        let away = self.world.root().join("away");
+        fs::rename(self.world.manifests(), &away).map_err(|error| Broken(error.to_string()))?;
+        self.pass(Duration::from_secs(seconds)).await?;
+        fs::rename(&away, self.world.manifests()).map_err(|error| Broken(error.to_string()))
+    }
+
+    async fn corrupt(&mut self, instance: &str) -> Result<(), Broken> {
+        self.world.crash().await;
+        let slots = fs::read_dir(self.world.state().join("slots").join(instance));
+        for slot in slots.into_iter().flatten().flatten() {
+            fs::write(slot.path(), "{").map_err(|error| Broken(error.to_string()))?;
+        }
+        self.world.boot();
         Ok(())
     }
 
@@ -136,7 +149,7 @@ impl Play {
     async fn declare(&mut self, instance: &'static str, declared: Declared) -> Result<(), Broken> {
         self.write(instance, &self.manifest(instance, &declared));
         self.wanted.instances.insert(instance, declared);
-        for mount in declared.mounts() {
+        for mount in declared.mounts().iter().chain(&GUESTS) {
             self.world.history.mount_comes(instance, mount);
         }
         // The file is to be seen before the next deed may break or remove it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::circumstances::Priming;
-use super::hosts::Pace;
+use super::hosts::{GUESTS, Pace};
 use super::invariants::{self, Broken};
 use super::run::Play;
 use super::schedule::Deed;
@@ -39,7 +39,8 @@ impl Play {
     /// The mounts that are declared, and have hosts: instance and mount.
     fn mounts_with_hosts(&self) -> BTreeSet<(&'static str, &'static str)> {
         let declared = |(instance, mount): &(&str, &str)| {
-            self.wanted.instances.get(instance).is_some_and(|declared| declared.mounts().contains(mount))
+            let declared = self.wanted.instances.get(instance);
+            declared.is_some_and(|declared| declared.mounts().contains(mount) || GUESTS.contains(mount))
         };
         self.world.hosts.mounts().filter(declared).collect()
     }

@@ -11,6 +11,8 @@ pub struct History {
     controllers: Vec<(Instant, u64)>,
     /// When a controller began, by the ledger.
     begins: Vec<u64>,
+    /// When a controller was asked to end, and had ended.
+    stops: Vec<(Instant, Instant)>,
     /// When containers of an instance died, or were made to.
     deaths: Vec<(&'static str, Instant)>,
     /// When containers of an instance stood still, from when until when.
@@ -41,6 +43,17 @@ impl History {
     pub fn controller_begins(&mut self, moment: u64) {
         self.begins.push(moment);
         self.controller_changes(moment);
+    }
+
+    /// A controller has ended that was asked to then.
+    pub fn controller_stopped(&mut self, asked: Instant) {
+        self.stops.push((asked, Instant::now()));
+    }
+
+    /// When the controller that went then was asked to, if it was.
+    pub fn asked_to_go(&self, gone: Instant) -> Instant {
+        let stop = self.stops.iter().find(|(asked, ended)| (*asked..=*ended).contains(&gone));
+        stop.map_or(gone, |(asked, _)| *asked)
     }
 
     /// Containers of an instance die now.

@@ -4,29 +4,34 @@
 //! where plugins can be primed it does that first: again at whim, and when it is told that it is needed. What becomes of every
 //! call is noted, for the [invariants](super::invariants::calls).
 //!
+//! Some have no mount: they [attach](launcher), and do so again when their launcher has ended.
+//!
 //! Where plugins call back, a host that primes has a broker, and offers a server at each `Setup`, or at each call. Now and then it goes, and
 //! comes again as another client, as it has to where its broker was ended.
 
 mod broker;
 mod calls;
 pub mod channel;
+pub mod launcher;
 pub mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::join_all;
 use go_plugin::external::prost::Message;
 use go_plugin::external::tonic::Code;
+use go_plugin::{Address, Application, Handshake, Identity, Peer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::broker::Broker;
-pub use self::calls::{Calls, Departure, Made, Said};
+pub use self::calls::{Absence, Calls, Departure, Made, Said, SessionEnd};
 use self::channel::{Call, Channel, Outcome};
+use self::launcher::{Launcher, Launching};
 use self::server::Callbacks;
 use super::circumstances::{Circumstances, Priming};
 use super::manifests::MOUNTS;
@@ -35,20 +40,33 @@ use super::plugin::{self, CALL, CLEANUP, INITIALIZE, INITIALIZE_BACKEND, SETUP, 
 /// What hosts tell plugins begins with this, and it must turn up nowhere on disk.
 pub const TOLD: &str = "told-by-a-host";
 
+/// What hosts that attach have in place of a mount.
+pub const GUESTS: [&str; 2] = ["guest-1", "guest-2"];
+
 /// The mounts that hosts call: instance, mount, and whether the host primes its plugin, or leaves that to another.
-const HOSTS: [(&str, &str, bool); 5] = [
+const HOSTS: [(&str, &str, bool); 7] = [
     ("alpha", MOUNTS[0], true),
     ("alpha", MOUNTS[1], true),
     ("alpha", MOUNTS[0], false),
     ("beta", MOUNTS[0], true),
     ("hostile", MOUNTS[0], true),
+    ("alpha", GUESTS[0], true),
+    ("alpha", GUESTS[1], true),
 ];
+
+/// By which a host tells its plugin that it needs it no more.
+const SHUTDOWN: &str = "/plugin.GRPCController/Shutdown";
+
+/// How long a host waits then before it kills its launcher, as go-plugin does.
+const KILLED_AFTER: Duration = Duration::from_secs(2);
 
 /// How hosts behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// Calls now and then, that have a second or a minute.
     Leisure,
+    /// The same, and those that are attached stay so.
+    Settled,
     /// Calls all the time, each with enough time for anything that should happen.
     Steady,
     /// No more calls: hosts end once theirs have.
@@ -67,6 +85,33 @@ pub struct Hosts {
     tasks: JoinSet<()>,
 }
 
+/// Where hosts find what they need, and make what is theirs.
+#[derive(Debug)]
+pub struct Places {
+    /// The directory of the mounts' sockets.
+    pub mounts: PathBuf,
+    /// The attach socket.
+    pub attach: PathBuf,
+    /// The directory of hosts' own sockets.
+    pub servers: PathBuf,
+}
+
+/// What a host has that attaches.
+struct Guest {
+    launching: Launching,
+    /// If it speaks TLS.
+    identity: Option<Identity>,
+    session: Option<Session>,
+    /// The sessions that it had so far, and tried to have.
+    sessions: u64,
+}
+
+/// A session as its host has it.
+struct Session {
+    launcher: Launcher,
+    began: Instant,
+}
+
 struct Host {
     name: usize,
     instance: &'static str,
@@ -76,6 +121,10 @@ struct Host {
     /// What for its plugin calls back.
     uses: plugin::Callbacks,
     channel: Channel,
+    /// Its plugin, as it knows it.
+    peer: Peer,
+    /// If it has no mount.
+    guest: Option<Guest>,
     broker: Option<Broker>,
     /// Its broker was refused: another host's is used, and nobody could tell their servers apart.
     refused: Option<Refused>,
@@ -98,6 +147,16 @@ struct Refused {
     since: Instant,
 }
 
+/// How it stands with a host's session.
+enum Attached {
+    /// As before.
+    Still,
+    /// It is another one.
+    Anew,
+    /// There is none.
+    Not,
+}
+
 /// A call that a host is about to make.
 struct Next {
     id: String,
@@ -115,8 +174,8 @@ const LONGEST_WORK: u64 = 1_000;
 // === impl Hosts ===
 
 impl Hosts {
-    /// Hosts whose mounts' sockets are below this directory, and whose own are in `servers`.
-    pub fn new(sockets: &Path, servers: &Path, seed: u64, circumstances: &Circumstances) -> Self {
+    /// Those of a seed.
+    pub fn new(places: &Places, seed: u64, circumstances: &Circumstances) -> Self {
         let priming = circumstances.priming;
         let (calls, callbacks) = (Calls::default(), Callbacks::default());
         let (pace, paces) = watch::channel(Pace::Leisure);
@@ -130,11 +189,18 @@ impl Hosts {
                 primes: primes && priming != Priming::None,
                 // One whose plugins others prime does not use its broker.
                 uses: if primes { circumstances.callbacks } else { plugin::Callbacks::None },
-                channel: Channel::new(sockets.join(instance).join(format!("{mount}.sock"))),
+                channel: Channel::new(
+                    places.mounts.join(instance).join(format!("{mount}.sock")),
+                    Peer::plain(),
+                ),
+                peer: Peer::plain(),
+                guest: GUESTS
+                    .contains(&mount)
+                    .then(|| Guest::new(places, (instance, mount), circumstances, &calls)),
                 broker: None,
                 refused: None,
                 quiet: false,
-                servers: servers.to_owned(),
+                servers: places.servers.clone(),
                 callbacks: callbacks.clone(),
                 calls: calls.clone(),
                 // Of its own, so that what it does depends on no other's.
@@ -155,6 +221,12 @@ impl Hosts {
     /// The mounts that have hosts: instance and mount.
     pub fn mounts(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         HOSTS.into_iter().map(|(instance, mount, _)| (instance, mount))
+    }
+
+    /// How many hosts of an instance attach, and have not ended yet.
+    pub fn sessions_of(&self, instance: &str) -> usize {
+        let attach = |(of, mount): &(&str, &str)| *of == instance && GUESTS.contains(mount);
+        if self.tasks.is_empty() { 0 } else { self.mounts().filter(attach).count() }
     }
 
     /// The calls that ended.
@@ -191,7 +263,7 @@ impl Host {
         loop {
             let pace = *self.pace.borrow_and_update();
             let (longest_pause, time) = match pace {
-                Pace::Leisure => {
+                Pace::Leisure | Pace::Settled => {
                     let times = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
                     // A plugin is primed before long, and some calls come right after others.
                     let soon = self.chance.random_ratio(1, 3) || !primed;
@@ -209,6 +281,11 @@ impl Host {
                     primed = !self.primes;
                     continue;
                 }
+            }
+            match self.attach(time).await {
+                Attached::Still => {}
+                Attached::Anew => primed = !self.primes,
+                Attached::Not => continue,
             }
             if let Some(broker) = &self.broker
                 && let Some((end, since)) = broker.end()
@@ -229,7 +306,11 @@ impl Host {
                 self.open(time).await;
             }
             let is_client = self.broker.is_some() || self.refused.is_some();
-            if pace == Pace::Leisure && is_client && self.chance.random_ratio(1, 12) {
+            if pace == Pace::Leisure && self.guest.is_some() && self.chance.random_ratio(1, 12) {
+                self.detach().await;
+                continue;
+            }
+            if pace != Pace::Steady && is_client && self.chance.random_ratio(1, 12) {
                 self.depart(time).await;
                 primed = !self.primes;
                 continue;
@@ -275,8 +356,72 @@ impl Host {
     async fn leave(&mut self, quiet: bool) {
         tracing::debug!(host = self.name, "ends its client");
         self.calls.departs(self.instance, self.mount);
+        self.begin_anew(quiet).await;
+    }
+
+    /// Is another client from now on.
+    async fn begin_anew(&mut self, quiet: bool) {
         (self.broker, self.refused, self.quiet) = (None, None, quiet && self.uses == plugin::Callbacks::Each);
         self.channel.leave().await;
+    }
+
+    /// Sees to it that it has a session, if it has no mount.
+    async fn attach(&mut self, time: Duration) -> Attached {
+        let Some(guest) = &self.guest else { return Attached::Still };
+        if let Some(Session { launcher, .. }) = &guest.session {
+            let Some(ended) = launcher.ended() else { return Attached::Still };
+            tracing::debug!(host = self.name, "its launcher ended: {ended:?}");
+            self.session_ended(Some(ended)).await;
+        }
+        let Some(guest) = &mut self.guest else { return Attached::Still };
+        guest.sessions += 1;
+        let name = format!("{}-{}", self.name, guest.sessions);
+        let began = Instant::now();
+        match timeout(time, Launcher::start(&guest.launching, name)).await {
+            Ok(Ok((launcher, handshake))) => {
+                let Address::Unix(socket) = &handshake.address else { panic!("no Unix socket: {handshake}") };
+                self.peer = guest.peer(&handshake);
+                self.channel = Channel::new(socket.into(), self.peer.clone());
+                guest.session = Some(Session { launcher, began });
+                Attached::Anew
+            }
+            failed => {
+                tracing::debug!(host = self.name, "is not attached: {:?}", failed.ok().and_then(Result::err));
+                Attached::Not
+            }
+        }
+    }
+
+    /// Ends its session, with or without a word.
+    async fn detach(&mut self) {
+        if self.chance.random_ratio(1, 2) {
+            let id = self.next(SHUTDOWN).id;
+            let call = Call {
+                path: SHUTDOWN,
+                id: &id,
+                time: KILLED_AFTER,
+                work: Duration::ZERO,
+                message: &[],
+                server: None,
+            };
+            self.channel.call(call).await;
+            let launcher = self.guest.as_mut().and_then(|guest| guest.session.as_mut());
+            if let Some(Session { launcher, .. }) = launcher {
+                // Whether it had the time is another matter: its controller may be away.
+                let _ = timeout(KILLED_AFTER, launcher.over()).await;
+            }
+        }
+        self.session_ended(None).await;
+    }
+
+    /// Its session is over, by itself or, without a reason, by the host.
+    async fn session_ended(&mut self, ended: Option<launcher::Ended>) {
+        let Some(Session { began, .. }) = self.guest.as_mut().and_then(|guest| guest.session.take()) else {
+            return;
+        };
+        let (at, why) = ended.map_or((Instant::now(), None), |ended| (ended.at, Some(ended.why)));
+        self.calls.session_ends(SessionEnd { instance: self.instance, mount: self.mount, began, at, why });
+        self.begin_anew(false).await;
     }
 
     /// Tells the plugin what it needs. Gives whether that was done.
@@ -293,7 +438,7 @@ impl Host {
                 return false;
             }
             // At a steady pace calls may be under way that need those before.
-            if pace == Pace::Leisure
+            if pace != Pace::Steady
                 && self.chance.random_ratio(1, 2)
                 && let Some(broker) = &mut self.broker
             {
@@ -327,8 +472,8 @@ impl Host {
 
     /// Offers a server of this name. Gives its number, or none if the host has no broker.
     async fn offer(&mut self, name: &str, time: Duration) -> Option<u32> {
-        let servers = self.servers.clone();
-        Some(self.open(time).await?.offer(name, &servers))
+        let (servers, peer) = (self.servers.clone(), self.peer.clone());
+        Some(self.open(time).await?.offer(name, &servers, &peer))
     }
 
     /// Its broker, if it has one or can.
@@ -368,6 +513,50 @@ impl Host {
             ended: Instant::now(),
             end,
             sent,
+        }
+    }
+}
+
+// === impl Guest ===
+
+impl Guest {
+    fn new(
+        places: &Places,
+        (instance, mount): (&'static str, &'static str),
+        circumstances: &Circumstances,
+        calls: &Calls,
+    ) -> Self {
+        let (cookie, version) = if circumstances.callbacks == plugin::Callbacks::Kept {
+            let cookie = Application::Backend.cookie();
+            ((cookie.key().to_owned(), cookie.value().to_owned()), "5")
+        } else {
+            (("SIMULATED".to_owned(), "plugin".to_owned()), "1")
+        };
+        let versions = ("PLUGIN_PROTOCOL_VERSIONS".to_owned(), version.to_owned());
+        // Backends have no choice.
+        let pinned = circumstances.callbacks == plugin::Callbacks::Kept || mount == GUESTS[0];
+        let identity = pinned.then(|| Identity::generate().expect("an identity"));
+        let certificate =
+            identity.as_ref().map(|identity| ("PLUGIN_CLIENT_CERT".to_owned(), identity.certificate_pem()));
+        let launching = Launching {
+            place: places.attach.clone(),
+            directory: places.servers.clone(),
+            instance,
+            mount,
+            environment: [cookie, versions].into_iter().chain(certificate).collect(),
+            calls: calls.clone(),
+        };
+        Self { launching, identity, session: None, sessions: 0 }
+    }
+
+    /// The plugin of this handshake.
+    fn peer(&self, handshake: &Handshake) -> Peer {
+        match (&self.identity, &handshake.server_certificate) {
+            (Some(identity), Some(certificate)) => {
+                Peer::pinned(identity, certificate).expect("a certificate")
+            }
+            (None, None) => Peer::plain(),
+            _ => panic!("what the host asked for is not what it got: {handshake}"),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The promises of the program (design, section 3), as far as they can be broken by chance. Those about calls are in [`calls`],
-//! those about the broker in [`callbacks`].
+//! those about the broker in [`callbacks`], and those about hosts that attach in [`sessions`].
 //!
 //! | promise | when it is checked |
 //! | --- | --- |
@@ -24,6 +24,7 @@ macro_rules! promise {
 
 pub mod callbacks;
 pub mod calls;
+pub mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -103,11 +104,16 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
             status.conditions
         );
         let running = world.running(instance);
+        let of_mounts = running.iter().filter(|container| !is_of_session(slot(container))).count();
         let slots = if running.iter().any(|container| slot(container) == "shared") { 1 } else { *mounts };
         promise!(
-            running.len() == slots || on_demand && running.len() < slots,
-            "promise 1: {} containers of {instance} run for {mounts} mounts",
-            running.len()
+            of_mounts == slots || on_demand && of_mounts < slots,
+            "promise 1: {of_mounts} containers of {instance} run for {mounts} mounts"
+        );
+        let (of_sessions, sessions) = (running.len() - of_mounts, world.hosts.sessions_of(instance));
+        promise!(
+            of_sessions <= sessions,
+            "promise 1: {of_sessions} containers of {instance} run for {sessions} sessions"
         );
         for container in &running {
             let ran = container.spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value);
@@ -118,6 +124,11 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
                 status.conditions
             );
         }
+        let renewal = view.state.renewal(&name);
+        let old = view.state.slots(&name).into_iter().find(|(_, slot)| {
+            slot.current.as_ref().is_some_and(|start| start.end.is_none() && start.renewal != renewal)
+        });
+        promise!(old.is_none(), "promise 2: new containers of {instance} were asked for, and {old:?} is old");
         let shown: BTreeSet<&str> =
             status.slots.iter().filter_map(|slot| slot.container_id.as_deref()).collect();
         let running: BTreeSet<&str> = running.iter().map(|container| container.id.as_str()).collect();
@@ -277,6 +288,7 @@ pub fn ready(world: &World, wanted: &Wanted) -> Vec<Ready> {
             let mut running = running.iter().filter(|container| slot(container) == slot_name);
             if let (Some(start), Some(container), None) = (ready, running.next(), running.next())
                 && start.container == container.name
+                && start.renewal == view.state.renewal(&name)
                 && start.recipe.container.pids == Some(wanted.pids.into())
                 && start.recipe.container.env.get("VARIANT") == Some(&declared.variant.to_string())
                 && !world.plugins.is_mortal(&container.name)
@@ -330,10 +342,16 @@ pub fn spent_are_replaced(world: &World, before: &[Ready]) -> Result<(), Broken>
 pub fn stays(world: &World, declared: &Declared, slot: &str) -> bool {
     let shares = world.circumstances.multiplexes && declared.multiplexing == Multiplexing::Auto;
     match slot.strip_prefix("mount-") {
+        // It goes with its host.
+        _ if is_of_session(slot) => false,
         // The only mount may be served by a container that could have served more.
         Some(mount) => !shares && declared.mounts > 1 && declared.mounts().contains(&mount),
         None => shares,
     }
+}
+
+fn is_of_session(slot: &str) -> bool {
+    slot.starts_with("session-")
 }
 
 fn slot(container: &SimulatedContainer) -> &str {

@@ -84,6 +84,7 @@ spec:
   {priming}
   update: {{ strategy: {strategy:?}, drainTimeout: 5s }}
   mounts: [{mounts}]
+  attach: {{ enabled: true }}
 ",
         hold = hold.as_millis(),
         mounts = mounts.join(", "),

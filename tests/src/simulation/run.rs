@@ -9,6 +9,7 @@ use plugward_engine::simulated::{FaultPlan, Settings};
 use tokio::time::{Instant, sleep};
 
 use super::circumstances::{self, Circumstances};
+use super::hosts::Pace;
 use super::invariants::{self, Broken, Ready, Wanted};
 use super::manifests::{self, Declared, HOSTILE_IMAGE};
 use super::plugin::Mood;
@@ -98,6 +99,7 @@ impl Play {
             self.drill(&schedule.drill).await?;
             invariants::calls::any(&self.world)?;
             invariants::callbacks::any(&self.world)?;
+            invariants::sessions::any(&self.world)?;
         }
         self.be_at_peace(PEACE_LIMIT).await
     }
@@ -119,6 +121,7 @@ impl Play {
         self.world.engine.set_fault_plan(FaultPlan::default());
         self.world.plugins.set_mood(Mood::Calm);
         self.world.engine.set_registry(circumstances::UP);
+        self.world.hosts.set_pace(Pace::Settled);
         self.world.boot();
         self.pass(Duration::from_secs(1)).await?;
         self.be_at_peace(PEACE_LIMIT).await?;

@@ -27,6 +27,8 @@ pub enum Deed {
     Delete(&'static str),
     /// The runtime's record is edited.
     EditRuntime(u32),
+    /// Somebody asks for new containers of an instance.
+    Renew(&'static str),
     /// An instance's container is killed.
     Kill(&'static str),
     /// An instance's container is removed.
@@ -47,8 +49,6 @@ pub enum Deed {
     Unmount(u64),
     /// The state of an instance's slot is overwritten with garbage while no controller runs.
     Corrupt(&'static str),
-    /// Nothing.
-    Rest,
 }
 
 /// Deeds, each with the time before it.
@@ -104,7 +104,7 @@ fn deed(chance: &mut StdRng) -> Deed {
         24 => Deed::Corrupt(instance),
         25..28 => Deed::Mounts(instance, chance.random_range(1..=MOUNTS.len())),
         28 => Deed::Multiplexing(instance),
-        _ => Deed::Rest,
+        _ => Deed::Renew(instance),
     }
 }
 
@@ -112,7 +112,8 @@ fn exercise(chance: &mut StdRng) -> Deed {
     // Those with hosts.
     let instance = INSTANCES[chance.random_range(0..2)];
     match chance.random_range(0..8) {
-        0..3 => Deed::Kill(instance),
+        0..2 => Deed::Kill(instance),
+        2 => Deed::Renew(instance),
         3 => Deed::Remove(instance),
         4..6 => Deed::Declare(instance, chance.random_range(0..4)),
         6 => Deed::Mounts(instance, chance.random_range(1..=MOUNTS.len())),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugward::attach::{self, Attach};
 use plugward::clock::Clock;
 use plugward::controller::{Controller, Parts, Tuning};
 use plugward::engines::Connector;
@@ -23,17 +24,22 @@ use plugward_engine::simulated::{Script, Settings, SimulatedContainer, Simulated
 use plugward_engine::{ContainerId, ContainerSpec, ContainerState, Created, Engine, EngineError};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::circumstances::Circumstances;
 use super::history::History;
-use super::hosts::Hosts;
+use super::hosts::{Hosts, Places};
 use super::manifests::{HOSTILE_IMAGE, IMAGE};
 use super::plugin::SimulatedPlugins;
 use super::schedule::INSTANCES;
 
 /// How long calls may take to end when the controller is asked to, as in the program.
 const FINISH_LIMIT: Duration = Duration::from_secs(10);
+
+/// The attach socket, in a world's directory.
+const ATTACH: &str = "attach.sock";
 
 /// A world.
 pub struct World {
@@ -72,6 +78,9 @@ struct Incarnation {
     view: View,
     task: JoinHandle<()>,
     stop: CancellationToken,
+    attached: JoinHandle<()>,
+    attach_stop: CancellationToken,
+    keeping: AbortOnDropHandle<()>,
 }
 
 struct OneEngine(Arc<SimulatedEngine>);
@@ -107,8 +116,9 @@ impl World {
         for directory in ["manifests", "sockets", "mounts", "servers"] {
             fs::create_dir(root.path().join(directory)).expect("a directory");
         }
-        let (mounts, servers) = (root.path().join("mounts"), root.path().join("servers"));
-        let hosts = Hosts::new(&mounts, &servers, seed, &circumstances);
+        let place = |name| root.path().join(name);
+        let places = Places { mounts: place("mounts"), attach: place(ATTACH), servers: place("servers") };
+        let hosts = Hosts::new(&places, seed, &circumstances);
         let mut world = Self {
             engine,
             plugins,
@@ -204,6 +214,7 @@ impl World {
             source.rescan = Duration::from_secs(1);
             source.confirm = Duration::from_millis(200);
         }
+        let key = cluster.hash_key.clone();
         let controller = Controller::new(Parts {
             state,
             cluster,
@@ -227,15 +238,23 @@ impl World {
         let stop = CancellationToken::new();
         let run = controller.run(stop.clone());
         let task = tokio::spawn(async move { drop(run.await) });
-        self.controller = Some(Incarnation { view, task, stop });
+        let socket = attach::server::bind(&self.root.path().join(ATTACH)).expect("an attach socket");
+        let attach = Attach::new(view.clone(), self.clock, &key);
+        let attach_stop = CancellationToken::new();
+        let attached = tokio::spawn(attach::server::serve(attach.clone(), socket, attach_stop.clone()));
+        let keeping = AbortOnDropHandle::new(tokio::spawn(attach.keep()));
+        self.controller = Some(Incarnation { view, task, stop, attached, attach_stop, keeping });
     }
 
     /// Ends the controller in the middle of whatever it does.
     pub async fn crash(&mut self) {
         if let Some(controller) = self.controller.take() {
             self.history.controller_changes(self.plugins.ledger().moment());
-            controller.task.abort();
-            let _ = controller.task.await;
+            drop(controller.keeping);
+            for task in [controller.task, controller.attached] {
+                task.abort();
+                let _ = task.await;
+            }
             drop(controller.view);
             self.plugins.hang_up();
             // Paused time does not pass while a file is being written: what was begun is done after this.
@@ -246,11 +265,16 @@ impl World {
     /// Asks the controller to end, and waits for it.
     pub async fn stop(&mut self) {
         if let Some(controller) = self.controller.take() {
+            let asked = Instant::now();
             self.history.controller_changes(self.plugins.ledger().moment());
+            controller.attach_stop.cancel();
             controller.view.gateway.shut_down(FINISH_LIMIT).await;
             self.history.controller_changes(self.plugins.ledger().moment());
             controller.stop.cancel();
             controller.task.await.expect("the controller ends in peace");
+            controller.attached.abort();
+            let _ = controller.attached.await;
+            self.history.controller_stopped(asked);
             self.plugins.hang_up();
         }
     }

@@ -90,7 +90,7 @@ pub(super) fn is_trusted(user: u32) -> bool {
 
 /// Asks for new containers of a declared instance in the name of `user`. The names of those that will be replaced; `None`
 /// where there is no such instance. Blocks for as long as a small file takes.
-pub(super) fn renew(view: &View, instance: &Name, user: u32) -> Option<Vec<String>> {
+pub fn renew(view: &View, instance: &Name, user: u32) -> Option<Vec<String>> {
     view.records.get(&RecordKey { kind: Kind::PluginInstance, name: instance.clone() })?;
     view.state.renew(instance);
     let renewal = view.state.renewal(instance);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use go_plugin::{Address, BrokerMessage};
+use go_plugin::{Address, BrokerMessage, Peer};
 use tokio::time::Instant;
 
 use super::channel::{Channel, Speaking};
@@ -42,9 +42,9 @@ impl Broker {
     }
 
     /// Offers a server of this name. Gives its number.
-    pub(super) fn offer(&mut self, name: &str, directory: &Path) -> u32 {
+    pub(super) fn offer(&mut self, name: &str, directory: &Path, peer: &Peer) -> u32 {
         let path = directory.join(format!("{name}.sock"));
-        let server = Server::open(path, name, &self.callbacks).expect("a server listens");
+        let server = Server::open(path, name, peer, &self.callbacks).expect("a server listens");
         self.last += 1;
         let address = Address::Unix(server.path.display().to_string());
         // When that cannot be said any more, its end is told soon.

@@ -7,6 +7,7 @@ use go_plugin::external::tonic::Code;
 use tokio::time::Instant;
 
 use super::channel::End;
+use super::launcher::Why;
 
 /// A call as its host saw it.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub struct Calls(Arc<Mutex<Seen>>);
 struct Seen {
     calls: Vec<Made>,
     departures: Vec<Departure>,
+    sessions: Vec<SessionEnd>,
+    absences: Vec<Absence>,
 }
 
 /// A host ended its client, and with that what it had offered.
@@ -68,6 +71,34 @@ pub struct Departure {
     pub mount: &'static str,
     /// When.
     pub at: Instant,
+}
+
+/// A session that was over, and with that what its host had told and offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Whose plugin it used.
+    pub instance: &'static str,
+    /// What its host has in place of a mount.
+    pub mount: &'static str,
+    /// When it was asked for.
+    pub began: Instant,
+    /// When it was over.
+    pub at: Instant,
+    /// Why, unless its host ended it.
+    pub why: Option<Why>,
+}
+
+/// A session had no controller, and its host's calls waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// Whose plugin it used.
+    pub instance: &'static str,
+    /// What its host has in place of a mount.
+    pub mount: &'static str,
+    /// From when.
+    pub from: Instant,
+    /// Until when.
+    pub to: Instant,
 }
 
 // === impl Calls ===
@@ -83,6 +114,21 @@ impl Calls {
         self.lock().departures.clone()
     }
 
+    /// The sessions that are over.
+    pub fn sessions(&self) -> Vec<SessionEnd> {
+        self.lock().sessions.clone()
+    }
+
+    /// When sessions had no controller.
+    pub fn absences(&self) -> Vec<Absence> {
+        self.lock().absences.clone()
+    }
+
+    /// A session had no controller.
+    pub(super) fn absence(&self, absence: Absence) {
+        self.lock().absences.push(absence);
+    }
+
     /// Calls ended.
     pub(super) fn note(&self, made: &[Made]) {
         self.lock().calls.extend_from_slice(made);
@@ -91,6 +137,13 @@ impl Calls {
     /// A host ends its client.
     pub(super) fn departs(&self, instance: &'static str, mount: &'static str) {
         self.lock().departures.push(Departure { instance, mount, at: Instant::now() });
+    }
+
+    /// A session is over.
+    pub(super) fn session_ends(&self, end: SessionEnd) {
+        let mut seen = self.lock();
+        seen.departures.push(Departure { instance: end.instance, mount: end.mount, at: end.at });
+        seen.sessions.push(end);
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

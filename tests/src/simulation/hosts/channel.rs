@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use go_plugin::Peer;
 use go_plugin::external::Bytes;
 use go_plugin::external::http::{HeaderMap, Request};
 use h2::client::{SendRequest, handshake};
@@ -37,6 +38,7 @@ const HEAD: usize = 5;
 #[derive(Debug)]
 pub struct Channel {
     socket: PathBuf,
+    peer: Peer,
     connection: Mutex<Option<SendRequest<Bytes>>>,
 }
 
@@ -105,9 +107,9 @@ enum Tried {
 // === impl Channel ===
 
 impl Channel {
-    /// A channel to the socket at this path, which need not be there yet.
-    pub fn new(socket: PathBuf) -> Self {
-        Self { socket, connection: Mutex::default() }
+    /// A channel to the socket at this path, which need not be there yet, and to whoever this is there.
+    pub fn new(socket: PathBuf, peer: Peer) -> Self {
+        Self { socket, peer, connection: Mutex::default() }
     }
 
     /// Makes a call.
@@ -171,6 +173,8 @@ impl Channel {
         }
         loop {
             if let Ok(stream) = UnixStream::connect(&self.socket).await
+                && let Ok(stream) =
+                    self.peer.connect(stream, deadline.saturating_duration_since(Instant::now())).await
                 && let Ok((requests, driver)) = handshake(stream).await
             {
                 // How it ends is told to its calls.

@@ -5,10 +5,15 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use go_plugin::{Peer, PluginStream};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::task::{AbortHandle, JoinSet};
+
+/// How long a plugin may take to prove that it is the host's.
+const SECURED: Duration = Duration::from_secs(10);
 
 /// What a plugin asked of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +51,11 @@ impl Callbacks {
 // === impl Server ===
 
 impl Server {
-    /// Listens at a path.
-    pub(super) fn open(path: PathBuf, name: &str, callbacks: &Callbacks) -> io::Result<Self> {
+    /// Listens at a path for whoever this is.
+    pub(super) fn open(path: PathBuf, name: &str, peer: &Peer, callbacks: &Callbacks) -> io::Result<Self> {
         let listener = UnixListener::bind(&path)?;
-        let task = tokio::spawn(serve(listener, name.to_owned(), callbacks.clone())).abort_handle();
+        let serving = serve(listener, name.to_owned(), peer.clone(), callbacks.clone());
+        let task = tokio::spawn(serving).abort_handle();
         Ok(Self { path, task })
     }
 }
@@ -62,15 +68,19 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: UnixListener, name: String, callbacks: Callbacks) {
+async fn serve(listener: UnixListener, name: String, peer: Peer, callbacks: Callbacks) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    let (name, callbacks) = (name.clone(), callbacks.clone());
-                    // Its plugin may go at any moment.
-                    connections.spawn(async move { drop(answer(stream, &name, &callbacks).await) });
+                    let (name, peer, callbacks) = (name.clone(), peer.clone(), callbacks.clone());
+                    connections.spawn(async move {
+                        if let Ok(stream) = peer.accept(stream, SECURED).await {
+                            // Its plugin may go at any moment.
+                            let _ = answer(stream, &name, &callbacks).await;
+                        }
+                    });
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -78,7 +88,7 @@ async fn serve(listener: UnixListener, name: String, callbacks: Callbacks) {
     }
 }
 
-async fn answer(stream: UnixStream, name: &str, callbacks: &Callbacks) -> io::Result<()> {
+async fn answer(stream: PluginStream, name: &str, callbacks: &Callbacks) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     while stream.read_line(&mut line).await? > 0 {

@@ -2,7 +2,7 @@
 //!
 //! | promise | of which calls |
 //! | --- | --- |
-//! | none is lost: each ends with a status within its time, or `hold`'s, and a [`GRACE`] | all, but where the controller or the mount went away (its connection may break), or the container stood still |
+//! | none is lost: each ends with a status within its time, or `hold`'s, and a [`GRACE`] | all, but where the controller, the mount or the session went away (its connection may break), or the container stood still, or a session had no controller |
 //! | none is carried out twice, nor by another than answered it | all. Hosts send a call again if the gateway said that it did not look at it: then that must be true |
 //! | none reaches a plugin that was not told what its hosts had told it before, or is answered with something older | those begun after a priming call of the same mount had ended well, while the mount stayed |
 //! | what hosts told is not forgotten | the same, under one controller |
@@ -18,7 +18,7 @@ use super::Broken;
 use crate::simulation::circumstances::LONG_HOLD;
 use crate::simulation::history::History;
 use crate::simulation::hosts::channel::{End, GRACE};
-use crate::simulation::hosts::{Made, Said};
+use crate::simulation::hosts::{Absence, Made, Said, SessionEnd};
 use crate::simulation::plugin::{CALL, CLEANUP, Ledger, Outcome, SETUP, Served};
 use crate::simulation::world::World;
 
@@ -32,8 +32,9 @@ const CONNECTING: std::time::Duration = std::time::Duration::from_secs(10);
 pub fn any(world: &World) -> Result<(), Broken> {
     let calls = world.hosts.calls().all();
     let ledger = world.plugins.ledger();
+    let (sessions, absences) = (world.hosts.calls().sessions(), world.hosts.calls().absences());
     for made in &calls {
-        is_answered(world, made)?;
+        is_answered(world, made, &sessions, &absences)?;
         is_carried_out_once(ledger, made)?;
     }
     for mount in OfMount::all(world, &calls) {
@@ -147,9 +148,21 @@ impl<'a> OfMount<'a> {
     }
 }
 
-fn is_answered(world: &World, made: &Made) -> Result<(), Broken> {
+fn is_answered(
+    world: &World,
+    made: &Made,
+    sessions: &[SessionEnd],
+    absences: &[Absence],
+) -> Result<(), Broken> {
     let Made { instance, mount, began, ended, .. } = made;
-    let still = world.history.stood_still(instance, *began, *ended);
+    let of_session = |end: &&SessionEnd| (end.instance, end.mount) == (*instance, *mount);
+    let of_absence = |absence: &&Absence| (absence.instance, absence.mount) == (*instance, *mount);
+    let absences = absences.iter().filter(of_absence).map(|absence| (absence.from, absence.to));
+    let ends = sessions.iter().filter(of_session).map(|end| (end.at, end.at));
+    // Hosts wait from when the controller is asked to go, until another has the session, or it is over.
+    let absent =
+        absences.chain(ends).any(|(from, to)| world.history.asked_to_go(from) <= *ended && to >= *began);
+    let still = absent || world.history.stood_still(instance, *began, *ended);
     match &made.end {
         End::Status { .. } => {
             let Some(sent) = made.sent.last() else {
@@ -160,7 +173,9 @@ fn is_answered(world: &World, made: &Made) -> Result<(), Broken> {
         }
         End::Broken(_) => {
             let excused = world.history.controller_changed(*began, *ended)
-                || world.history.mount_went((instance, mount), *began, *ended);
+                || world.history.mount_went((instance, mount), *began, *ended)
+                // Why that is over is another matter.
+                || sessions.iter().filter(of_session).any(|end| (*began..=*ended).contains(&end.at));
             promise!(excused, "promise 3: a call got no answer: {made:?}");
         }
         End::Silent => promise!(still, "promise 3: a call hung: {made:?}"),
