@@ -96,21 +96,25 @@ stage_real() {
     need 'to test a plugin that manages its users' redis-server:redis-server
     need 'to test that images are pulled' docker-registry:docker-registry
     need 'to test what is seen in Prometheus' prometheus:prometheus
-    hosts_compile
+    hosts_build
     # Most of their time these tests wait for engines.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current) rootless=$(engine_host rootless)" \
         test_workspace --test 'real*'
 }
 
-# The hosts' code, before the tests build their programs: compiled beside tests that run, it took the processors from plugins and hosts that give each
-# other seconds.
-hosts_compile() {
-    local module
+# The hosts, before the tests: built beside tests that run, they took the processors from plugins and hosts that give each other seconds.
+hosts_build() {
+    local module package
     need_go 'hosts for the tests'
     for module in hosts hosts/openbao; do
-        (cd "tests/$module" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath ./...)
+        mkdir -p "$TARGET/go-tests/$module"
+        for package in "tests/$module"/*/main.go; do
+            package=$(basename "$(dirname "$package")")
+            (cd "tests/$module" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$TARGET/go-tests/$module/$package" "./$package")
+        done
     done
+    export PLUGWARD_GO_BUILT=yes
 }
 
 # What a person installs, and that it works so.

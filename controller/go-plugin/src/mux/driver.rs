@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -33,6 +34,8 @@ pub(super) struct Driver {
     inbound: mpsc::Sender<MuxStream>,
     /// As many as there are streams, and this one.
     places: Arc<()>,
+    /// The streams look at it, and do not keep it open.
+    line: Option<Arc<OwnedFd>>,
 }
 
 /// Why it does not go on.
@@ -55,8 +58,10 @@ impl Driver {
         config.set_max_num_streams(KNOWN_STREAMS);
         // No more than what each stream has anyway: windows do not grow.
         config.set_max_connection_receive_window(Some(KNOWN_STREAMS * WINDOW));
+        // Where the system gives no more files, streams learn later that it was cut.
+        let line = connection.as_fd().try_clone_to_owned().ok().map(Arc::new);
         let connection = Connection::new(Watched::new(connection).compat(), config, mode);
-        Self { connection, requests, opener, inbound, places: Arc::default() }
+        Self { connection, requests, opener, inbound, places: Arc::default(), line }
     }
 
     pub(super) async fn run(mut self) {
@@ -127,7 +132,11 @@ impl Driver {
     /// Room for one more stream, if there is.
     fn place(&self) -> Option<Place> {
         let opener = self.opener.upgrade()?;
-        (Arc::strong_count(&self.places) <= MAX_STREAMS)
-            .then(|| Place { _count: Arc::clone(&self.places), _opener: opener })
+        let line = self.line.as_ref().map(Arc::downgrade);
+        (Arc::strong_count(&self.places) <= MAX_STREAMS).then(|| Place {
+            _count: Arc::clone(&self.places),
+            _opener: opener,
+            line,
+        })
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     io,
+    os::fd::OwnedFd,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
@@ -21,7 +23,7 @@ pub(crate) struct MuxStream {
     stream: Compat<yamux::Stream>,
     /// Whether our end was closed. Saying so twice is an error that ends a Go program's session.
     closed: bool,
-    _place: Place,
+    place: Place,
 }
 
 /// What a stream has of its session.
@@ -31,11 +33,25 @@ pub(super) struct Place {
     pub(super) _count: Arc<()>,
     /// Keeps the session from ending.
     pub(super) _opener: mpsc::Sender<Request>,
+    /// The session's connection, while there is one, and if it can be looked at.
+    pub(super) line: Option<Weak<OwnedFd>>,
+}
+
+impl Place {
+    /// Whether the other side has closed the session's connection, or we have.
+    fn is_cut(&self) -> bool {
+        let Some(line) = &self.line else { return false };
+        let Some(line) = line.upgrade() else { return true };
+        let mut polled = [PollFd::new(&line, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&at_once)).is_ok()
+            && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
 }
 
 impl MuxStream {
     pub(super) fn new(stream: yamux::Stream, place: Place) -> Self {
-        Self { stream: stream.compat(), closed: false, _place: place }
+        Self { stream: stream.compat(), closed: false, place }
     }
 
     /// Says to the other side that this stream exists, or that it has arrived, with a frame that has nothing in it: else the first
@@ -67,6 +83,10 @@ impl AsyncWrite for MuxStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // Else it would go to a buffer of the session's, which may not have noticed yet: nobody could tell that it was seen by none.
+        if self.place.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

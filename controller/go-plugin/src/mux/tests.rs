@@ -298,6 +298,19 @@ async fn a_stream_that_is_open_ends_with_the_session() {
 }
 
 #[tokio::test]
+async fn a_stream_takes_nothing_that_its_sessions_connection_cannot_carry_any_more() {
+    let (session, mut hand) = by_hand();
+    hand.write((1, SYN, 2, 0)).await;
+    let mut inbound = session.inbound().unwrap();
+    let stream = within(inbound.accept()).await.unwrap();
+    let mut stream = stream.secured(None, LIMIT).await.unwrap();
+    stream.write_all(b"heard").await.unwrap();
+    drop(hand);
+    // The session's task has not run since.
+    assert!(stream.write(b"unheard").now_or_never().unwrap().is_err());
+}
+
+#[tokio::test]
 async fn nobody_opens_a_stream_in_anothers_turn() {
     let (session, mut peer) = pair(0);
     let turn = session.turn().await;

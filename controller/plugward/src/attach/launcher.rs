@@ -12,7 +12,6 @@ use std::time::Duration;
 use plugward_attach::socket;
 use plugward_attach::{FromController, FromLauncher};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 use tokio::io::Interest;
@@ -21,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::carried::carried;
 use super::listening::{Listening, Offered};
 use crate::gateway::OfferedSocket;
 
@@ -186,8 +186,7 @@ impl Launcher {
         if !is_stream(&stream) {
             return Err(wrong());
         }
-        ioctl_fionbio(&stream, true)?;
-        UnixStream::from_std(stream.into())
+        carried(stream)
     }
 
     /// Of another socket than the session's, or a connection.

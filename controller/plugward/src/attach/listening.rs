@@ -9,17 +9,16 @@ use std::sync::Arc;
 
 use plugward_attach::FromController;
 use rustix::fs::{AtFlags, FileType, statat, unlinkat};
-use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::socket_acceptconn;
-use rustix::net::{SocketAddrUnix, getsockname};
-use tokio::net::UnixListener;
+use rustix::net::{Shutdown, SocketAddrUnix, getsockname, shutdown};
 
 use super::launcher::{Launcher, is_stream, wrong};
+use crate::gateway::Arrivals;
 
 /// A socket that a launcher made.
 #[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) listener: UnixListener,
+    pub(super) listener: Arrivals,
     pub(super) file: SocketFile,
 }
 
@@ -29,6 +28,7 @@ pub(super) struct SocketFile {
     /// As its host finds it.
     path: PathBuf,
     directory: OwnedFd,
+    listener: Arc<OwnedFd>,
     name: PathBuf,
     /// Whose it is.
     uid: u32,
@@ -60,9 +60,9 @@ impl Listening {
         {
             return Err(wrong());
         }
-        ioctl_fionbio(&listener, true)?;
-        let file = SocketFile::new(path, directory, uid)?;
-        Ok(Self { listener: UnixListener::from_std(listener.into())?, file })
+        let listener = Arc::new(listener);
+        let file = SocketFile::new(path, directory, listener.clone(), uid)?;
+        Ok(Self { listener: Arrivals::shared(listener)?, file })
     }
 
     /// The listener of a session that another controller had, in the directory that its launcher still has open.
@@ -84,11 +84,11 @@ fn bound(listener: &OwnedFd) -> io::Result<PathBuf> {
 // === impl SocketFile ===
 
 impl SocketFile {
-    fn new(path: PathBuf, directory: OwnedFd, uid: u32) -> io::Result<Self> {
+    fn new(path: PathBuf, directory: OwnedFd, listener: Arc<OwnedFd>, uid: u32) -> io::Result<Self> {
         let name = path.file_name().map(PathBuf::from).ok_or_else(wrong)?;
         // We may remove what its user may not: it has to be that user's.
         let identity = look(&directory, &name, uid);
-        Ok(Self { path, directory, name, uid, identity })
+        Ok(Self { path, directory, listener, name, uid, identity })
     }
 
     /// Where the host finds it.
@@ -97,7 +97,9 @@ impl SocketFile {
     }
 
     /// Removes it, if it is still there and we may. The launcher does so itself, unless it was killed.
+    /// Nobody is accepted there any more.
     pub(super) fn remove(&self) {
+        let _ = shutdown(&self.listener, Shutdown::Both);
         if self.identity.is_some() && look(&self.directory, &self.name, self.uid) == self.identity {
             let _ = unlinkat(&self.directory, self.name.as_os_str().as_bytes(), AtFlags::empty());
         }

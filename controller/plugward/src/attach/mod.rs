@@ -12,7 +12,8 @@
 //! - `admission` decides who is let in: `caller` is who a host is, `asks` what a host asks for by its environment, `refusal` what it
 //!   is told if it cannot have it, `complaints` how often the log says so.
 //! - `life` is a session from then on: it joins the gateway as a mount does, gets a socket where its host is, and ends as one of the three wants.
-//! - `launcher` is the other end of the attach socket, `listening` the sockets that it makes, and `hand` is it as the gateway has it.
+//! - `launcher` is the other end of the attach socket, `listening` the sockets that it makes, `carried` what it connects to, and `hand` is it as
+//!   the gateway has it.
 //! - `kept` seals what a launcher keeps for the next controller; [`roster`] has the sessions that there are, and those that may come back.
 //! - `stderr` copies what plugins write to their standard error.
 //!
@@ -25,6 +26,7 @@
 mod admission;
 mod asks;
 mod caller;
+mod carried;
 mod complaints;
 mod hand;
 mod kept;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use plugward_api::Name;
 use plugward_relay::grpc::Status;
-use tokio::net::UnixListener;
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::arrivals::Arrivals;
 use super::door::Door;
 use super::priming::KeptPriming;
 use super::terms::{Joined, NotJoined};
@@ -48,7 +48,7 @@ impl Gateway {
     }
 
     /// A session's host may come from now on, to this socket.
-    pub fn admit(&self, instance: &Name, id: &SessionId, listener: UnixListener) {
+    pub fn admit(&self, instance: &Name, id: &SessionId, listener: Arrivals) {
         if let Some(instance) = self.get(instance) {
             instance.admit(id, listener);
         }

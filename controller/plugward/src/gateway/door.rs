@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use go_plugin::Peer;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
+use super::arrivals::Arrivals;
 use super::priming::KeptPriming;
 
 /// How a session's host is met.
@@ -55,7 +56,7 @@ pub trait Hand: fmt::Debug + Send + Sync {
 /// A socket in the host's namespaces. It goes with this, wherever it is.
 pub struct OfferedSocket {
     /// It listens.
-    pub listener: UnixListener,
+    pub listener: Arrivals,
     /// Where the host finds it.
     pub path: PathBuf,
     /// When it is dropped, nothing is left of the socket.

@@ -34,6 +34,7 @@
 //! - A call that waits is answered: by the plugin, or with `UNAVAILABLE` and the reason, in its own time and in that of `hold`.
 //! - Nothing that hosts tell plugins is logged, stored, or in any `Debug`; what is kept of it is in memory, and cleared when it goes.
 
+mod arrivals;
 mod attaching;
 mod backend;
 mod broker;
@@ -71,6 +72,7 @@ use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
 use tokio::time::timeout;
 
+pub use self::arrivals::Arrivals;
 pub use self::door::{Door, Hand, OfferedSocket};
 use self::instance::{Instance, Parts};
 use self::mount::Mount;
@@ -155,7 +157,7 @@ impl Gateway {
                 Ok(listener) => {
                     let mount = Mount::declared(&instance.name, name, self.shared.parts.clock);
                     instance.add(&mount);
-                    mount.listen(&instance, listener);
+                    mount.listen(&instance, Arrivals::Ours(listener));
                 }
                 Err(error) => {
                     errors.insert(name, error);

@@ -19,13 +19,14 @@ use plugward_relay::driver::Relay;
 use plugward_relay::grpc::Status;
 use plugward_runtime::Backoff;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::arrivals::Arrivals;
 use super::broker::{Client, Entrance, HostStreams};
 use super::door::Door;
 use super::instance::Instance;
@@ -137,7 +138,7 @@ impl Mount {
     }
 
     /// Serves the hosts that connect, until it is [closed](Self::close).
-    pub(super) fn listen(self: &Arc<Self>, instance: &Arc<Instance>, listener: UnixListener) {
+    pub(super) fn listen(self: &Arc<Self>, instance: &Arc<Instance>, listener: Arrivals) {
         let span = tracing::info_span!(parent: None, "mount", instance = %instance.name, mount = %self.name);
         let accepting = self.clone().accept(instance.clone(), listener);
         let closed = self.closed.clone();
@@ -238,7 +239,7 @@ impl Mount {
         penalties.get(&pid).map(|penalty| penalty.until)
     }
 
-    async fn accept(self: Arc<Self>, instance: Arc<Instance>, listener: UnixListener) {
+    async fn accept(self: Arc<Self>, instance: Arc<Instance>, listener: Arrivals) {
         loop {
             if self.places.available_permits() == 0 {
                 tracing::warn!(connections = CONNECTIONS, "no more hosts are accepted until one leaves");
@@ -246,7 +247,7 @@ impl Mount {
             // It is never closed.
             let Ok(place) = self.places.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((host, _)) => self.clone().serve(instance.clone(), host, place),
+                Ok(host) => self.clone().serve(instance.clone(), host, place),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a host");
                     // In a box: thousands of mounts should not hold room for what hardly ever is.

@@ -257,7 +257,7 @@ impl HostSocket for Listener {
 impl HostSocket for DoorSocket {
     async fn accept(&self) -> Result<Inbound, String> {
         loop {
-            let (host, _) = self.socket.listener.accept().await.map_err(|error| error.to_string())?;
+            let host = self.socket.listener.accept().await.map_err(|error| error.to_string())?;
             let by = host.peer_cred().ok().map(|peer| peer.uid());
             if self.door.admits(by) {
                 return Ok(host.into());

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use plugward_relay::driver::Control;
 use plugward_relay::grpc::Status;
-use tokio::net::UnixListener;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Berthed, Instance, State};
+use crate::gateway::arrivals::Arrivals;
 use crate::gateway::door::Door;
 use crate::gateway::mount::Mount;
 use crate::gateway::priming::{KeptPriming, Role};
@@ -67,7 +67,7 @@ impl Instance {
     }
 
     /// Hosts may come from now on.
-    pub(in crate::gateway) fn admit(self: &Arc<Self>, id: &SessionId, listener: UnixListener) {
+    pub(in crate::gateway) fn admit(self: &Arc<Self>, id: &SessionId, listener: Arrivals) {
         let name = MountName::Session(id.clone());
         let mount = self.lock().mounts.get(&name).cloned();
         if let Some(mount) = mount {

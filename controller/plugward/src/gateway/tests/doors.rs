@@ -341,7 +341,7 @@ async fn a_session_that_waits_for_its_container_does_not_hold_up_the_end() {
     let (session, id, listener) = world.joined_session(false, false);
     limited(world.gateway.shut_down(Duration::ZERO)).await;
     // What comes too late is not served.
-    world.gateway.admit(&db(), &id, listener);
+    world.gateway.admit(&db(), &id, Arrivals::Ours(listener));
     eventually(|| std::os::unix::net::UnixStream::connect(&session.socket).is_err()).await;
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::{World, db, limited, path};
 use crate::gateway::priming::KeptPriming;
-use crate::gateway::{Door, Hand, OfferedSocket};
+use crate::gateway::{Arrivals, Door, Hand, OfferedSocket};
 use crate::names::{SessionId, SlotName};
 
 /// Long enough for any machine. No test waits for it to pass.
@@ -82,7 +82,7 @@ impl Hand for TestHand {
         let number = self.offers.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.path().join(format!("plugin{number}"));
         let offered = UnixListener::bind(&path).map(|listener| OfferedSocket {
-            listener,
+            listener: Arrivals::Ours(listener),
             guard: Box::new(File(path.clone())),
             path,
         });
@@ -110,7 +110,7 @@ impl World {
     /// A session begins whose host has yet to connect.
     pub(in super::super) fn session(&mut self, multiplexed: bool, automtls: bool) -> Session {
         let (session, id, listener) = self.joined_session(multiplexed, automtls);
-        self.gateway.admit(&db(), &id, listener);
+        self.gateway.admit(&db(), &id, Arrivals::Ours(listener));
         session
     }
 
