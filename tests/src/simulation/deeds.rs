@@ -106,7 +106,7 @@ impl Play {
             }
             Deed::Unmount(seconds) => self.unmount(seconds).await?,
             Deed::Corrupt(instance) => self.corrupt(instance).await?,
-            Deed::Break(_) | Deed::Delete(_) | Deed::Multiplexing(_) => {}
+            Deed::Break(_) | Deed::Delete(_) | Deed::Multiplexing(_) | Deed::Rest => {}
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! where plugins can be primed it does that first: again at whim, and when it is told that it is needed. What becomes of every
 //! call is noted, for the [invariants](super::invariants::calls).
 //!
-//! Some have no mount: they [attach](launcher), and do so again when their launcher has ended.
+//! Some have no mount: they attach (`guest`), by a [launcher].
 //!
 //! Where plugins call back, a host that primes has a broker, and offers a server at each `Setup`, or at each call. Now and then it goes, and
 //! comes again as another client, as it has to where its broker was ended.
@@ -12,6 +12,7 @@
 mod broker;
 mod calls;
 pub mod channel;
+mod guest;
 pub mod launcher;
 pub mod server;
 
@@ -19,19 +20,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::join_all;
+use go_plugin::Peer;
 use go_plugin::external::prost::Message;
 use go_plugin::external::tonic::Code;
-use go_plugin::{Address, Application, Handshake, Identity, Peer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use self::broker::Broker;
 pub use self::calls::{Absence, Calls, Departure, Made, Said, SessionEnd};
 use self::channel::{Call, Channel, Outcome};
-use self::launcher::{Launcher, Launching};
+use self::guest::{Attached, Guest};
 use self::server::Callbacks;
 use super::circumstances::{Circumstances, Priming};
 use super::manifests::MOUNTS;
@@ -53,12 +54,6 @@ const HOSTS: [(&str, &str, bool); 7] = [
     ("alpha", GUESTS[0], true),
     ("alpha", GUESTS[1], true),
 ];
-
-/// By which a host tells its plugin that it needs it no more.
-const SHUTDOWN: &str = "/plugin.GRPCController/Shutdown";
-
-/// How long a host waits then before it kills its launcher, as go-plugin does.
-const KILLED_AFTER: Duration = Duration::from_secs(2);
 
 /// How hosts behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,22 +91,6 @@ pub struct Places {
     pub servers: PathBuf,
 }
 
-/// What a host has that attaches.
-struct Guest {
-    launching: Launching,
-    /// If it speaks TLS.
-    identity: Option<Identity>,
-    session: Option<Session>,
-    /// The sessions that it had so far, and tried to have.
-    sessions: u64,
-}
-
-/// A session as its host has it.
-struct Session {
-    launcher: Launcher,
-    began: Instant,
-}
-
 struct Host {
     name: usize,
     instance: &'static str,
@@ -145,16 +124,6 @@ struct Refused {
     /// The last number that was given.
     last: u32,
     since: Instant,
-}
-
-/// How it stands with a host's session.
-enum Attached {
-    /// As before.
-    Still,
-    /// It is another one.
-    Anew,
-    /// There is none.
-    Not,
 }
 
 /// A call that a host is about to make.
@@ -244,6 +213,12 @@ impl Hosts {
         let (name, _) = call.split_once('-')?;
         let (instance, mount, _) = HOSTS.get(name.parse::<usize>().ok()?)?;
         Some((instance, mount))
+    }
+
+    /// Whether the host that made a call tells its plugin what that needs.
+    pub fn primes(call: &str) -> bool {
+        let name = call.split_once('-').and_then(|(name, _)| name.parse::<usize>().ok());
+        name.and_then(|name| HOSTS.get(name)).is_some_and(|(_, _, primes)| *primes)
     }
 
     /// No more calls; waits for the end of those that are under way.
@@ -365,65 +340,6 @@ impl Host {
         self.channel.leave().await;
     }
 
-    /// Sees to it that it has a session, if it has no mount.
-    async fn attach(&mut self, time: Duration) -> Attached {
-        let Some(guest) = &self.guest else { return Attached::Still };
-        if let Some(Session { launcher, .. }) = &guest.session {
-            let Some(ended) = launcher.ended() else { return Attached::Still };
-            tracing::debug!(host = self.name, "its launcher ended: {ended:?}");
-            self.session_ended(Some(ended)).await;
-        }
-        let Some(guest) = &mut self.guest else { return Attached::Still };
-        guest.sessions += 1;
-        let name = format!("{}-{}", self.name, guest.sessions);
-        let began = Instant::now();
-        match timeout(time, Launcher::start(&guest.launching, name)).await {
-            Ok(Ok((launcher, handshake))) => {
-                let Address::Unix(socket) = &handshake.address else { panic!("no Unix socket: {handshake}") };
-                self.peer = guest.peer(&handshake);
-                self.channel = Channel::new(socket.into(), self.peer.clone());
-                guest.session = Some(Session { launcher, began });
-                Attached::Anew
-            }
-            failed => {
-                tracing::debug!(host = self.name, "is not attached: {:?}", failed.ok().and_then(Result::err));
-                Attached::Not
-            }
-        }
-    }
-
-    /// Ends its session, with or without a word.
-    async fn detach(&mut self) {
-        if self.chance.random_ratio(1, 2) {
-            let id = self.next(SHUTDOWN).id;
-            let call = Call {
-                path: SHUTDOWN,
-                id: &id,
-                time: KILLED_AFTER,
-                work: Duration::ZERO,
-                message: &[],
-                server: None,
-            };
-            self.channel.call(call).await;
-            let launcher = self.guest.as_mut().and_then(|guest| guest.session.as_mut());
-            if let Some(Session { launcher, .. }) = launcher {
-                // Whether it had the time is another matter: its controller may be away.
-                let _ = timeout(KILLED_AFTER, launcher.over()).await;
-            }
-        }
-        self.session_ended(None).await;
-    }
-
-    /// Its session is over, by itself or, without a reason, by the host.
-    async fn session_ended(&mut self, ended: Option<launcher::Ended>) {
-        let Some(Session { began, .. }) = self.guest.as_mut().and_then(|guest| guest.session.take()) else {
-            return;
-        };
-        let (at, why) = ended.map_or((Instant::now(), None), |ended| (ended.at, Some(ended.why)));
-        self.calls.session_ends(SessionEnd { instance: self.instance, mount: self.mount, began, at, why });
-        self.begin_anew(false).await;
-    }
-
     /// Tells the plugin what it needs. Gives whether that was done.
     async fn prime(&mut self, pace: Pace, time: Duration) -> bool {
         let is_backend = self.uses == plugin::Callbacks::Kept;
@@ -513,50 +429,6 @@ impl Host {
             ended: Instant::now(),
             end,
             sent,
-        }
-    }
-}
-
-// === impl Guest ===
-
-impl Guest {
-    fn new(
-        places: &Places,
-        (instance, mount): (&'static str, &'static str),
-        circumstances: &Circumstances,
-        calls: &Calls,
-    ) -> Self {
-        let (cookie, version) = if circumstances.callbacks == plugin::Callbacks::Kept {
-            let cookie = Application::Backend.cookie();
-            ((cookie.key().to_owned(), cookie.value().to_owned()), "5")
-        } else {
-            (("SIMULATED".to_owned(), "plugin".to_owned()), "1")
-        };
-        let versions = ("PLUGIN_PROTOCOL_VERSIONS".to_owned(), version.to_owned());
-        // Backends have no choice.
-        let pinned = circumstances.callbacks == plugin::Callbacks::Kept || mount == GUESTS[0];
-        let identity = pinned.then(|| Identity::generate().expect("an identity"));
-        let certificate =
-            identity.as_ref().map(|identity| ("PLUGIN_CLIENT_CERT".to_owned(), identity.certificate_pem()));
-        let launching = Launching {
-            place: places.attach.clone(),
-            directory: places.servers.clone(),
-            instance,
-            mount,
-            environment: [cookie, versions].into_iter().chain(certificate).collect(),
-            calls: calls.clone(),
-        };
-        Self { launching, identity, session: None, sessions: 0 }
-    }
-
-    /// The plugin of this handshake.
-    fn peer(&self, handshake: &Handshake) -> Peer {
-        match (&self.identity, &handshake.server_certificate) {
-            (Some(identity), Some(certificate)) => {
-                Peer::pinned(identity, certificate).expect("a certificate")
-            }
-            (None, None) => Peer::plain(),
-            _ => panic!("what the host asked for is not what it got: {handshake}"),
         }
     }
 }

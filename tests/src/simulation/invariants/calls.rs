@@ -7,10 +7,11 @@
 //! | none reaches a plugin that was not told what its hosts had told it before, or is answered with something older | those begun after a priming call of the same mount had ended well, while the mount stayed |
 //! | what hosts told is not forgotten | the same, under one controller |
 //! | one container of a slot serves: after the first call in a later one no connection is made to an earlier one | all under one controller. The next one finds both where an update was not over, and may hear from the earlier one first |
-//! | none fails while containers are killed, replaced and moved | those of the drill: the engine, the image, the manifests and the controller are well, the mount stays, `hold` is longer than any back-off, and the call has enough time. What the killed container had may end as that, and so may a call about a server that reaches a plugin whose broker ended with an earlier controller before that server is announced |
+//! | none fails while containers are killed, replaced and moved | those of the drill: the engine, the image, the manifests and the controller are well, the mount stays, `hold` is longer than any back-off, and the call has enough time. What the killed container had may end as that, and so may what a plugin is at whose broker ended with an earlier controller, when a server is announced, and what needs the server of another host that begins anew |
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use go_plugin::external::tonic::Code;
 use plugward::gateway;
 use tokio::time::Instant;
 
@@ -18,8 +19,8 @@ use super::Broken;
 use crate::simulation::circumstances::LONG_HOLD;
 use crate::simulation::history::History;
 use crate::simulation::hosts::channel::{End, GRACE};
-use crate::simulation::hosts::{Absence, Made, Said, SessionEnd};
-use crate::simulation::plugin::{CALL, CLEANUP, Ledger, Outcome, SETUP, Served};
+use crate::simulation::hosts::{Absence, Hosts, Made, Said, SessionEnd};
+use crate::simulation::plugin::{CALL, CLEANUP, Callbacks, Ledger, Outcome, SETUP, Served};
 use crate::simulation::world::World;
 
 /// How long a call may wait for a container that is there, whatever `hold` says.
@@ -61,13 +62,17 @@ pub fn none_fails(
     for made in calls.iter().filter(concerned).filter(|made| !made.is_ok()) {
         let died = died_during(made);
         let killed = died.is_some() && world.history.containers_died(made.instance, made.began, made.ended);
-        // It went to a plugin of an earlier controller before it was known that it is about a server, which that cannot reach.
-        let spent =
-            died == Some(gateway::Broken::Broker.to_string().as_str()) && made.server == Some(Said::Offered);
+        // It, or another call at the same time, went to a plugin of an earlier controller before it was known that it is about a server, which
+        // that cannot reach.
+        let spent = died == Some(gateway::Broken::Broker.to_string().as_str());
+        // The host that gave the plugin its server begins anew, and that of this call knows nothing of it.
+        let anothers = world.circumstances.callbacks == Callbacks::Kept
+            && !Hosts::primes(&made.id)
+            && made.code() == Some(Code::Internal as i32);
         let gone = world.history.mount_went((made.instance, made.mount), made.began, made.ended);
         let refused = made.is_barred() || matches!(made.server, Some(Said::Lost | Said::Refused { .. }));
         promise!(
-            killed || spent || gone || refused,
+            killed || spent || anothers || gone || refused,
             "promise 3: a call failed while only plugins were in trouble: {made:?}"
         );
     }
