@@ -98,7 +98,9 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
         let name: Name = instance.parse().map_err(|_| Broken("a name".into()))?;
         let status = view.book.instance(&name).unwrap_or_default();
         promise!(
-            status.phase == Phase::Ready || on_demand && status.phase == Phase::Idle,
+            status.phase == Phase::Ready
+                || on_demand && status.phase == Phase::Idle
+                || stays_as_it_is(&status),
             "promise 1: {instance} is {} in peace: {:?}",
             status.phase,
             status.conditions
@@ -115,7 +117,7 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
             of_sessions <= sessions,
             "promise 1: {of_sessions} containers of {instance} run for {sessions} sessions"
         );
-        for container in &running {
+        for container in running.iter().filter(|_| !stays_as_it_is(&status)) {
             let ran = container.spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value);
             promise!(
                 ran == Some(&variant.to_string()),
@@ -128,7 +130,8 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
         let old = view.state.slots(&name).into_iter().find(|(_, slot)| {
             slot.current.as_ref().is_some_and(|start| start.end.is_none() && start.renewal != renewal)
         });
-        promise!(old.is_none(), "promise 2: new containers of {instance} were asked for, and {old:?} is old");
+        let renewed = old.is_none() || stays_as_it_is(&status);
+        promise!(renewed, "promise 2: new containers of {instance} were asked for, and {old:?} is old");
         let shown: BTreeSet<&str> =
             status.slots.iter().filter_map(|slot| slot.container_id.as_deref()).collect();
         let running: BTreeSet<&str> = running.iter().map(|container| container.id.as_str()).collect();
@@ -356,6 +359,14 @@ fn is_of_session(slot: &str) -> bool {
 
 fn slot(container: &SimulatedContainer) -> &str {
     container.spec.labels.get(label::SLOT).map_or("", String::as_str)
+}
+
+/// Whether an update has failed since nobody knows what hosts had told the plugin: then that is as good as none, until the next edit.
+fn stays_as_it_is(status: &InstanceStatus) -> bool {
+    let progress = status.conditions.get(InstanceCondition::Progressing);
+    progress.is_some_and(|condition| {
+        condition.reason == "UpdateFailed" && condition.message.ends_with("is not known")
+    })
 }
 
 /// Whether an instance is ready, and no update of it is under way or waiting.
