@@ -19,3 +19,8 @@ go_tool() {
     fi
     printf '%s\n' "$directory"
 }
+
+# go_build DIRECTORY PACKAGE PROGRAM: builds a package of the module in that directory of the repository, or one that it pins, static.
+go_build() {
+    (cd "$ROOT/$1" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$3" "$2") >&2 || die "$2 does not build"
+}

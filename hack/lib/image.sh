@@ -106,7 +106,7 @@ image_go_program() {
     local program
     program=$TARGET/go/${2##*/}
     step "Building ${2##*/} (Go)"
-    (cd "$ROOT/tests/plugins/$1" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$program" "$2") >&2 || die "$2 does not build"
+    go_build "tests/plugins/$1" "$2" "$program"
     printf '%s\n' "$program"
 }
 

@@ -115,7 +115,7 @@ hosts_build() {
         mkdir -p "$TARGET/go-tests/$module"
         for package in "tests/$module"/*/main.go; do
             package=$(basename "$(dirname "$package")")
-            (cd "tests/$module" && CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -o "$TARGET/go-tests/$module/$package" "./$package")
+            go_build "tests/$module" "./$package" "$TARGET/go-tests/$module/$package"
         done
     done
     export PLUGWARD_GO_BUILT=yes

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -27,13 +28,19 @@ impl Raw {
     pub(crate) fn is_open(&self) -> bool {
         match self {
             Self::Socket(socket) => {
-                let mut ended = [PollFd::new(socket, PollFlags::RDHUP)];
-                let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-                matches!(poll(&mut ended, Some(&at_once)), Ok(0))
+                events_now(socket, PollFlags::RDHUP).is_ok_and(|events| events.is_empty())
             }
             Self::Stream(stream) => stream.is_open(),
         }
     }
+}
+
+/// What there is to be told of a socket at this moment: of what is asked for, and in any case that it was cut or has failed.
+pub(crate) fn events_now(socket: impl AsFd, asked: PollFlags) -> io::Result<PollFlags> {
+    let mut polled = [PollFd::new(&socket, asked)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&at_once))?;
+    Ok(polled[0].revents())
 }
 
 impl From<UnixStream> for Raw {

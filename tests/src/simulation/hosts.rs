@@ -210,15 +210,17 @@ impl Hosts {
 
     /// The mount of the host that made a call: instance and mount.
     pub fn mount_of(call: &str) -> Option<(&'static str, &'static str)> {
-        let (name, _) = call.split_once('-')?;
-        let (instance, mount, _) = HOSTS.get(name.parse::<usize>().ok()?)?;
-        Some((instance, mount))
+        Self::host_of(call).map(|(instance, mount, _)| (instance, mount))
     }
 
     /// Whether the host that made a call tells its plugin what that needs.
     pub fn primes(call: &str) -> bool {
-        let name = call.split_once('-').and_then(|(name, _)| name.parse::<usize>().ok());
-        name.and_then(|name| HOSTS.get(name)).is_some_and(|(_, _, primes)| *primes)
+        Self::host_of(call).is_some_and(|(.., primes)| primes)
+    }
+
+    fn host_of(call: &str) -> Option<(&'static str, &'static str, bool)> {
+        let (name, _) = call.split_once('-')?;
+        HOSTS.get(name.parse::<usize>().ok()?).copied()
     }
 
     /// No more calls; waits for the end of those that are under way.

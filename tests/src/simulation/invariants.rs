@@ -97,10 +97,9 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
     for (instance, Declared { variant, mounts, .. }) in declared {
         let name: Name = instance.parse().map_err(|_| Broken("a name".into()))?;
         let status = view.book.instance(&name).unwrap_or_default();
+        let as_it_is = stays_as_it_is(&status);
         promise!(
-            status.phase == Phase::Ready
-                || on_demand && status.phase == Phase::Idle
-                || stays_as_it_is(&status),
+            status.phase == Phase::Ready || on_demand && status.phase == Phase::Idle || as_it_is,
             "promise 1: {instance} is {} in peace: {:?}",
             status.phase,
             status.conditions
@@ -117,10 +116,10 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
             of_sessions <= sessions,
             "promise 1: {of_sessions} containers of {instance} run for {sessions} sessions"
         );
-        for container in running.iter().filter(|_| !stays_as_it_is(&status)) {
+        for container in &running {
             let ran = container.spec.env.iter().find(|(key, _)| key == "VARIANT").map(|(_, value)| value);
             promise!(
-                ran == Some(&variant.to_string()),
+                as_it_is || ran == Some(&variant.to_string()),
                 "promise 2: {} is variant {ran:?}, and {variant} is declared: {:?}",
                 container.name,
                 status.conditions
@@ -130,8 +129,10 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
         let old = view.state.slots(&name).into_iter().find(|(_, slot)| {
             slot.current.as_ref().is_some_and(|start| start.end.is_none() && start.renewal != renewal)
         });
-        let renewed = old.is_none() || stays_as_it_is(&status);
-        promise!(renewed, "promise 2: new containers of {instance} were asked for, and {old:?} is old");
+        promise!(
+            as_it_is || old.is_none(),
+            "promise 2: new containers of {instance} were asked for, and {old:?} is old"
+        );
         let shown: BTreeSet<&str> =
             status.slots.iter().filter_map(|slot| slot.container_id.as_deref()).collect();
         let running: BTreeSet<&str> = running.iter().map(|container| container.id.as_str()).collect();

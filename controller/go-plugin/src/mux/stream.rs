@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use super::Request;
+use crate::raw::events_now;
 
 /// A stream, opened by either side. Dropped before it was [shut down](AsyncWrite::poll_shutdown), it is reset.
 #[derive(Debug)]
@@ -42,10 +43,8 @@ impl Place {
     fn is_cut(&self) -> bool {
         let Some(line) = &self.line else { return false };
         let Some(line) = line.upgrade() else { return true };
-        let mut polled = [PollFd::new(&line, PollFlags::empty())];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut polled, Some(&at_once)).is_ok()
-            && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+        let cut = PollFlags::HUP | PollFlags::ERR;
+        events_now(&line, PollFlags::empty()).is_ok_and(|events| events.intersects(cut))
     }
 }
 

@@ -96,8 +96,7 @@ impl SocketFile {
         &self.path
     }
 
-    /// Removes it, if it is still there and we may. The launcher does so itself, unless it was killed.
-    /// Nobody is accepted there any more.
+    /// Removes it, if it is still there and we may: the launcher does so itself, unless it was killed. Nobody is accepted there any more.
     pub(super) fn remove(&self) {
         let _ = shutdown(&self.listener, Shutdown::Both);
         if self.identity.is_some() && look(&self.directory, &self.name, self.uid) == self.identity {

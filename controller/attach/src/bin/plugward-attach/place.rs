@@ -132,11 +132,9 @@ impl Place {
         }
         if found.len() > 1 {
             // Controllers that ended have left theirs.
-            let answer = |socket: &PathBuf| connect(socket).is_ok();
-            let answering: Vec<PathBuf> = found.iter().filter(|socket| answer(socket)).cloned().collect();
-            if !answering.is_empty() {
-                found = answering;
-            }
+            let (answering, silent): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|socket| connect(socket).is_ok());
+            found = if answering.is_empty() { silent } else { answering };
         }
         match (found.pop(), found.is_empty(), closed) {
             (Some(socket), true, _) => Ok(Some(Self { socket })),

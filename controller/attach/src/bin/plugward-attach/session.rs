@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
     /// The controller has gone, and the host knows of no session yet: it begins with the next one.
     fn begin_anew(&mut self) -> Result<Option<Ended>, Fail> {
         self.remove_sockets();
-        (self.state, self.kept) = (State::Greeted, None);
+        self.state = State::Greeted;
         // One that goes at once is not asked all the time.
         if self.parent.wait(None, Some(Instant::now() + PAUSES.0)).map_err(Fail::Wait)? == Waited::Parent {
             return Ok(Some(Ended::ByHost));
