@@ -108,7 +108,7 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
         let of_mounts = running.iter().filter(|container| !is_of_session(slot(container))).count();
         let slots = if running.iter().any(|container| slot(container) == "shared") { 1 } else { *mounts };
         promise!(
-            of_mounts == slots || on_demand && of_mounts < slots,
+            of_mounts == slots || on_demand && of_mounts < slots || as_it_is && of_mounts <= 2 * slots,
             "promise 1: {of_mounts} containers of {instance} run for {mounts} mounts"
         );
         let (of_sessions, sessions) = (running.len() - of_mounts, world.hosts.sessions_of(instance));
@@ -137,7 +137,7 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
             status.slots.iter().filter_map(|slot| slot.container_id.as_deref()).collect();
         let running: BTreeSet<&str> = running.iter().map(|container| container.id.as_str()).collect();
         promise!(
-            shown == running,
+            shown == running || as_it_is && shown.is_subset(&running),
             "promise 1: the status of {instance} shows other containers than run: {shown:?}, {running:?}"
         );
     }
@@ -362,7 +362,8 @@ fn slot(container: &SimulatedContainer) -> &str {
     container.spec.labels.get(label::SLOT).map_or("", String::as_str)
 }
 
-/// Whether an update has failed since nobody knows what hosts had told the plugin: then that is as good as none, until the next edit.
+/// Whether an update has failed since nobody knows what hosts had told the plugin: then that is as good as none until the next edit, or
+/// until a host tells it again. The new container waits for that beside the old one.
 fn stays_as_it_is(status: &InstanceStatus) -> bool {
     let progress = status.conditions.get(InstanceCondition::Progressing);
     progress.is_some_and(|condition| {
