@@ -310,7 +310,6 @@ impl Controller {
         background.spawn(view.book.clone().keep(view.state.clone()));
         background.spawn(count_manifests(view.clone()));
         background.spawn(runtimes::keep_statuses(view.clone(), news.clone()));
-        background.spawn(note_sync(view.clone()));
         background.spawn(sweep_sockets(view.clone()));
         background.spawn(watch_files(view.clone()));
         background.spawn(view.usages.clone().keep(view.state.clone(), view.engines.clone()));
@@ -322,6 +321,7 @@ impl Controller {
         let mut inputs = JoinSet::new();
         inputs.spawn(source.run(output, source_stop.clone()));
         let listed = CancellationToken::new();
+        background.spawn(note_sync(view.clone(), listed.clone()));
         inputs.spawn(follow(view.clone(), rolls, writer, events, news, listed.clone()));
 
         let (stores, state, sharing) =
@@ -413,12 +413,10 @@ async fn sweep_sockets(mut view: View) {
     view.gateway.sweep(&desired::mounts(&view.records));
 }
 
-/// Notes when everything that was there at the start has been looked at once.
-async fn note_sync(view: View) {
+/// Notes when everything that was there at the start has been looked at once: all of it is in the queue since `listed`.
+async fn note_sync(view: View, listed: CancellationToken) {
     const POLL: Duration = Duration::from_millis(20);
-    if view.records.ready().await.is_err() {
-        return;
-    }
+    listed.cancelled().await;
     loop {
         let depth = view.queue.depth();
         if depth.due + depth.running == 0 {
