@@ -46,7 +46,7 @@ cargo_deny() {
     if [[ ! -x $root/bin/cargo-deny ]]; then
         step "Building cargo-deny $CARGO_DENY_VERSION (kept in $root)"
         # In a target directory of its own, which cargo makes and removes. Unoptimized: it checks in seconds all the same.
-        env -u CARGO_TARGET_DIR cargo install --locked --debug --root "$root" "cargo-deny@$CARGO_DENY_VERSION" >&2
+        env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root "$root" "cargo-deny@$CARGO_DENY_VERSION" >&2
     fi
     printf '%s\n' "$root/bin"
 }

@@ -16,6 +16,8 @@ type Client struct {
 	// What it was started with, where the client is our own making.
 	command  *exec.Cmd
 	ungentle atomic.Bool
+	// When its plugin's process was started, and when the plugin's first line was understood.
+	launched, spoke atomic.Pointer[time.Time]
 }
 
 // Killed is how a plugin ended that its host has finished with.
@@ -28,11 +30,27 @@ type Killed struct {
 	Ended string `json:"ended"`
 }
 
-// Accept hears of what the client does. It keeps to itself whether it had to kill.
+// Accept hears of what the client does. It keeps to itself whether it had to kill, and when what its plugin has to do began and ended:
+// before that it makes a certificate.
 func (c *Client) Accept(_ string, _ hclog.Level, message string, _ ...any) {
-	if message == "plugin failed to exit gracefully" {
+	now := time.Now()
+	switch message {
+	case "starting plugin":
+		c.launched.Store(&now)
+	case "using plugin":
+		c.spoke.Store(&now)
+	case "plugin failed to exit gracefully":
 		c.ungentle.Store(true)
 	}
+}
+
+// Line is how long its plugin took from the start of its process to its first line, in milliseconds; 0 if it was not started.
+func (c *Client) Line() float64 {
+	launched, spoke := c.launched.Load(), c.spoke.Load()
+	if launched == nil || spoke == nil {
+		return 0
+	}
+	return milliseconds(spoke.Sub(*launched))
 }
 
 // Kill is what a host does that has finished with its plugin.
@@ -60,4 +78,6 @@ func (c *Client) GRPC() (*plugin.GRPCClient, error) {
 }
 
 // Since is the time since then in milliseconds, with their fractions.
-func Since(then time.Time) float64 { return float64(time.Since(then)) / float64(time.Millisecond) }
+func Since(then time.Time) float64 { return milliseconds(time.Since(then)) }
+
+func milliseconds(took time.Duration) float64 { return float64(took) / float64(time.Millisecond) }

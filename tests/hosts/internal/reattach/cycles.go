@@ -17,6 +17,8 @@ type cyclesOrder struct {
 type cycle struct {
 	// Until it said where it serves, in milliseconds.
 	Start float64 `json:"start"`
+	// Of that, what the plugin took: from the start of its process to its first line.
+	Line float64 `json:"line"`
 	// Until it had answered the first call.
 	Answer float64 `json:"answer"`
 	Killed Killed  `json:"killed"`
@@ -60,7 +62,7 @@ func (c *cycle) live(mounts *Mounts, mount string, first func(string, *Client) e
 	if _, err := client.Start(); err != nil {
 		return err
 	}
-	c.Start = Since(began)
+	c.Start, c.Line = Since(began), client.Line()
 	if err := first(mount, client); err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ pub struct KilledPlugin {
 pub struct Cycle {
     /// Until it said where it serves.
     pub start: Duration,
+    /// Of that, what the plugin took: from the start of its process to its first line. What comes before is the host's own certificate.
+    pub line: Duration,
     /// Until it had answered the first call.
     pub answer: Duration,
     /// Its end.
@@ -132,6 +134,7 @@ impl Cycle {
     fn read(cycle: &Value) -> Self {
         Self {
             start: duration(&cycle["start"]),
+            line: duration(&cycle["line"]),
             answer: duration(&cycle["answer"]),
             killed: KilledPlugin::read(&cycle["killed"]),
             failure: cycle["failure"].as_str().map(str::to_owned),
