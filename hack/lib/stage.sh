@@ -86,10 +86,22 @@ stage_simulation() {
 }
 
 stage_engines() {
+    sockets_in_memory
     hack/engine debian up
     hack/engine current up
     hack/engine rootless up
     hack/image --engine "$(engine_host debian)" --engine "$(engine_host current)" --engine "$(engine_host rootless)" all
+}
+
+# Where tests have sockets: in memory, as /run is. While a disk is busy, every new socket on it waits, longer than hosts and plugins wait for each
+# other. Below /tmp, which some hosts have for themselves; short, for so are paths of sockets; there before the engines, of which one has
+# mounts of its own. It stays, as what is installed does.
+IN_MEMORY=/tmp/pw
+
+sockets_in_memory() {
+    if ((EUID)) || mountpoint --quiet "$IN_MEMORY"; then return; fi
+    mkdir -p "$IN_MEMORY"
+    mount -t tmpfs -o mode=1777 tmpfs "$IN_MEMORY" || step "Tests have their sockets in /tmp: nothing can be mounted at $IN_MEMORY"
 }
 
 stage_real() {
@@ -99,10 +111,10 @@ stage_real() {
     hosts_build
     # Most of their time these tests wait for engines.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
-    # What was built is on the disk before: while gigabytes are written, every new socket in /tmp waits for it, longer than hosts and plugins wait for
-    # each other.
+    # What was built is on the disk before: who writes a file waits for it else.
     test_workspace --test 'real*' --no-run
     sync
+    if mountpoint --quiet "$IN_MEMORY"; then export TMPDIR=$IN_MEMORY; fi
     PLUGWARD_TEST_ENGINES="debian=$(engine_host debian) current=$(engine_host current) rootless=$(engine_host rootless)" \
         test_workspace --test 'real*'
 }

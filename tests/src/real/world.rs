@@ -56,8 +56,8 @@ pub struct World {
 impl World {
     /// A new one. Nothing runs in it.
     pub fn new(engine: TestEngine, engines: &[TestEngine]) -> Self {
-        // Short: the paths of sockets are below it.
-        let home = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp").unwrap();
+        // Short, as TMPDIR has to be: the paths of sockets are below it.
+        let home = tempfile::Builder::new().prefix("pw").tempdir().unwrap();
         fs::create_dir(home.path().join("m")).unwrap();
         let port = free_port();
         let cluster = ClusterId::from_random(rand::random());

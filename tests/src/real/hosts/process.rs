@@ -68,6 +68,8 @@ impl HostProcess {
             }
             Some(seen) => behind_a_tmp_of_its_own(program, seen, options.user),
         };
+        // Ours may be one that it does not see.
+        command.env_remove("TMPDIR");
         if options.own_pid {
             command.arg("-own-pid");
         }
