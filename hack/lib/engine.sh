@@ -43,6 +43,7 @@ engine_up() {
     engine_bridge_up
     engine_configure
     step "Starting containerd and dockerd (logs: $ENGINE_RUN/containerd.log, $ENGINE_RUN/dockerd.log)"
+    cgroups_favour_containers
     engine_start_containerd
     engine_start_dockerd
 }

@@ -109,8 +109,8 @@ stage_real() {
     need 'to test that images are pulled' docker-registry:docker-registry
     need 'to test what is seen in Prometheus' prometheus:prometheus
     hosts_build
-    # Most of their time these tests wait for engines.
-    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+    # Part of their time these tests wait for engines. More of them at once take the processors from plugins that hosts give seconds.
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
     # What was built is on the disk before: who writes a file waits for it else.
     test_workspace --test 'real*' --no-run
     sync
