@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use self::backend::{BackendHost, Response};
 pub use self::callback::{CallbackHost, Instance, Opened, Output, Watch};
@@ -46,6 +46,16 @@ pub use self::start::{Start, starts};
 
 /// How long a host may take over an order, from when its answer is awaited.
 const LIMIT: Duration = Duration::from_mins(3);
+
+/// How often a host is asked again: without a pause, it and its plugin had no processor left for what is waited for.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Asks until it is so.
+async fn until(so: impl AsyncFn() -> bool) {
+    while !so().await {
+        sleep(GLANCE).await;
+    }
+}
 
 /// How a host is started.
 #[derive(Debug, Clone, Default)]

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::super::golang::go_program;
 use super::{
     Failure, Host, HostClient, HostOptions, HostProcess, LIMIT, Load, RunningLoad, milliseconds, number,
+    until,
 };
 
 /// The deadline of calls that have none of their own.
@@ -238,7 +239,7 @@ impl CallbackHost {
     /// # Panics
     /// When it is not.
     pub async fn until_output(&self, mount: &str, wanted: &Output) {
-        let come = async { while self.output(mount).await != *wanted {} };
+        let come = until(async || self.output(mount).await == *wanted);
         let came = timeout(LIMIT, come).await.is_ok();
         assert!(came, "the output is {:?}, not {wanted:?}", self.output(mount).await);
     }
@@ -255,7 +256,7 @@ impl CallbackHost {
     /// # Panics
     /// When it is not.
     pub async fn until_stored(&self, instance: Instance<'_>, key: &str, least: i64) {
-        let stored = async { while self.stored(instance, key).await < least {} };
+        let stored = until(async || self.stored(instance, key).await >= least);
         timeout(LIMIT, stored).await.expect("the plugin calls back");
     }
 

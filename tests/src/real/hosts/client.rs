@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Failure, Host, LIMIT, number};
+use super::{Failure, Host, LIMIT, number, until};
 
 /// The clients that a host has of a mount, one after the other.
 ///
@@ -91,7 +91,7 @@ impl<'a> HostClient<'a> {
     /// # Panics
     /// When it does not come.
     pub async fn until_logged(self, text: &str) {
-        let logged = async { while !self.log().await.contains(text) {} };
+        let logged = until(async || self.log().await.contains(text));
         timeout(LIMIT, logged).await.unwrap_or_else(|_| panic!("it was not logged that {text:?}"));
     }
 

@@ -7,7 +7,7 @@ use go_plugin::external::tonic::Code;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Failure, Host, LIMIT, milliseconds, number};
+use super::{Failure, Host, LIMIT, milliseconds, number, until};
 
 /// Callers that each make their host's call, with a key or path of their own, again and again.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +101,7 @@ impl<'a> RunningLoad<'a> {
     /// # Panics
     /// When they are not.
     pub async fn until_answered(&self, calls: u64) {
-        let answered = async { while self.tally().await.answered < calls {} };
+        let answered = until(async || self.tally().await.answered >= calls);
         timeout(LIMIT, answered).await.expect("the calls are answered");
     }
 
