@@ -32,6 +32,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
 pub use self::backend::{BackendHost, Response};
@@ -47,14 +48,20 @@ pub use self::start::{Start, starts};
 /// How long a host may take over an order, from when its answer is awaited.
 const LIMIT: Duration = Duration::from_mins(3);
 
-/// How often a host is asked again: without a pause, it and its plugin had no processor left for what is waited for.
+/// How often it is asked again: without a pause, a host and its plugin had no processor left for what is waited for.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// Asks until it is so.
-async fn until(so: impl AsyncFn() -> bool) {
-    while !so().await {
-        sleep(GLANCE).await;
-    }
+///
+/// # Errors
+/// When it does not become so.
+async fn until(so: impl AsyncFn() -> bool) -> Result<(), Elapsed> {
+    let asking = async {
+        while !so().await {
+            sleep(GLANCE).await;
+        }
+    };
+    timeout(LIMIT, asking).await
 }
 
 /// How a host is started.

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::super::golang::go_program;
 use super::{
-    Failure, Host, HostClient, HostOptions, HostProcess, LIMIT, Load, RunningLoad, milliseconds, number,
-    until,
+    Failure, Host, HostClient, HostOptions, HostProcess, Load, RunningLoad, milliseconds, number, until,
 };
 
 /// The deadline of calls that have none of their own.
@@ -239,8 +237,7 @@ impl CallbackHost {
     /// # Panics
     /// When it is not.
     pub async fn until_output(&self, mount: &str, wanted: &Output) {
-        let come = until(async || self.output(mount).await == *wanted);
-        let came = timeout(LIMIT, come).await.is_ok();
+        let came = until(async || self.output(mount).await == *wanted).await.is_ok();
         assert!(came, "the output is {:?}, not {wanted:?}", self.output(mount).await);
     }
 
@@ -256,8 +253,8 @@ impl CallbackHost {
     /// # Panics
     /// When it is not.
     pub async fn until_stored(&self, instance: Instance<'_>, key: &str, least: i64) {
-        let stored = until(async || self.stored(instance, key).await >= least);
-        timeout(LIMIT, stored).await.expect("the plugin calls back");
+        let stored = until(async || self.stored(instance, key).await >= least).await;
+        stored.expect("the plugin calls back");
     }
 
     /// Begins a load of [`Self::add`].

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use super::{Failure, Host, LIMIT, number, until};
+use super::{Failure, Host, number, until};
 
 /// The clients that a host has of a mount, one after the other.
 ///
@@ -91,8 +90,8 @@ impl<'a> HostClient<'a> {
     /// # Panics
     /// When it does not come.
     pub async fn until_logged(self, text: &str) {
-        let logged = until(async || self.log().await.contains(text));
-        timeout(LIMIT, logged).await.unwrap_or_else(|_| panic!("it was not logged that {text:?}"));
+        let logged = until(async || self.log().await.contains(text)).await;
+        logged.unwrap_or_else(|_| panic!("it was not logged that {text:?}"));
     }
 
     /// Starts and kills the plugin so often, so many of them at once, each of a client of its own.

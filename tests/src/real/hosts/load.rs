@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use go_plugin::external::tonic::Code;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use super::{Failure, Host, LIMIT, milliseconds, number, until};
+use super::{Failure, Host, milliseconds, number, until};
 
 /// Callers that each make their host's call, with a key or path of their own, again and again.
 #[derive(Debug, Clone, Copy)]
@@ -101,8 +100,7 @@ impl<'a> RunningLoad<'a> {
     /// # Panics
     /// When they are not.
     pub async fn until_answered(&self, calls: u64) {
-        let answered = until(async || self.tally().await.answered >= calls);
-        timeout(LIMIT, answered).await.expect("the calls are answered");
+        until(async || self.tally().await.answered >= calls).await.expect("the calls are answered");
     }
 
     /// Ends it, and says what became of its calls when all that were begun have ended.

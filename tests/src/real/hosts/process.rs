@@ -5,19 +5,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::{HostOptions, LIMIT};
-
-/// How often it is looked whether a process is there.
-const GLANCE: Duration = Duration::from_millis(10);
+use super::{HostOptions, LIMIT, until};
 
 /// Makes the /tmp of its mount namespace an empty one, but for the directories that are named first, a number before them, and becomes
 /// what comes after those. They are found through the /tmp of the others, which the new one covers.
@@ -68,8 +64,6 @@ impl HostProcess {
             }
             Some(seen) => behind_a_tmp_of_its_own(program, seen, options.user),
         };
-        // Ours may be one that it does not see.
-        command.env_remove("TMPDIR");
         if options.own_pid {
             command.arg("-own-pid");
         }
@@ -120,12 +114,7 @@ impl HostProcess {
     /// # Panics
     /// When more or fewer stay.
     pub async fn until_children(&self, count: usize) {
-        let left = async {
-            while self.children().len() != count {
-                sleep(GLANCE).await;
-            }
-        };
-        let left = timeout(LIMIT, left).await;
+        let left = until(async || self.children().len() == count).await;
         left.unwrap_or_else(|_| panic!("the host has not {count} children, but {:?}", self.children()));
     }
 
@@ -188,12 +177,8 @@ pub fn kill(pid: u32) {
 /// # Panics
 /// When it does not.
 pub async fn gone(pid: u32) {
-    let gone = async {
-        while state(pid).is_some_and(|(state, _)| state != "Z") {
-            sleep(GLANCE).await;
-        }
-    };
-    timeout(LIMIT, gone).await.unwrap_or_else(|_| panic!("the process {pid} does not end"));
+    let gone = until(async || state(pid).is_none_or(|(state, _)| state == "Z")).await;
+    gone.unwrap_or_else(|_| panic!("the process {pid} does not end"));
 }
 
 /// A program where any user can start it, under its name, for as long as the directory is there: cargo's may be in somebody's home.
@@ -212,6 +197,8 @@ fn behind_a_tmp_of_its_own(program: &Path, seen: &[PathBuf], user: Option<u32>) 
     let hidden: Vec<&Path> =
         seen.iter().map(PathBuf::as_path).chain([own]).filter(|path| path.starts_with("/tmp")).collect();
     let mut command = Command::new("unshare");
+    // Ours may be one that it does not see.
+    command.env_remove("TMPDIR");
     command.args(["--mount", "--propagation", "private", "--", "sh", "-c", PRIVATE_TMP, "sh"]);
     command.arg(hidden.len().to_string()).args(hidden);
     if let Some(user) = user {
