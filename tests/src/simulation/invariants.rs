@@ -362,12 +362,12 @@ fn slot(container: &SimulatedContainer) -> &str {
     container.spec.labels.get(label::SLOT).map_or("", String::as_str)
 }
 
-/// Whether an update has failed since nobody knows what hosts had told the plugin: then that is as good as none until the next edit, or
-/// until a host tells it again. The new container waits for that beside the old one.
+/// Whether an update waits since nobody knows what hosts had told the plugin: that is as good as none until the next edit, or until a
+/// host tells it again. The new container waits for that beside the old one.
 fn stays_as_it_is(status: &InstanceStatus) -> bool {
     let progress = status.conditions.get(InstanceCondition::Progressing);
     progress.is_some_and(|condition| {
-        condition.reason == "UpdateFailed" && condition.message.ends_with("is not known")
+        condition.reason == "UpdateBlocked" && condition.message.contains("is not known")
     })
 }
 

@@ -313,7 +313,7 @@ pub enum OutlookState {
     Terminating,
 }
 
-/// What keeps a container from being started.
+/// What keeps a container from being started, or from taking another's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// The engine does not answer.
@@ -354,6 +354,8 @@ pub enum Obstacle {
     },
     /// The image of that name is another one.
     ImageMismatch(String),
+    /// It runs, and cannot serve: what hosts told these mounts is not known, and they have to tell it again.
+    Unprimed(Vec<MountName>),
 }
 
 /// Whether a replacement is due.
@@ -367,7 +369,7 @@ pub enum UpdateState {
     Failing,
     /// Another instance of the runtime is being replaced.
     WaitingForTurn,
-    /// What is wanted cannot be started; the old container goes on.
+    /// What is wanted cannot be started, or not be used; the old container goes on.
     Blocked(Obstacle),
 }
 

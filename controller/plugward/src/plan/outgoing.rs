@@ -13,11 +13,29 @@ use plugward_engine::ContainerState;
 use super::going::retire;
 use super::judge::{Judgement, ends_with_another, judge};
 use super::slot::{SlotPlanner, own_image};
-use super::{Before, Outlook, OutlookState, SessionSight, Sighting, Step, UpdateState, Which};
+use super::{
+    Before, Obstacle, Outlook, OutlookState, ServiceSight, SessionSight, Sighting, Step, UpdateState, Which,
+};
 use crate::recipe::{Recipe, SpecHash};
 use crate::slot::Start;
 
 impl SlotPlanner<'_> {
+    /// How far the update has come that a start is, if it is one: it is over when that serves in the place of the outgoing one.
+    pub(super) fn update_by(&self, start: &Start, container: &Sighting, state: &OutlookState) -> UpdateState {
+        let stored = &self.sight.stored;
+        let outgoing = stored.outgoing.as_deref();
+        let beside = outgoing.is_some_and(|outgoing| self.outgoing_covers(outgoing, start));
+        match &container.service {
+            _ if *state == OutlookState::Ready => UpdateState::None,
+            ServiceSight::PrimingFailed { .. } if beside => UpdateState::Failing,
+            ServiceSight::PrimingUnknown { mounts } if beside => {
+                UpdateState::Blocked(Obstacle::Unprimed(mounts.clone()))
+            }
+            _ if beside || stored.updating => UpdateState::InProgress,
+            _ => UpdateState::None,
+        }
+    }
+
     /// Whether the outgoing start serves until the current one does.
     fn outgoing_covers(&self, outgoing: &Start, current: &Start) -> bool {
         self.target.strategy == UpdateStrategy::Surge || outgoing.engine.id != current.engine.id

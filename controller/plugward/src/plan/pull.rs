@@ -133,7 +133,8 @@ impl SlotPlanner<'_> {
             | Obstacle::MemoryUnlockable { .. }
             | Obstacle::NoDirectory(_)
             | Obstacle::ImageMissing
-            | Obstacle::ImageMismatch(_) => {}
+            | Obstacle::ImageMismatch(_)
+            | Obstacle::Unprimed(_) => {}
         }
     }
 

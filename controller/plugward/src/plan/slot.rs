@@ -212,9 +212,7 @@ impl SlotPlanner<'_> {
                 self.admitted(start, container)
             }
         };
-        if stored.updating && outlook.state != OutlookState::Ready {
-            outlook.update = UpdateState::InProgress;
-        }
+        outlook.update = self.update_by(start, container, &outlook.state);
         outlook.image_outdated =
             matches!(&self.target.image, ImageSight::Found { id } if *id != container.image_id);
         outlook
@@ -226,10 +224,7 @@ impl SlotPlanner<'_> {
             ServiceSight::Serving => return Outlook::new(OutlookState::Ready),
             ServiceSight::None | ServiceSight::Priming => None,
             ServiceSight::PrimingFailed { message, .. } => Some(message.clone()),
-            ServiceSight::PrimingUnknown { mounts } => {
-                let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
-                Some(format!("what hosts told {} is not known", mounts.join(", ")))
-            }
+            ServiceSight::PrimingUnknown { mounts } => Some(Obstacle::Unprimed(mounts.clone()).to_string()),
             // It was to go, and is wanted again. Who is withdrawn stays so: another takes its place.
             ServiceSight::Draining => return Outlook::new(OutlookState::Starting),
             ServiceSight::Drained => {

@@ -131,6 +131,14 @@ impl fmt::Display for super::Obstacle {
                 write!(f, "the image cannot be pulled: {message}; it is tried again at {retry_at}")
             }
             Self::ImageMismatch(found) => write!(f, "the image of that name is {found}"),
+            Self::Unprimed(mounts) => {
+                let mounts: Vec<String> = mounts.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "what hosts told {} is not known, and they have to tell it again",
+                    mounts.join(", ")
+                )
+            }
         }
     }
 }

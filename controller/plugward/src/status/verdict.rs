@@ -160,7 +160,8 @@ fn of_runtime(obstacle: &Obstacle) -> Option<(&'static str, String)> {
         | Obstacle::ImageMissing
         | Obstacle::Pulling
         | Obstacle::PullFailed { .. }
-        | Obstacle::ImageMismatch(_) => None,
+        | Obstacle::ImageMismatch(_)
+        | Obstacle::Unprimed(_) => None,
     }
 }
 
@@ -253,9 +254,10 @@ fn progressing(situation: &Situation, outlooks: &[(&SlotName, &Outlook)]) -> Fin
                 "UpdateFailed",
                 format!("the updated container did not become ready: {}", end_of(situation, slot, *reason)),
             ),
-            (UpdateState::InProgress, OutlookState::Priming { failure: Some(failure) }) => {
-                (ConditionStatus::False, "UpdateFailed", failure.clone())
-            }
+            (
+                UpdateState::Failing | UpdateState::InProgress,
+                OutlookState::Priming { failure: Some(failure) },
+            ) => (ConditionStatus::False, "UpdateFailed", failure.clone()),
             (UpdateState::Failing, _) => {
                 (ConditionStatus::False, "UpdateFailed", "the updated container cannot be started".to_owned())
             }

@@ -283,7 +283,7 @@ impl Scene {
     }
 
     pub(super) fn successor_session(&mut self, session: SessionSight, service: ServiceSight) {
-        if service == ServiceSight::Serving {
+        if service != ServiceSight::Priming {
             self.current().ready_at = Some(at(60));
             self.stored().updating = false;
         }

@@ -45,6 +45,14 @@ fn under_surge_the_old_container_serves_until_the_new_one_does() {
     golden("surge_starting", &scene);
     scene.successor_session(healthy(), ServiceSight::Priming);
     golden("surge_priming", &scene);
+    let message = "Initialize: connection refused".to_owned();
+    scene.successor_session(healthy(), ServiceSight::PrimingFailed { message, again_at: at(101) });
+    golden("surge_priming_failed", &scene);
+    scene.successor_session(
+        healthy(),
+        ServiceSight::PrimingUnknown { mounts: vec!["orders".parse().unwrap()] },
+    );
+    golden("surge_priming_unknown", &scene);
     scene.successor_session(healthy(), ServiceSight::Serving);
     scene.service(ServiceSight::Draining);
     golden("surge_draining", &scene);
