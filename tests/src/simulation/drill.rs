@@ -11,8 +11,8 @@ use super::invariants::{self, Broken};
 use super::run::Play;
 use super::schedule::Deed;
 
-/// How long hosts may take to prime their plugins, after whatever they were in the middle of.
-const PREPARATION: Duration = Duration::from_secs(120);
+/// How long hosts may take to prime their plugins, after whatever they were in the middle of: a minute for a broker, and one for calls.
+const PREPARATION: Duration = Duration::from_secs(240);
 
 /// How long calls go on after the last deed.
 const AFTERWARDS: Duration = Duration::from_secs(5);

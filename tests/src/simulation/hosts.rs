@@ -298,7 +298,7 @@ impl Host {
                 continue;
             }
             let burst: Vec<_> = (0..self.chance.random_range(1..4)).map(|_| self.next(CALL)).collect();
-            let burst = self.offer_to(burst, time).await;
+            let burst = self.offer_to(burst);
             let mut made = join_all(burst.iter().map(|call| self.call(call, time))).await;
             let ended = self.broker.as_ref().is_none_or(|broker| broker.end().is_some());
             for (call, made) in burst.iter().zip(&mut made) {
@@ -347,7 +347,8 @@ impl Host {
         let is_backend = self.uses == plugin::Callbacks::Kept;
         if is_backend {
             let mut call = self.next(SETUP);
-            let Some(broker_id) = self.offer(&call.id, time).await else { return false };
+            self.open(time).await;
+            let Some(broker_id) = self.offer(&call.id) else { return false };
             call.message = SetupArgs { broker_id }.encode_to_vec();
             let made = self.call(&call, time).await;
             let done = made.is_ok();
@@ -371,7 +372,7 @@ impl Host {
     }
 
     /// Offers a server for each of these calls, if that is what the plugin needs.
-    async fn offer_to(&mut self, mut calls: Vec<Next>, time: Duration) -> Vec<Next> {
+    fn offer_to(&mut self, mut calls: Vec<Next>) -> Vec<Next> {
         let says = self.uses == plugin::Callbacks::Each;
         for call in calls.iter_mut().filter(|_| says) {
             let id = call.id.clone();
@@ -382,24 +383,22 @@ impl Host {
                     refused.last += 1;
                     Some(refused.last)
                 }
-                None => self.offer(&id, time).await,
+                None => self.offer(&id),
             };
         }
         calls
     }
 
     /// Offers a server of this name. Gives its number, or none if the host has no broker.
-    async fn offer(&mut self, name: &str, time: Duration) -> Option<u32> {
-        let (servers, peer) = (self.servers.clone(), self.peer.clone());
-        Some(self.open(time).await?.offer(name, &servers, &peer))
+    fn offer(&mut self, name: &str) -> Option<u32> {
+        Some(self.broker.as_mut()?.offer(name, &self.servers, &self.peer))
     }
 
-    /// Its broker, if it has one or can.
-    async fn open(&mut self, time: Duration) -> Option<&mut Broker> {
+    /// Sees to it that it has a broker, if it can in this time.
+    async fn open(&mut self, time: Duration) {
         if self.broker.is_none() {
             self.broker = Broker::open(&self.channel, &self.callbacks, Instant::now() + time).await;
         }
-        self.broker.as_mut()
     }
 
     /// What it calls next.
