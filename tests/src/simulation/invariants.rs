@@ -60,20 +60,16 @@ pub struct Broken(pub String);
 ///
 /// # Errors
 /// With the promise that does not hold.
-pub fn always(world: &World, instances: &[&str]) -> Result<(), Broken> {
-    for instance in instances {
-        let mut slots: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for container in world.running(instance) {
-            slots.entry(slot(&container).to_owned()).or_default().push(container.name);
-        }
-        // One may start while another serves.
-        let most = if world.circumstances.strategy == UpdateStrategy::Surge { 2 } else { 1 };
-        let crowded = slots.iter().find(|(_, running)| running.len() > most);
-        promise!(
-            crowded.is_none(),
-            "promise 6: too many containers of a slot of {instance} run: {crowded:?}"
-        );
+pub fn always(world: &World) -> Result<(), Broken> {
+    let running = world.all_running();
+    let mut slots: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for container in &running {
+        slots.entry((instance(container), slot(container))).or_default().push(&container.name);
     }
+    // One may start while another serves.
+    let most = if world.circumstances.strategy == UpdateStrategy::Surge { 2 } else { 1 };
+    let crowded = slots.iter().find(|(_, running)| running.len() > most);
+    promise!(crowded.is_none(), "promise 6: too many containers of a slot run: {crowded:?}");
     for stranger in &world.strangers {
         let seen = world.engine.container(stranger.as_str());
         promise!(seen.is_some(), "promise 5: a container that is not ours was removed");
@@ -143,7 +139,7 @@ pub fn in_peace(world: &World, wanted: &Wanted) -> Result<(), Broken> {
     }
     let names: BTreeSet<&str> = declared.keys().copied().chain(["hostile"]).collect();
     for container in world.ours() {
-        let instance = container.spec.labels.get(label::INSTANCE).map_or("", String::as_str);
+        let instance = instance(&container);
         promise!(names.contains(instance), "promise 1: {} is left of {instance}", container.name);
     }
     let remembered: BTreeSet<String> = view.state.instances().iter().map(ToString::to_string).collect();
@@ -360,6 +356,10 @@ fn is_of_session(slot: &str) -> bool {
 
 fn slot(container: &SimulatedContainer) -> &str {
     container.spec.labels.get(label::SLOT).map_or("", String::as_str)
+}
+
+fn instance(container: &SimulatedContainer) -> &str {
+    container.spec.labels.get(label::INSTANCE).map_or("", String::as_str)
 }
 
 /// Whether an update waits since nobody knows what hosts had told the plugin: that is as good as none until the next edit, or until a

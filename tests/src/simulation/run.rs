@@ -13,7 +13,7 @@ use super::hosts::Pace;
 use super::invariants::{self, Broken, Ready, Wanted};
 use super::manifests::{self, Declared, HOSTILE_IMAGE};
 use super::plugin::Mood;
-use super::schedule::{INSTANCES, Schedule};
+use super::schedule::Schedule;
 use super::world::World;
 
 /// How often the promises that always hold are checked, in simulated time.
@@ -108,7 +108,7 @@ impl Play {
     pub(super) async fn pass(&self, time: Duration) -> Result<(), Broken> {
         let end = Instant::now() + time;
         loop {
-            invariants::always(&self.world, &INSTANCES)?;
+            invariants::always(&self.world)?;
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

@@ -301,12 +301,18 @@ impl World {
         view.state.slots(&name).values().map(|slot| slot.starts).sum()
     }
 
-    /// The containers of an instance that run.
-    pub fn running(&self, instance: &str) -> Vec<SimulatedContainer> {
+    /// The containers of the cluster that run.
+    pub fn all_running(&self) -> Vec<SimulatedContainer> {
         let mut found = self.ours();
+        found.retain(|container| matches!(container.state, ContainerState::Running { .. }));
+        found
+    }
+
+    /// Those of an instance.
+    pub fn running(&self, instance: &str) -> Vec<SimulatedContainer> {
+        let mut found = self.all_running();
         found.retain(|container| {
             container.spec.labels.get(label::INSTANCE).map(String::as_str) == Some(instance)
-                && matches!(container.state, ContainerState::Running { .. })
         });
         found
     }
