@@ -12,7 +12,8 @@ use plugward_engine::ContainerState;
 
 use super::going::retire;
 use super::judge::{Judgement, ends_with_another, judge};
-use super::slot::{SlotPlanner, own_image};
+use super::launch::own_image;
+use super::slot::SlotPlanner;
 use super::{
     Before, Obstacle, Outlook, OutlookState, ServiceSight, SessionSight, Sighting, Step, UpdateState, Which,
 };

@@ -1,10 +1,7 @@
 //! The decisions about one slot.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use plugward_api::RestartReason;
-use plugward_api::instance::UpdateStrategy;
 use plugward_api::status::LastExit;
 use plugward_engine::{ContainerState, Exit};
 
@@ -12,12 +9,11 @@ use super::going::{after, is_over, remove, retire};
 use super::judge::{Judgement, judge, reason_of, signed};
 use super::pull::Patience;
 use super::{
-    Activation, Before, DirectorySight, EngineSight, ImageSight, NewStart, Obstacle, Outlook, OutlookState,
-    POLL, Plan, REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target,
-    UpdateState, Which,
+    Activation, Before, DirectorySight, EngineSight, ImageSight, Obstacle, Outlook, OutlookState, POLL, Plan,
+    REMOVAL_POLL, ServiceSight, SessionSight, Sighting, Situation, SlotSight, Step, Target, UpdateState,
+    Which,
 };
-use crate::names::{SlotName, container_name};
-use crate::recipe::{Recipe, SpecHash};
+use crate::names::SlotName;
 use crate::slot::{EngineRef, Start};
 
 /// A slot that is wanted.
@@ -184,7 +180,7 @@ impl SlotPlanner<'_> {
     }
 
     /// A container that is what is wanted, and runs.
-    fn tend(&mut self, start: &Start, container: &Sighting) -> Outlook {
+    pub(super) fn tend(&mut self, start: &Start, container: &Sighting) -> Outlook {
         let stored = &self.sight.stored;
         let mut outlook = match &container.session {
             SessionSight::None => {
@@ -309,73 +305,6 @@ impl SlotPlanner<'_> {
         outlook
     }
 
-    /// An edit, or somebody who asked for that, wants another container than the one that runs.
-    fn replace(&mut self, start: &Start, container: Option<&Sighting>) -> Outlook {
-        let mut outlook = match container.map(|container| &container.session) {
-            Some(SessionSight::Ready { .. }) => Outlook::new(OutlookState::Ready),
-            Some(_) => Outlook::new(OutlookState::Starting),
-            None => Outlook::new(OutlookState::Waiting(Obstacle::EngineDown(format!(
-                "engine {} does not answer",
-                start.engine.id
-            )))),
-        };
-        if let Some(obstacle) = self.obstacle() {
-            self.plan.look_again_at(after(self.situation.now, POLL));
-            self.work_on(&obstacle);
-            outlook.update = UpdateState::Blocked(obstacle);
-        } else if !self.situation.may_replace {
-            outlook.update = UpdateState::WaitingForTurn;
-        } else if self.outgoing_leaves(container) || self.waits_for_news(Patience::Whole) {
-            outlook.update = UpdateState::InProgress;
-        } else {
-            outlook.covered = self.serves_until_replaced(container);
-            outlook.state = OutlookState::Starting;
-            outlook.update = UpdateState::InProgress;
-            // One on another engine goes on serving, unless an earlier one does.
-            let apart = |container: &&Sighting| {
-                !self.on_target_engine(&container.engine) && self.sight.stored.outgoing.is_none()
-            };
-            let beside = container.filter(|container| !outlook.covered && !apart(container));
-            if let Some(container) = beside.filter(|container| !is_idle(container)) {
-                // Who is being served is served first; new calls wait for the successor.
-                retire(self.slot, container, false, self.plan);
-                return outlook;
-            }
-            self.prepare(Before::Replaced, 0, self.target.recipe.clone(), self.target.hash.clone());
-            if let Some(container) = beside {
-                self.plan.steps.push(Step::Halt { container: container.place() });
-            }
-            self.create_and_start(self.target_image());
-            if let Some(container) = beside {
-                remove(self.slot, container, false, self.plan);
-                if self.sight.stored.outgoing.is_none() {
-                    self.plan.steps.push(Step::DropOutgoing { slot: self.slot.clone() });
-                }
-            }
-            return outlook;
-        }
-        // It goes on as it is until then, and is looked after.
-        if let Some(container) = container {
-            let tended = self.tend(start, container);
-            outlook.state = tended.state;
-        }
-        outlook
-    }
-
-    /// Whether a container goes on serving while its successor starts.
-    fn serves_until_replaced(&self, container: Option<&Sighting>) -> bool {
-        self.target.strategy == UpdateStrategy::Surge
-            && self.sight.stored.outgoing.is_none()
-            && container.is_some_and(|container| matches!(container.session, SessionSight::Ready { .. }))
-    }
-
-    /// Whether the container before this one is still going: there are never three.
-    fn outgoing_leaves(&self, container: Option<&Sighting>) -> bool {
-        let outgoing = self.sight.stored.outgoing.as_deref();
-        outgoing.is_some_and(|outgoing| !self.situation.unseen.contains(&outgoing.engine.id))
-            && container.is_some_and(|container| container.service == ServiceSight::Serving)
-    }
-
     /// Whether something is to run. If that may end with time alone, it is looked at again then: that calls end nobody says.
     fn is_awake(&mut self) -> bool {
         let Activation::OnDemand { needed, idle_since, idle_timeout } = self.target.activation else {
@@ -406,92 +335,6 @@ impl SlotPlanner<'_> {
         }
     }
 
-    /// Takes up a start that is stored but does not run.
-    fn make(&mut self, start: &Start) -> Outlook {
-        if !self.is_wanted(start) && !start.fallback {
-            return self.start_over(start);
-        }
-        if let Some(obstacle) = self.obstacle() {
-            return self.wait_for(obstacle);
-        }
-        let image = if start.fallback { own_image(&start.recipe) } else { self.target_image() };
-        self.create_and_start(image);
-        self.starting()
-    }
-
-    /// Puts a new start in the place of one that never ran, and counts for nothing.
-    fn start_over(&mut self, start: &Start) -> Outlook {
-        if let Some(obstacle) = self.obstacle() {
-            return self.wait_for(obstacle);
-        }
-        if self.waits_for_news(Patience::Short) {
-            return self.wait_for(Obstacle::Pulling);
-        }
-        for container in self.sight.containers.iter().filter(|found| found.name == start.container) {
-            remove(self.slot, container, false, self.plan);
-        }
-        self.launch(Before::Nothing, self.sight.stored.failures)
-    }
-
-    fn launch(&mut self, before: Before, failures: u32) -> Outlook {
-        self.prepare(before, failures, self.target.recipe.clone(), self.target.hash.clone());
-        self.create_and_start(self.target_image());
-        self.starting()
-    }
-
-    fn starting(&self) -> Outlook {
-        let mut outlook = Outlook::new(OutlookState::Starting);
-        if self.sight.stored.updating {
-            outlook.update = UpdateState::InProgress;
-        }
-        outlook
-    }
-
-    pub(super) fn prepare(&mut self, before: Before, failures: u32, recipe: Arc<Recipe>, hash: SpecHash) {
-        let EngineSight::Up { engine, .. } = &self.target.engine else { return };
-        let number = self.latest_start() + 1;
-        let container = container_name(
-            &self.situation.cluster,
-            &self.situation.instance,
-            self.slot,
-            hash.as_str(),
-            number,
-        );
-        let renewal = self.target.edit.renewal;
-        let start =
-            NewStart { number, container, engine: engine.clone(), recipe, hash, before, failures, renewal };
-        self.plan.steps.push(Step::Prepare { slot: self.slot.clone(), start });
-    }
-
-    /// The number of the latest start. What a mount was told is remembered by the number of the start that was told it: so no two
-    /// have the same that could serve the same mount, which may move from slot to slot. A spare gets another when it serves.
-    fn latest_start(&self) -> u64 {
-        if self.slot.is_spare() {
-            return self.sight.stored.starts;
-        }
-        let serving = self.situation.slots.iter().filter(|(slot, _)| !slot.is_spare());
-        serving.map(|(_, sight)| sight.stored.starts).fold(self.situation.latest_start, u64::max)
-    }
-
-    /// By what the wanted image is named to the engine.
-    pub(super) fn target_image(&self) -> String {
-        let recipe = &self.target.recipe.container;
-        match &self.target.image {
-            // What was verified is what runs, even if the name is moved in between.
-            ImageSight::Found { id } if recipe.image_id.is_some() => id.clone(),
-            _ => recipe.image.clone(),
-        }
-    }
-
-    pub(super) fn create_and_start(&mut self, image: String) {
-        let slot = || self.slot.clone();
-        self.plan.steps.extend([
-            Step::Create { slot: slot(), image },
-            Step::Start { slot: slot() },
-            Step::Converse { slot: slot(), which: Which::Current },
-        ]);
-    }
-
     /// Containers of this slot that are not the current start's: an earlier one's, or made by hand with our labels.
     fn remove_strays(&mut self, start: &Start, which: impl Fn(&Sighting) -> bool) {
         let outgoing = self.sight.stored.outgoing.as_deref();
@@ -511,7 +354,7 @@ impl SlotPlanner<'_> {
         last.is_some_and(|last| last.finished_at == exit.finished_at && last.output.is_empty())
     }
 
-    fn wait_for(&mut self, obstacle: Obstacle) -> Outlook {
+    pub(super) fn wait_for(&mut self, obstacle: Obstacle) -> Outlook {
         self.plan.look_again_at(after(self.situation.now, POLL));
         self.work_on(&obstacle);
         let comes = obstacle == Obstacle::Pulling;
@@ -523,7 +366,7 @@ impl SlotPlanner<'_> {
     }
 
     /// What keeps the wanted container from being started.
-    fn obstacle(&self) -> Option<Obstacle> {
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
         let recipe = &self.target.recipe.container;
         let runtime = &recipe.oci_runtime;
         let not_a_slice =
@@ -582,14 +425,4 @@ impl SlotPlanner<'_> {
     pub(super) fn on_target_engine(&self, engine: &EngineRef) -> bool {
         matches!(&self.target.engine, EngineSight::Up { engine: wanted, .. } if wanted.id == engine.id)
     }
-}
-
-/// Whether no call is under way in a container, and none can come.
-const fn is_idle(container: &Sighting) -> bool {
-    matches!(container.service, ServiceSight::None | ServiceSight::Drained)
-}
-
-/// By what the image of a recipe is named to the engine.
-pub(super) fn own_image(recipe: &Recipe) -> String {
-    recipe.container.image_id.clone().unwrap_or_else(|| recipe.container.image.clone())
 }
