@@ -13,21 +13,18 @@
 //!   told.
 //! - Where there is a container, a mount waits only while somebody is at telling it, or until the time at which it is told again.
 
+mod routing;
 mod slot;
+mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use jiff::Timestamp;
 use litemap::LiteMap;
-use plugward_relay::grpc::Status;
 
+pub(super) use self::routing::{Denial, Route};
 use self::slot::{Berth, Slot};
-use super::broker::HostBroker;
-use super::multiplex::HostId;
-use super::priming::{Failure, Kept, KeptCall, KeptPriming, PrimingRules, Role, Standing, Telling, Unkept};
+pub(super) use self::telling::{Primed, Work};
+use super::priming::{Failure, Kept, PrimingRules, Standing};
 use super::terms::ServiceSight;
 use crate::names::{MountName, SlotName};
 use crate::plan::Place;
@@ -57,56 +54,6 @@ pub(super) enum Order {
     Drain(Serial),
     /// Make its [work](Seats::work) on this container for this mount, until that is done.
     Tell(Serial, MountName),
-}
-
-/// Where a mount's new connections go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route<'a> {
-    /// To this container.
-    To(Serial),
-    /// To none yet: the container is being told what is kept.
-    Telling,
-    /// To none yet, unless for a call that a plugin in this state answers: the container did not take what it was told.
-    Failing(&'a Failure),
-    /// There is no container.
-    Empty,
-}
-
-/// Why a call must not reach a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denial<'a> {
-    /// It is being told what is kept: soon it may.
-    Telling,
-    /// It is not told what is kept any more: another container is, or will be.
-    Leaving,
-    /// It did not take it.
-    Failing(&'a Failure),
-    /// What it would have to be told is not known.
-    Unknown,
-}
-
-/// What is to be done to tell a container of a mount.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Make these calls.
-    Tell(Vec<Telling>),
-    /// Look again then, or when something changed.
-    Until(Timestamp),
-    /// Look again when something changed.
-    Change,
-    /// Nothing more: another [`Order::Tell`] comes when there is.
-    Done,
-}
-
-/// How a host's own call ended that concerns the priming.
-#[derive(Debug)]
-pub(super) enum Primed {
-    /// The plugin did it: this is the call, or why it cannot be made again.
-    Done(Result<KeptCall, Unkept>),
-    /// It was one that undoes what primed the plugin, and the plugin did it.
-    Undone,
-    /// The plugin did not do it, or nobody knows.
-    Failed,
 }
 
 // === impl Seats ===
@@ -139,22 +86,6 @@ impl Seats {
             berth.progress.retain(|name, _| mounts.contains_key(name));
         }
         self.settle();
-    }
-
-    /// What the host of a session had told its plugin before, by an earlier controller's word.
-    pub(super) fn restore(&mut self, mount: &MountName, told: Vec<KeptPriming>) {
-        if let Some(mount) = self.mounts.get_mut(mount) {
-            *mount.kept = Kept::restored(told);
-        }
-        self.settle();
-    }
-
-    /// What of a mount another controller could tell again: `None` if that is not all.
-    pub(super) fn storable(&self, mount: &MountName) -> Option<Vec<KeptPriming>> {
-        let Mount { slot, kept } = self.mounts.get(mount)?;
-        let mut berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
-        let busy = berths.any(|berth| berth.priming.contains_key(mount));
-        if busy { None } else { kept.storable() }
     }
 
     /// Whether one container serves all from a slot.
@@ -285,212 +216,9 @@ impl Seats {
         self.settle();
     }
 
-    /// A host's own priming call goes to a container. Gives the number of its start.
-    pub(super) fn priming_begun(&mut self, serial: Serial, mount: &MountName) -> Option<u64> {
-        let (start, berth) = self.find_mut(serial)?;
-        *berth.priming.entry(mount.clone()).or_default() += 1;
-        Some(start)
-    }
-
-    /// That call is over. `method` is one that primes, or ends that.
-    ///
-    /// # Errors
-    ///
-    /// Why it was not kept, if it was done.
-    pub(super) fn priming_ended(
-        &mut self,
-        serial: Serial,
-        mount: &MountName,
-        host: &HostId,
-        method: &str,
-        primed: Primed,
-    ) -> Result<(), Unkept> {
-        let mut result = Ok(());
-        let Self { rules, mounts, slots, .. } = self;
-        let berths = slots.iter_mut().flat_map(|(_, slot)| slot.berths.iter_mut());
-        // It stays until its calls are over.
-        let mut berth = berths.into_iter().find(|(_, berth)| berth.serial == serial);
-        if let Some((start, berth)) = &mut berth
-            && let Some(Mount { kept, .. }) = mounts.get_mut(mount)
-            && !matches!(primed, Primed::Failed)
-        {
-            kept.end(host, rules.ended_by(method));
-            if let Primed::Done(call) = primed {
-                let (version, kept) = kept.keep(host, method, call, (serial, **start));
-                result = kept;
-                berth.progress.entry(mount.clone()).or_default().primed(host, version);
-            }
-        }
-        if let Some((_, berth)) = berth {
-            let count = berth.priming.entry(mount.clone()).or_default();
-            *count = count.saturating_sub(1);
-            berth.priming.retain(|_, count| *count > 0);
-        }
-        self.settle();
-        result
-    }
-
-    /// The broker of a host of this mount has ended.
-    pub(super) fn abandon(&mut self, mount: &MountName, broker: &Arc<HostBroker>) {
-        if let Some(Mount { kept, .. }) = self.mounts.get_mut(mount) {
-            kept.abandon(broker);
-        }
-        self.settle();
-    }
-
-    /// Whether nothing was told to the mount's plugin, and nothing is being told.
-    pub(super) fn is_unprimed(&self, mount: &MountName) -> bool {
-        let Some(Mount { slot, kept }) = self.mounts.get(mount) else { return false };
-        let mut berths = self.slots.get(slot).into_iter().flat_map(|slot| slot.berths.values());
-        kept.is_nothing() && !berths.any(|berth| berth.priming.contains_key(mount))
-    }
-
-    /// Where a mount's new connections go. `None` if there is no such mount.
-    pub(super) fn route(&self, mount: &MountName) -> Option<Route<'_>> {
-        let Mount { slot, kept } = self.mounts.get(mount)?;
-        let Some((start, berth)) = self.slots.get(slot).and_then(Slot::seated) else {
-            return Some(Route::Empty);
-        };
-        let strays = mount.session().is_some() && *slot == SlotName::Shared && !berth.multiplexes;
-        if strays || !berth.suits(self.mounts_of(slot)) {
-            // Until it is known that the plugin does not multiplex, and each mount has a slot of its own.
-            return Some(Route::Empty);
-        }
-        let Some(progress) = berth.progress.get(mount) else { return Some(Route::Telling) };
-        let (mut users, mut worst) = (0, Vec::new());
-        for standing in progress.standings(kept, berth.serial, start) {
-            users += 1;
-            match standing {
-                Standing::Owed => return Some(Route::Telling),
-                Standing::Failing(failure) => worst.push(failure),
-                Standing::Done | Standing::Unknown => {}
-            }
-        }
-        // One user's failure is not the others'. Whom a call is from is looked at when it goes.
-        let next = worst.iter().min_by_key(|failure| failure.again_at);
-        Some(match next {
-            Some(failure) if worst.len() == users => Route::Failing(failure),
-            _ => Route::To(berth.serial),
-        })
-    }
-
-    /// The container on the seat of a mount's slot, whatever its state.
-    pub(super) fn seated(&self, mount: &MountName) -> Option<Serial> {
-        let slot = &self.mounts.get(mount)?.slot;
-        self.slots.get(slot)?.seated
-    }
-
-    /// Whether a call of this mount and user may go to a container.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub(super) fn admits(
-        &self,
-        serial: Serial,
-        mount: &MountName,
-        host: &HostId,
-        role: Role,
-    ) -> Result<(), Denial<'_>> {
-        if role != Role::Work {
-            return Ok(());
-        }
-        let (Some(Mount { kept, slot }), Some((start, berth))) = (self.mounts.get(mount), self.find(serial))
-        else {
-            // Neither is any more: the connection is being closed.
-            return Err(Denial::Leaving);
-        };
-        let standing = berth.progress.get(mount).map(|progress| progress.standing(kept, host, serial, start));
-        match standing {
-            Some(Standing::Done) => Ok(()),
-            Some(Standing::Owed) | None if self.is_to_be_told(slot, start, berth) => Err(Denial::Telling),
-            Some(Standing::Owed) | None => Err(Denial::Leaving),
-            Some(Standing::Failing(failure)) => Err(Denial::Failing(failure)),
-            Some(Standing::Unknown) => Err(Denial::Unknown),
-        }
-    }
-
-    /// Whether somebody sees to it that a container, of this start, is told what is kept of the mounts of a slot.
-    fn is_to_be_told(&self, slot: &SlotName, start: u64, berth: &Berth) -> bool {
-        let there = self.slots.get(slot).and_then(|slot| slot.berths.get(&start));
-        let is_there = there.is_some_and(|there| there.serial == berth.serial);
-        is_there && berth.is_usable() && berth.suits(self.mounts_of(slot))
-    }
-
     /// How many mounts a slot serves.
     fn mounts_of(&self, slot: &SlotName) -> usize {
         self.mounts.values().filter(|mount| mount.slot == *slot).count()
-    }
-
-    /// The container to which all calls of a mount may go, whoever makes them. Zero if there is none such.
-    pub(super) fn admits_all(&self, mount: &MountName) -> Serial {
-        let Some(Route::To(serial)) = self.route(mount) else { return 0 };
-        let (Some(Mount { kept, .. }), Some((start, berth))) = (self.mounts.get(mount), self.find(serial))
-        else {
-            return 0;
-        };
-        let Some(progress) = berth.progress.get(mount) else { return 0 };
-        let done = progress.standings(kept, serial, start).all(|standing| standing == Standing::Done);
-        if done && kept.knows_all(serial, start) { serial } else { 0 }
-    }
-
-    /// What is to be done now after an [`Order::Tell`].
-    pub(super) fn work(&mut self, serial: Serial, mount: &MountName, now: Timestamp) -> Work {
-        let Self { rules, mounts, slots, .. } = self;
-        let berths = slots
-            .iter_mut()
-            .flat_map(|(name, slot)| slot.berths.iter_mut().map(move |(_, berth)| (name, berth)));
-        let Some((slot, berth)) = berths.into_iter().find(|(_, berth)| berth.serial == serial) else {
-            return Work::Done;
-        };
-        let is_usable = berth.is_usable();
-        let Some(progress) = berth.progress.get_mut(mount) else { return Work::Done };
-        let Some(Mount { kept, .. }) = mounts.get(mount).filter(|mount| is_usable && mount.slot == *slot)
-        else {
-            progress.running = false;
-            return Work::Done;
-        };
-        match (progress.is_due(kept, rules, now), progress.next(kept)) {
-            // What is told now would come before or after what a host is telling: nobody would know which.
-            (true, _) if berth.priming.contains_key(mount) => Work::Change,
-            (true, _) => Work::Tell(progress.begin(kept, rules, now)),
-            (false, Some(next)) => Work::Until(next),
-            (false, None) => {
-                progress.running = false;
-                Work::Done
-            }
-        }
-    }
-
-    /// A user's calls were made again on a container. Gives the number of its start if it was told all of that mount now.
-    pub(super) fn told(
-        &mut self,
-        serial: Serial,
-        mount: &MountName,
-        telling: &Telling,
-        result: Result<(), Status>,
-        now: Timestamp,
-        delay: impl FnOnce(u32) -> Duration,
-    ) -> Option<u64> {
-        if let Some((_, berth)) = self.find_mut(serial)
-            && let Some(progress) = berth.progress.get_mut(mount)
-        {
-            // What a container did not answer that is gone says nothing of what it would have answered.
-            let result = Some(result).filter(|result| berth.up || result.is_ok());
-            let beside = berth.priming.contains_key(mount);
-            progress.told(&telling.host, telling.version, result, beside, now, delay);
-        }
-        self.settle();
-        let (start, berth) = self.find(serial)?;
-        let kept = &self.mounts.get(mount)?.kept;
-        let mut standings = berth.progress.get(mount)?.standings(kept, serial, start);
-        standings.all(|standing| standing == Standing::Done).then_some(start)
-    }
-
-    /// How many mounts' connections go to a container.
-    pub(super) fn mounts_served(&self, place: &Place) -> usize {
-        let Some((_, berth)) = self.at(place) else { return 0 };
-        self.mounts.keys().filter(|mount| self.route(mount) == Some(Route::To(berth.serial))).count()
     }
 
     /// How a container serves.

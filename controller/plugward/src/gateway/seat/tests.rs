@@ -1,12 +1,16 @@
 mod spares;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use litemap::LiteMap;
+use plugward_relay::grpc::Status;
 use proptest::prelude::*;
 
 use super::*;
-use crate::gateway::priming::KeptCall;
+use crate::gateway::multiplex::HostId;
+use crate::gateway::priming::{KeptCall, Role, Telling};
 use crate::slot::EngineRef;
 
 const INITIALIZE: &str = "/t.P/Initialize";
