@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use go_plugin::external::tonic::Code;
-use plugward_api::{InstanceCondition, SlotStatus};
+use plugward_api::{InstanceCondition, Phase, SlotStatus};
 use plugward_tests::real::{
     DatabaseHost, LIMIT, NewUser, RedisServer, World, database, on_each_engine, on_one_engine, redis,
     restarts, runtime,
@@ -89,6 +89,34 @@ async fn a_new_container_is_primed_before_an_update_switches_to_it() {
         assert!(switched.starts_with("eu_1@"), "{switched}");
         let after = world.until_ready_again("db", &before).await;
         assert_eq!((after.restarts, after.failures), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_waits_beside_the_old_container_until_hosts_tell_again_what_an_earlier_controller_was_told()
+{
+    on_one_engine(|world| async move {
+        let (before, Some(host)) = databases(&world, &["orders"]).await else { return };
+        host.open("eu", "orders").await.unwrap();
+        host.initialize("eu", &json!({ "label": "eu" })).await.unwrap();
+        world.terminate().await;
+        world.start().await;
+        world.until_synced().await;
+        world.declare("db.yaml", &[database("db").serving(&["orders"]).with("/spec/env/EDIT", json!("1"))]);
+        let message = world.until_condition("db", InstanceCondition::Progressing, "UpdateBlocked").await;
+        assert!(message.contains("what hosts told orders is not known"), "{message}");
+        world.until("db", "serves by its old container", |status| status.phase == Phase::Degraded).await;
+        assert_eq!(world.containers_of("db").await.len(), 2);
+        let user = host.new_user("eu", &NewUser::default()).await.unwrap();
+        assert!(user.starts_with("eu_1@"), "{user}");
+
+        host.initialize("eu", &json!({ "label": "asia" })).await.unwrap();
+        let after = world.until_ready_again("db", &before).await;
+        assert_eq!((after.restarts, after.failures), (0, 0));
+        world.until_condition("db", InstanceCondition::Progressing, "UpToDate").await;
+        let user = host.new_user("eu", &NewUser::default()).await.unwrap();
+        assert!(user.starts_with("asia_1@"), "{user}: of the new container");
     })
     .await;
 }
