@@ -152,7 +152,8 @@ async fn nothing_is_left_of_sessions_that_came_and_went_in_a_row_and_at_once() {
                 (world.held().files <= held.files + SPARE_FILES).then_some(())
             })
             .await;
-        eprintln!("{}: before {held:?}, after {:?}", world.engine.name, world.held());
+        let after = world.held();
+        assert!(after.has_memory_of(&held), "memory is left: before {held:?}, after {after:?}");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Nothing is left of hosts and plugins that were: no descriptor, and no socket.
+//! Nothing is left of hosts and plugins that were: no descriptor, no socket, and no memory.
 
 use std::time::Duration;
 
@@ -56,7 +56,8 @@ async fn nothing_is_left_of_two_hundred_hosts_and_their_servers() {
         kill_plugin(&world).await;
         until(&world, "nothing is left", |now| now.files <= before.files && now.sockets == before.sockets)
             .await;
-        eprintln!("{}: before {before:?}, after {ROUNDS} hosts {:?}", world.engine.name, world.held());
+        let after = world.held();
+        assert!(after.has_memory_of(&before), "memory is left: before {before:?}, after {after:?}");
     })
     .await;
 }

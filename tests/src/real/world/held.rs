@@ -19,6 +19,16 @@ pub struct Held {
     pub peak_memory: u64,
 }
 
+/// By how much a controller's largest memory may grow, in bytes, while what comes goes again: 40 KiB for each of two hundred.
+const MEMORY: u64 = 8 << 20;
+
+impl Held {
+    /// Whether the memory is what it was at a moment before, though much has come and gone since.
+    pub fn has_memory_of(&self, before: &Self) -> bool {
+        self.peak_memory <= before.peak_memory + MEMORY
+    }
+}
+
 impl World {
     /// What the controller holds now.
     pub fn held(&self) -> Held {
