@@ -21,7 +21,7 @@ pub(in crate::gateway) enum Work {
     Until(Timestamp),
     /// Look again when something changed.
     Change,
-    /// Nothing more: another [`Order::Tell`] comes when there is.
+    /// Nothing more: another [`Order::Tell`](super::Order::Tell) comes when there is.
     Done,
 }
 
@@ -115,7 +115,7 @@ impl Seats {
         kept.is_nothing() && !berths.any(|berth| berth.priming.contains_key(mount))
     }
 
-    /// What is to be done now after an [`Order::Tell`].
+    /// What is to be done now after an [`Order::Tell`](super::Order::Tell).
     pub(in crate::gateway) fn work(&mut self, serial: Serial, mount: &MountName, now: Timestamp) -> Work {
         let Self { rules, mounts, slots, .. } = self;
         let berths = slots
