@@ -297,8 +297,8 @@ impl Host {
                 primed = self.prime(pace, time).await;
                 continue;
             }
-            let burst: Vec<_> = (0..self.chance.random_range(1..4)).map(|_| self.next(CALL)).collect();
-            let burst = self.offer_to(burst);
+            let mut burst: Vec<_> = (0..self.chance.random_range(1..4)).map(|_| self.next(CALL)).collect();
+            self.offer_to(&mut burst);
             let mut made = join_all(burst.iter().map(|call| self.call(call, time))).await;
             let ended = self.broker.as_ref().is_none_or(|broker| broker.end().is_some());
             for (call, made) in burst.iter().zip(&mut made) {
@@ -372,10 +372,11 @@ impl Host {
     }
 
     /// Offers a server for each of these calls, if that is what the plugin needs.
-    fn offer_to(&mut self, mut calls: Vec<Next>) -> Vec<Next> {
-        let says = self.uses == plugin::Callbacks::Each;
-        for call in calls.iter_mut().filter(|_| says) {
-            let id = call.id.clone();
+    fn offer_to(&mut self, calls: &mut [Next]) {
+        if self.uses != plugin::Callbacks::Each {
+            return;
+        }
+        for call in calls {
             call.server = match &mut self.refused {
                 _ if self.quiet => None,
                 // As go-plugin's hosts, it numbers on.
@@ -383,10 +384,9 @@ impl Host {
                     refused.last += 1;
                     Some(refused.last)
                 }
-                None => self.offer(&id),
+                None => self.offer(&call.id),
             };
         }
-        calls
     }
 
     /// Offers a server of this name. Gives its number, or none if the host has no broker.
